@@ -1,0 +1,73 @@
+"""The command ``relufit``: one subcommand for each rule of the workflow, each usable by hand."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import importlib
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+
+import relufit
+from relufit.errors import RelufitError
+
+#: Subcommands in the order in which a workflow uses them; each is a module of this package.
+COMMANDS = ("config", "dataset", "train", "trials", "claims", "verdicts", "figure", "report", "manifest")
+
+_REMEDIES = {
+    errno.ENOSPC: "free some space on that disk; nothing half-written is left",
+    errno.EDQUOT: "your quota is used up; nothing half-written is left",
+    errno.EACCES: "make it writable for you, or choose another folder",
+    errno.EPERM: "make it writable for you, or choose another folder",
+    errno.EROFS: "the file system is read-only; choose another folder",
+    errno.ENOTDIR: "a part of the path is a file; choose another folder",
+    errno.ENOENT: "check the path",
+}
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the whole command line."""
+    whole = argparse.ArgumentParser(
+        prog="relufit",
+        description="Fit a planted ReLU by SGD and quantized SGD on ranks that exchange real bytes, "
+        "and judge the paper's claims by the traces.",
+        epilog="The whole reproduction is `snakemake --cores all`; its rules call these subcommands.",
+    )
+    whole.add_argument("--version", action="version", version=f"relufit {relufit.__version__}")
+    parts = whole.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name in COMMANDS:
+        importlib.import_module(f"relufit.cli.{name}").add(parts)
+    return whole
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status: 0, 2 for a mistake, 130 when interrupted."""
+    chosen = parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        chosen.run(chosen)
+    except RelufitError as error:
+        return _fail(str(error))
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        remedy = _REMEDIES.get(error.errno or 0, "")
+        return _fail(f"{where}{error.strerror or error}{'; ' + remedy if remedy else ''}")
+    except KeyboardInterrupt:
+        print("relufit: interrupted; nothing half-written is left", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _fail(message: str) -> int:
+    print(f"relufit: error: {message}", file=sys.stderr)
+    return 2
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

@@ -1,0 +1,30 @@
+"""Options that several subcommands share."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+
+def subcommand(parts: Any, name: str, help: str, description: str) -> argparse.ArgumentParser:  # noqa: ANN401, A002
+    """Add a subcommand and return its parser."""
+    part: argparse.ArgumentParser = parts.add_parser(
+        name, help=help, description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    return part
+
+
+def add_config(part: argparse.ArgumentParser) -> None:
+    """Add the option ``--config``."""
+    part.add_argument(
+        "--config",
+        action="append",
+        metavar="FILE",
+        required=True,
+        help="configuration; may be repeated, later files are merged over earlier ones",
+    )
+
+
+def step_size(text: str) -> str | float:
+    """Return a step size as given on a command line: a number or ``optimal``."""
+    return text if text == "optimal" else float(text)

@@ -1,0 +1,38 @@
+"""Progress for the person at the terminal: a bar where there is one, plain lines where there is not."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from time import monotonic
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+_LINE_SECONDS = 5.0
+
+
+@contextmanager
+def progress(title: str, total: int) -> Iterator[Callable[[int, str], None]]:
+    """Yield a function to be told how much of `total` is done, and what to say of it; it shows that on stderr."""
+    if not sys.stderr.isatty():
+        yield _lines(title, total)
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[news]}"))
+    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=Console(stderr=True)) as bar:
+        task = bar.add_task(title, total=total, news="")
+        yield lambda done, news="": bar.update(task, completed=done, news=news)
+
+
+def _lines(title: str, total: int) -> Callable[[int, str], None]:
+    began = told = monotonic()
+
+    def tell(done: int, news: str = "") -> None:
+        nonlocal told
+        now = monotonic()
+        if now - told >= _LINE_SECONDS or done == total:
+            told = now
+            print(f"{title}: {done}/{total} {news} [{now - began:.0f} s]", file=sys.stderr, flush=True)
+
+    return tell

@@ -1,0 +1,78 @@
+"""``relufit train``: one training run by hand."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from relufit.cli.options import step_size, subcommand
+from relufit.cli.progress import progress
+
+
+def add(parts: Any) -> None:  # noqa: ANN401
+    """Add the subcommand."""
+    part = subcommand(
+        parts,
+        "train",
+        "one training run",
+        "Run SGD or QSGD once on a data set made by `relufit dataset`, write its trace, and print how it ended.",
+    )
+    part.add_argument("dataset", type=Path, help="folder of the Zarr group")
+    part.add_argument("--output", "-o", type=Path, required=True, help="Parquet file of the trace")
+    part.add_argument("--compressor", default="fp64", help="what partial gradients go through")
+    part.add_argument("--levels", type=int, help="quantization levels of qsgd")
+    part.add_argument("--coding", help="how qsgd's levels become bytes")
+    part.add_argument("--bucket-size", type=int, help="coordinates of qsgd that share a norm")
+    part.add_argument("--workers", "-K", type=int, default=1, help="number of ranks")
+    part.add_argument("--batch-size", "-m", type=int, default=1, help="samples an iteration, over all ranks")
+    part.add_argument("--step-size", type=step_size, default="optimal", help="a number, or optimal for theory's")
+    part.add_argument("--iterations", type=int, default=10000, help="budget")
+    part.add_argument("--tolerance", type=float, help="relative error at which to stop")
+    part.add_argument("--sampling", default="with_replacement", help="with_replacement, reshuffled or fresh")
+    part.add_argument("--seed", type=int, default=0, help="seed of sampling and rounding")
+    part.add_argument("--record-every", type=int, default=1, help="iterations between two rows of the trace")
+    part.add_argument("--cluster", default="inprocess", help="where ranks run: inprocess or local")
+    part.set_defaults(run=run)
+
+
+def run(chosen: argparse.Namespace) -> None:
+    """Run the subcommand."""
+    from relufit import records
+    from relufit.clusters import open_cluster
+    from relufit.experiments.trials import machine
+    from relufit.training import TrainingSpec, train
+
+    parameters = {"levels": chosen.levels, "coding": chosen.coding, "bucket_size": chosen.bucket_size}
+    spec = TrainingSpec(
+        dataset=chosen.dataset,
+        compressor={"name": chosen.compressor, **{k: v for k, v in parameters.items() if v is not None}},
+        workers=chosen.workers,
+        batch_size=chosen.batch_size,
+        step_size=chosen.step_size,
+        iterations=chosen.iterations,
+        tolerance=chosen.tolerance,
+        sampling=chosen.sampling,
+        seed=chosen.seed,
+        record_every=chosen.record_every,
+    )
+    with (
+        open_cluster({"kind": chosen.cluster}, chosen.workers) as cluster,
+        progress("training", chosen.iterations) as tell,
+    ):
+        trace = train(
+            spec,
+            cluster.client,
+            progress=lambda iteration, error, uplink: tell(iteration, f"relative error {error:.3g}, {uplink} B up"),
+        )
+        where = cluster.describe()
+    times = {"received": trace.received, "cluster": where, "machine": machine()}
+    records.write(records.timing_path(chosen.output), trace.timing, times)
+    records.write(chosen.output, trace.table, trace.summary)
+    last = trace.table.iloc[-1]
+    print(
+        f"{trace.outcome} after {trace.summary['iterations']} iterations: relative error "
+        f"{last['relative_error']:.3g}, {int(last['uplink_bytes'])} bytes up, {int(last['downlink_bytes'])} down, "
+        f"step size {trace.summary['step_size']:.4g} ({trace.summary['step_rule']}), "
+        f"{trace.timing['elapsed'].iloc[-1]:.3g} s"
+    )

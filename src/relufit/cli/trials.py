@@ -1,0 +1,51 @@
+"""``relufit trials``: all trials of one setting of an experiment."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from relufit.cli.options import add_config, subcommand
+from relufit.cli.progress import progress
+
+
+def add(parts: Any) -> None:  # noqa: ANN401
+    """Add the subcommand."""
+    part = subcommand(
+        parts,
+        "trials",
+        "all trials of one setting of an experiment",
+        "Run the trials of one setting of an experiment and write their traces to one Parquet file, their timings "
+        "to another beside it. An unknown name is answered with the names there are.",
+    )
+    part.add_argument("experiment", help="such as qsgd_convergence")
+    part.add_argument("setting", help="such as qsgd-s16")
+    add_config(part)
+    part.add_argument("--data", type=Path, help="folder of the data sets; ../../data from the output if not given")
+    part.add_argument("--output", "-o", type=Path, required=True, help="Parquet file of the traces")
+    part.add_argument("--reuse", type=Path, metavar="RESULTS", help="link the same traces of another run there")
+    part.set_defaults(run=run)
+
+
+def run(chosen: argparse.Namespace) -> None:
+    """Run the subcommand."""
+    from relufit.config import load
+    from relufit.experiments import find_setting, trials
+
+    config = load(chosen.config)
+    setting = find_setting(config, chosen.experiment, chosen.setting)
+    if chosen.reuse and trials.take_over(setting, config["seed"], chosen.output, chosen.reuse):
+        return
+    data = chosen.data or chosen.output.parent.parent.parent / "data"
+    with progress(f"{chosen.experiment} {chosen.setting}", setting.trials) as tell:
+        trials.run(
+            setting,
+            config["seed"],
+            chosen.output,
+            data,
+            lambda trial, of, iteration, error, uplink: tell(
+                trial, f"trials, iteration {iteration}, relative error {error:.3g}, {uplink} B up"
+            ),
+        )
+        tell(setting.trials, "trials")

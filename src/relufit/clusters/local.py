@@ -1,0 +1,40 @@
+"""A Dask cluster of processes on this machine, on loopback: one process a rank and one for the master."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from distributed import Client, LocalCluster
+
+
+@dataclass(frozen=True)
+class Local:
+    """The cluster ``local``."""
+
+    client: Client
+    workers: int
+
+    def describe(self) -> dict[str, Any]:
+        """Return what the cluster is."""
+        return {"kind": "local", "processes": self.workers}
+
+
+@contextmanager
+def open_local(workers: int) -> Iterator[Local]:
+    """Start the processes, and stop them whatever happens."""
+    with (
+        LocalCluster(
+            n_workers=workers + 1,
+            threads_per_worker=1,
+            resources={"slot": 1},
+            host="127.0.0.1",
+            dashboard_address="127.0.0.1:0",
+            silence_logs=40,
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        client.wait_for_workers(workers + 1, timeout=60)
+        yield Local(client, workers + 1)

@@ -1,0 +1,154 @@
+"""The configuration: merged from files, numbers made numbers, checked against the schema and for sense."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import math
+import os
+from collections.abc import Iterable
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from relufit.errors import ConfigError
+
+Config = dict[str, Any]
+
+
+def load(paths: Iterable[str | os.PathLike[str]]) -> Config:
+    """Return the checked configuration of some YAML files, later ones merged over earlier ones.
+
+    Raises
+    ------
+    ConfigError
+        If a file cannot be read, or the result is not a valid configuration.
+    """
+    config: Config = {}
+    for path in paths:
+        try:
+            content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ConfigError(f"cannot be read ({error.strerror})", where=str(path), remedy="give a YAML file") from error
+        except yaml.YAMLError as error:
+            raise ConfigError(f"is not YAML ({error})".replace("\n", " "), where=str(path), remedy="mend it") from error
+        if not isinstance(content, dict):
+            raise ConfigError("holds no keys", where=str(path), remedy="give a YAML mapping such as `seed: 7`")
+        _merge(config, content)
+    return check(config)
+
+
+def check(config: Config) -> Config:
+    """Return a copy of `config` in which numbers written as text are numbers, after a check of everything.
+
+    YAML and the command line read ``1e-3`` as text; wherever the schema wants a number, such text becomes one.
+
+    Raises
+    ------
+    ConfigError
+        At the first key that is unknown, missing, of a wrong type or impossible.
+    """
+    import jsonschema
+
+    schema = _schema()
+    # Through JSON, so that no part of the caller's mapping is shared or of an odd type.
+    checked: Config = _numbers(json.loads(json.dumps(config)), schema, schema)
+    errors = sorted(jsonschema.Draft202012Validator(schema).iter_errors(checked), key=lambda e: list(map(str, e.path)))
+    if errors:
+        raise _explain(errors[0])
+    _check_sense(checked)
+    return checked
+
+
+def _schema() -> dict[str, Any]:
+    text = resources.files("relufit").joinpath("schemas", "config.schema.yaml").read_text(encoding="utf-8")
+    schema: dict[str, Any] = yaml.safe_load(text)
+    return schema
+
+
+def _merge(base: Config, over: Config) -> None:
+    for key, value in over.items():
+        if isinstance(value, dict) and isinstance(base.get(key), dict):
+            _merge(base[key], value)
+        else:
+            base[key] = value
+
+
+def _numbers(value: Any, schema: dict[str, Any], root: dict[str, Any]) -> Any:  # noqa: ANN401 - any JSON value
+    while "$ref" in schema:
+        schema = root["$defs"][schema["$ref"].rsplit("/", 1)[1]]
+    if isinstance(value, dict):
+        known = schema.get("properties", {})
+        return {key: _numbers(its, known.get(key, {}), root) for key, its in value.items()}
+    if isinstance(value, list):
+        return [_numbers(its, schema.get("items", {}), root) for its in value]
+    kinds = schema.get("type", [])
+    if isinstance(value, str) and {"number", "integer"} & set([kinds] if isinstance(kinds, str) else kinds):
+        return _number(value, whole="number" not in kinds)
+    if isinstance(value, float) and kinds == "integer" and value.is_integer():
+        return int(value)
+    return value
+
+
+def _number(text: str, *, whole: bool) -> Any:  # noqa: ANN401 - a number, or the text it was
+    try:
+        number = float(text)
+    except ValueError:
+        return text
+    if not math.isfinite(number):
+        return text
+    if whole and number.is_integer():
+        return int(text) if text.lstrip("+-").isdigit() else int(number)
+    return number
+
+
+def _explain(error: Any) -> ConfigError:  # noqa: ANN401 - jsonschema's errors
+    where = ".".join(str(part) for part in error.absolute_path)
+    if error.validator == "additionalProperties":
+        known = list(error.schema["properties"])
+        unknown = next(key for key in error.instance if key not in known)
+        close = difflib.get_close_matches(str(unknown), known, 1)
+        remedy = f"did you mean {close[0]!r}?" if close else f"the keys here are {', '.join(known)}"
+        return ConfigError("unknown key", where=".".join(filter(None, [where, str(unknown)])), remedy=remedy)
+    if error.validator == "required":
+        missing = next(key for key in error.validator_value if key not in error.instance)
+        return ConfigError("missing", where=".".join(filter(None, [where, missing])), remedy="add it")
+    wanted = {
+        "type": lambda: f"must be of type {error.validator_value}",
+        "enum": lambda: f"must be one of {', '.join(map(str, error.validator_value))}",
+        "minimum": lambda: f"must be at least {error.validator_value}",
+        "maximum": lambda: f"must be at most {error.validator_value}",
+        "exclusiveMinimum": lambda: f"must be above {error.validator_value}",
+        "exclusiveMaximum": lambda: f"must be below {error.validator_value}",
+        "minItems": lambda: "must have at least one entry",
+        "uniqueItems": lambda: "must not repeat an entry",
+        "pattern": lambda: "must be letters, digits, '.', '_' and '-', and not begin with the last three",
+    }
+    remedy = wanted.get(error.validator, lambda: error.message)()
+    return ConfigError(f"{error.instance!r} is not possible", where=where, remedy=f"it {remedy}")
+
+
+def _check_sense(config: Config) -> None:
+    """Check what relates several keys."""
+    for name in config["experiments"]:
+        section = config[name]
+        rows = int(min(section.get("ratios", [section.get("ratio", 0)])) * section["dimension"])
+        workers, batch = section.get("workers", 1), section["mini_batch"]
+        size = -(-rows // workers)
+        if workers > rows or size * (workers - 1) >= rows:
+            raise ConfigError(
+                f"{workers} ranks for {rows} rows", where=f"{name}.workers", remedy="use fewer workers or more rows"
+            )
+        if batch < workers:
+            raise ConfigError(
+                f"{batch} samples for {workers} ranks", where=f"{name}.mini_batch", remedy="give each rank at least one"
+            )
+        without = "reshuffled" in [*section.get("samplings", []), section.get("sampling")]
+        if without and -(-batch // workers) > rows - size * (workers - 1):
+            raise ConfigError(
+                f"{batch} samples without replacement from {rows} rows on {workers} ranks",
+                where=f"{name}.mini_batch",
+                remedy="use at most the rows there are, or sample with_replacement",
+            )

@@ -1,0 +1,351 @@
+"""Planted data on disk: a Zarr v3 group with one shard a rank, each a plain file that a rank can map.
+
+The arrays ``x`` (n, d) float32, ``y`` (n,) float64 and ``w_star`` (d,) float64 are ordinary sharded Zarr arrays
+without compression. The chunks of a shard lie in the order of their rows, the shard's index after them, so that
+the start of the file is the shard's rows as they are in memory. Shards are streamed to disk, never held whole.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import struct
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple, Protocol
+
+import google_crc32c
+import numpy as np
+import zarr
+
+from relufit import kernels
+from relufit.errors import ConfigError, DataError
+from relufit.files import replacing
+from relufit.planted import PlantedData, PlantedModel
+
+FORMAT = 1
+_CHUNK_BYTES = 4 * 2**20
+_MISSING = struct.pack("<QQ", 2**64 - 1, 2**64 - 1)
+_INDEX_ENTRY, _CHECKSUM = 16, 4
+
+
+class Shard(NamedTuple):
+    """The rows of one rank: x (rows, d) float32 and y (rows,) float64, mapped from the file where possible."""
+
+    x: np.ndarray
+    y: np.ndarray
+
+
+def shard_rows(n: int, shards: int) -> list[tuple[int, int]]:
+    """Return the first and the last-but-one row of each of `shards` contiguous parts of `n` rows.
+
+    All parts have ceil(n / shards) rows but the last, which has what is left.
+
+    Raises
+    ------
+    ConfigError
+        If a part would be empty.
+    """
+    if shards < 1:
+        raise ConfigError(f"{shards} is no number of ranks", where="workers", remedy="give at least 1")
+    size = -(-n // shards)
+    if size * (shards - 1) >= n:
+        raise ConfigError(
+            f"{n} rows cannot be dealt to {shards} ranks in parts of {size}",
+            where="workers",
+            remedy=f"use at most {-(-n // size)} workers or more rows",
+        )
+    return [(r * size, min((r + 1) * size, n)) for r in range(shards)]
+
+
+def _chunk_rows(shard: int, row_bytes: int) -> int:
+    limit = max(1, _CHUNK_BYTES // row_bytes)
+    return max(c for c in range(1, min(limit, shard) + 1) if shard % c == 0)
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Where the rows of an array lie in its shard files."""
+
+    n: int
+    shard: int
+    chunk: int
+    row_bytes: int
+
+    def rows(self, index: int) -> int:
+        return min(self.shard, self.n - index * self.shard)
+
+    def chunks(self, index: int) -> int:
+        return -(-self.rows(index) // self.chunk)
+
+    def file_bytes(self, index: int) -> int:
+        body = self.chunks(index) * self.chunk * self.row_bytes
+        return body + self.shard // self.chunk * _INDEX_ENTRY + _CHECKSUM
+
+    def finish(self, file: BinaryIO, index: int) -> None:
+        """Pad the last chunk and append the shard's index."""
+        size = self.chunk * self.row_bytes
+        file.write(bytes(self.chunks(index) * size - self.rows(index) * self.row_bytes))
+        present = self.chunks(index)
+        table = b"".join(struct.pack("<QQ", k * size, size) for k in range(present))
+        table += _MISSING * (self.shard // self.chunk - present)
+        file.write(table + struct.pack("<I", google_crc32c.value(table)))
+
+
+def write(
+    model: PlantedModel, path: str | os.PathLike[str], *, shards: int = 1, progress: Callable[[int], None] | None = None
+) -> None:
+    """Write the data set of `model` to the folder `path`, which must not exist or be replaced.
+
+    Parameters
+    ----------
+    model : PlantedModel
+        What to write.
+    path : path
+        The folder of the Zarr group; it appears whole or not at all.
+    shards : int
+        Number of ranks that will each read a shard. The values do not depend on it.
+    progress : callable, optional
+        Told the number of rows written so far.
+
+    Raises
+    ------
+    ConfigError
+        If there are fewer rows than shards.
+    DataError
+        If the disk has not enough space.
+    """
+    parts = shard_rows(model.n, shards)
+    size = parts[0][1]
+    layouts = {
+        "x": _Layout(model.n, size, _chunk_rows(size, 4 * model.d), 4 * model.d),
+        "y": _Layout(model.n, size, _chunk_rows(size, 8), 8),
+    }
+    _check_space(Path(path), sum(a.file_bytes(r) for a in layouts.values() for r in range(shards)))
+    with replacing(path, directory=True) as folder:
+        group = zarr.open_group(folder, mode="w", zarr_format=3)
+        group.attrs["relufit"] = {"format": FORMAT, "shards": shards, **asdict(model)}
+        w_star = model.weights()
+        group.create_array("w_star", data=w_star, chunks=w_star.shape, compressors=None)
+        for name, array, shape in (("x", layouts["x"], (model.n, model.d)), ("y", layouts["y"], (model.n,))):
+            kind = "float32" if name == "x" else "float64"
+            group.create_array(
+                name,
+                shape=shape,
+                dtype=kind,
+                chunks=(array.chunk, *shape[1:]),
+                shards=(array.shard, *shape[1:]),
+                compressors=None,
+                filters=None,
+                fill_value=0,
+            )
+        for index, (start, stop) in enumerate(parts):
+            _write_shard(model, w_star, folder, layouts, index, (start, stop), progress)
+
+
+def _write_shard(
+    model: PlantedModel,
+    w_star: np.ndarray,
+    folder: Path,
+    layouts: dict[str, _Layout],
+    index: int,
+    part: tuple[int, int],
+    progress: Callable[[int], None] | None,
+) -> None:
+    paths = {name: _shard_path(folder, name, index) for name in layouts}
+    for path in paths.values():
+        path.parent.mkdir(parents=True, exist_ok=True)
+    step = max(1, _CHUNK_BYTES // (4 * model.d))
+    with paths["x"].open("wb") as x_file, paths["y"].open("wb") as y_file:
+        for start in range(*part, step):
+            x, y = model.rows(start, min(start + step, part[1]), w_star)
+            x_file.write(x.astype("<f4", copy=False).data)
+            y_file.write(y.astype("<f8", copy=False).data)
+            if progress:
+                progress(start + len(x))
+        layouts["x"].finish(x_file, index)
+        layouts["y"].finish(y_file, index)
+        for file in (x_file, y_file):
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def _check_space(path: Path, needed: int) -> None:
+    parent = next(p for p in [path, *path.absolute().parents] if p.is_dir())
+    free = shutil.disk_usage(parent).free
+    if needed > free:
+        raise DataError(
+            f"the data set takes {needed / 1e9:.3g} GB and the disk has {free / 1e9:.3g} GB left",
+            where=str(path),
+            remedy="free some space or choose fewer rows",
+        )
+
+
+def _shard_path(folder: Path, name: str, index: int) -> Path:
+    return folder / name / "c" / str(index) / "0" if name == "x" else folder / name / "c" / str(index)
+
+
+class Dataset:
+    """A planted data set on disk, opened for reading.
+
+    Parameters
+    ----------
+    path : path
+        The folder of the Zarr group.
+    expected : PlantedModel, optional
+        The model that the data set must have been made from.
+
+    Raises
+    ------
+    DataError
+        If it is not there, is no planted data set, or is another than expected.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], expected: PlantedModel | None = None) -> None:
+        self.path = Path(path)
+        self.shards, self.model, self._layouts, self.w_star = self._open()
+        self.n, self.d = self.model.n, self.model.d
+        if expected is not None and expected != self.model:
+            stored, asked = asdict(self.model), asdict(expected)
+            wrong = ", ".join(f"{k} is {stored[k]!r}, not {asked[k]!r}" for k in asked if stored[k] != asked[k])
+            raise DataError(f"made with other parameters: {wrong}", where=str(path), remedy=self._remedy)
+
+    @property
+    def _remedy(self) -> str:
+        return f"delete the folder {self.path} and make the data set again"
+
+    def _open(self) -> tuple[int, PlantedModel, dict[str, _Layout], np.ndarray]:
+        if not (self.path / "zarr.json").is_file():
+            raise DataError("there is no data set", where=str(self.path), remedy="make it with `relufit dataset`")
+        try:
+            group = zarr.open_group(self.path, mode="r", zarr_format=3)
+            attributes: dict[str, Any] = dict(group.attrs["relufit"])  # type: ignore[arg-type]
+            arrays = {name: group[name] for name in ("x", "y")}
+            layouts = {
+                name: _Layout(a.shape[0], a.shards[0], a.chunks[0], a.dtype.itemsize * (a.shape[1] if a.ndim > 1 else 1))
+                for name, a in arrays.items()
+            }
+            w_star = np.asarray(group["w_star"][:], np.float64)
+            written, shards = attributes.pop("format", None), int(attributes.pop("shards"))
+            model = PlantedModel(**attributes) if written == FORMAT else None
+        except (KeyError, TypeError, ValueError, AttributeError, OSError, ConfigError) as error:
+            raise DataError(f"not a planted data set ({error})", where=str(self.path), remedy=self._remedy) from error
+        if model is None:
+            raise DataError("written in another format", where=str(self.path), remedy=self._remedy)
+        return shards, model, layouts, w_star
+
+    def shard(self, rank: int, workers: int) -> Shard:
+        """Return the rows of one rank of `workers`, and open no file that has none of them.
+
+        Where `workers` is the number of shards the rows are mapped, not read; otherwise the parts are put
+        together in memory.
+
+        Raises
+        ------
+        ConfigError
+            If there are more workers than rows.
+        DataError
+            If a shard is missing, truncated, or holds NaN or infinity.
+        """
+        start, stop = shard_rows(self.model.n, workers)[rank]
+        size = self._layouts["x"].shard
+        xs, ys = [], []
+        for index in range(start // size, -(-stop // size)):
+            part = slice(max(start - index * size, 0), min(stop - index * size, size))
+            x, y = self._map("x", index, "<f4", self.model.d), self._map("y", index, "<f8", None)
+            self._check_finite(x[part], y[part], index)
+            xs.append(x[part])
+            ys.append(y[part])
+        return Shard(xs[0], ys[0]) if len(xs) == 1 else Shard(np.concatenate(xs), np.concatenate(ys))
+
+    def _map(self, name: str, index: int, kind: str, width: int | None) -> np.ndarray:
+        path, array = _shard_path(self.path, name, index), self._layouts[name]
+        rows = array.rows(index)
+        try:
+            size = path.stat().st_size
+        except OSError as error:
+            raise DataError(f"the shard is missing ({error.strerror})", where=str(path), remedy=self._remedy) from error
+        if size != array.file_bytes(index):
+            raise DataError(
+                f"the shard has {size} bytes in place of {array.file_bytes(index)}", where=str(path), remedy=self._remedy
+            )
+        mapped = np.memmap(path, dtype=kind, mode="c", shape=(rows, width) if width else (rows,))
+        return mapped.view(np.ndarray)
+
+    def _check_finite(self, x: np.ndarray, y: np.ndarray, index: int) -> None:
+        for name, values in (("x", x), ("y", y.reshape(1, -1))):
+            if not kernels.all_finite(values):
+                where = str(_shard_path(self.path, name, index))
+                raise DataError("the shard holds NaN or infinity", where=where, remedy=self._remedy)
+
+
+class RowSource(Protocol):
+    """Where the rows of a run come from: a data set on disk, a recipe, or arrays in memory."""
+
+    n: int
+    d: int
+    w_star: np.ndarray
+    model: PlantedModel | None
+
+    def shard(self, rank: int, workers: int) -> Shard:
+        """Return the rows of one rank of `workers`."""
+
+
+@dataclass(frozen=True)
+class RecipeRows:
+    """Rows that each rank makes for itself, as `relufit.planted.PlantedModel` says."""
+
+    model: PlantedModel
+
+    def __post_init__(self) -> None:
+        """Make the planted weights once."""
+        object.__setattr__(self, "n", self.model.n)
+        object.__setattr__(self, "d", self.model.d)
+        object.__setattr__(self, "w_star", self.model.weights())
+
+    n: int = field(init=False)
+    d: int = field(init=False)
+    w_star: np.ndarray = field(init=False)
+
+    def shard(self, rank: int, workers: int) -> Shard:
+        """Return the rows of one rank of `workers`."""
+        return Shard(*self.model.rows(*shard_rows(self.n, workers)[rank], self.w_star))
+
+
+class ArrayRows:
+    """Rows that are in memory already.
+
+    Raises
+    ------
+    DataError
+        If the shapes do not fit, or there is NaN or infinity.
+    """
+
+    model = None
+
+    def __init__(self, data: PlantedData) -> None:
+        self.x, self.y = np.ascontiguousarray(data.x, np.float32), np.ascontiguousarray(data.y, np.float64)
+        self.w_star = np.ascontiguousarray(data.w_star, np.float64)
+        if self.x.ndim != 2 or self.y.shape != (len(self.x),) or self.w_star.shape != self.x.shape[1:]:
+            shapes = f"{self.x.shape}, {self.y.shape}, {self.w_star.shape}"
+            raise DataError(f"shapes {shapes}", where="dataset", remedy="give x (n, d), y (n,) and w_star (d,)")
+        if not self.w_star.any():
+            raise DataError("planted weights of zero", where="dataset", remedy="relative errors need others")
+        if not (kernels.all_finite(self.x) and np.isfinite(self.y).all() and np.isfinite(self.w_star).all()):
+            raise DataError("NaN or infinity in the data", where="dataset", remedy="give finite numbers")
+        self.n, self.d = self.x.shape
+
+    def shard(self, rank: int, workers: int) -> Shard:
+        """Return the rows of one rank of `workers`."""
+        start, stop = shard_rows(self.n, workers)[rank]
+        return Shard(self.x[start:stop], self.y[start:stop])
+
+
+def open_rows(dataset: str | os.PathLike[str] | PlantedModel | PlantedData) -> RowSource:
+    """Return the rows that a path, a recipe or arrays stand for."""
+    if isinstance(dataset, PlantedModel):
+        return RecipeRows(dataset)
+    if isinstance(dataset, PlantedData):
+        return ArrayRows(dataset)
+    return Dataset(dataset)

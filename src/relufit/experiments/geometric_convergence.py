@@ -1,0 +1,154 @@
+"""Does mini-batch SGD from the moment estimate converge geometrically, at the rate that theory gives?
+
+For each number of samples n = ratio * d a data set is drawn a trial, and SGD runs on it at the step that is
+optimal for fresh samples. With replacement, the predicted curve is the recursion of the second moments in the
+eigenbasis of the trial's own Gram matrix of active rows, from the trial's own initial weights; no constant is
+fitted. The slope of the logarithm is compared between the relative errors `BAND`. Without replacement there is
+no closed form; the slope must be at least that of the prediction with replacement.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from relufit import theory
+from relufit.claims.statistics import line_fit, mean_interval
+from relufit.claims.verdict import Verdict, exactly, judge
+from relufit.experiments.base import Judgement, Setting, trial_seed
+from relufit.experiments.curves import on_grid, typical_curve
+from relufit.planted import PlantedModel
+from relufit.records import Record
+
+NAME = "geometric_convergence"
+TITLE = "SGD converges geometrically"
+QUESTION = "From the initial weights (2/n) sum y x, does the error fall geometrically, and at the predicted rate?"
+TIMED = False
+#: Relative errors between which slopes are taken: below the first the slow directions rule.
+BAND = 1e-3
+#: Tolerance of the slope where n/d is below and from `WELL_SAMPLED`, and the least R^2 of the line.
+LOOSE, TIGHT, WELL_SAMPLED, STRAIGHT = 0.10, 0.05, 10, 0.99
+
+
+class GeometricConvergence:
+    """The experiment ``geometric_convergence``."""
+
+    NAME, TITLE, QUESTION, TIMED = NAME, TITLE, QUESTION, TIMED
+    TABLES = ("curves", "slopes")
+
+    def settings(self, config: Mapping[str, Any]) -> list[Setting]:
+        """Return a setting for each sampling and ratio."""
+        section = config[NAME]
+        d = section["dimension"]
+        return [
+            Setting(
+                NAME,
+                f"{sampling}-ratio{ratio:g}",
+                {"n": round(ratio * d), "d": d},
+                {
+                    "compressor": "fp64",
+                    "workers": 1,
+                    "batch_size": section["mini_batch"],
+                    "step_size": "optimal",
+                    "iterations": section["iterations"],
+                    "tolerance": section["tolerance"],
+                    "sampling": sampling,
+                    "record_every": section["record_every"],
+                },
+                section["trials"],
+            )
+            for sampling in section["samplings"]
+            for ratio in section["ratios"]
+        ]
+
+    def judge(
+        self, config: Mapping[str, Any], results: Mapping[str, Record], timings: Mapping[str, Record]
+    ) -> Judgement:
+        """Compare slopes with those predicted for the same data."""
+        section = config[NAME]
+        d, m, trials = section["dimension"], section["mini_batch"], section["trials"]
+        verdicts: list[Verdict] = []
+        curves, rates = [], []
+        for ratio in section["ratios"]:
+            models = [
+                PlantedModel(round(ratio * d), d, trial_seed(config["seed"], NAME, "data", t)) for t in range(trials)
+            ]
+            longest = max(
+                int(results[f"{sampling}-ratio{ratio:g}"].table["iteration"].max()) for sampling in section["samplings"]
+            )
+            predicted = [_predicted_curve(model, m, longest) for model in models]
+            for sampling in section["samplings"]:
+                name = f"{sampling}-ratio{ratio:g}"
+                table = results[name].table
+                slopes = pd.DataFrame(
+                    [_slopes(table[table["trial"] == t], predicted[t]) for t in range(trials)],
+                    columns=["measured", "r_squared", "predicted"],
+                )
+                rates.append(slopes.assign(sampling=sampling, ratio=ratio, trial=range(trials)))
+                verdicts += _verdicts(name, sampling, ratio, slopes)
+                curve = typical_curve(table)
+                logs = [np.log(on_grid(p, curve["iteration"].to_numpy())) for p in predicted]
+                curves.append(curve.assign(sampling=sampling, ratio=ratio, predicted=np.exp(np.mean(logs, axis=0))))
+        setting = (
+            f"d = {d}, n/d in {section['ratios']}, m = {m}, one rank, optimal step for fresh samples, "
+            f"{trials} trials, to relative error {section['tolerance']:g} within {section['iterations']} iterations"
+        )
+        tables = {"curves": pd.concat(curves), "slopes": pd.concat(rates)}
+        return Judgement(setting, {"geometric rate": verdicts}, tables)
+
+
+def _predicted_curve(model: PlantedModel, m: int, iterations: int) -> np.ndarray:
+    """Return the predicted squared relative error of SGD with replacement on the data of `model`."""
+    w_star = model.weights()
+    x, y = model.rows(0, model.n, w_star)
+    active = x[y > 0].astype(np.float64)
+    eigenvalues, vectors = np.linalg.eigh(active.T @ active / model.n)
+    # On the active rows y = <w*, x>, so that w0 = 2 H w*.
+    start = ((2 * eigenvalues - 1) * (vectors.T @ w_star)) ** 2
+    even = np.full(model.d, 1 / model.d)
+    step = theory.optimal_step(model.d, m)
+    return theory.fixed_data_curve(eigenvalues, even, model.d, m, step, iterations, initial_error_squared=start)
+
+
+def _slopes(trial: pd.DataFrame, predicted: np.ndarray) -> tuple[float, float, float]:
+    """Return the slope of ln err^2 an iteration, the R^2 of its line, and the predicted slope."""
+    rows = trial[(trial["relative_error"] <= BAND) & (trial["relative_error"] > 0)]
+    if len(rows) < 3:
+        return np.nan, np.nan, np.nan
+    fit = line_fit(rows["iteration"].to_numpy(), 2 * np.log(rows["relative_error"].to_numpy()))
+    floor = rows["relative_error"].min() ** 2
+    inside = np.flatnonzero((predicted <= BAND**2) & (predicted >= floor))
+    if len(inside) < 3:
+        return fit.slope, fit.r_squared, np.nan
+    return fit.slope, fit.r_squared, line_fit(inside, np.log(predicted[inside])).slope
+
+
+def _verdicts(name: str, sampling: str, ratio: float, slopes: pd.DataFrame) -> list[Verdict]:
+    evidence, setting = f"traces/{NAME}/{name}.parquet", f"{sampling}, n/d = {ratio:g}"
+    trials, tolerance = len(slopes), LOOSE if ratio < WELL_SAMPLED else TIGHT
+    interval = mean_interval((slopes["measured"] / slopes["predicted"]).to_numpy())
+    replaced = sampling == "with_replacement"
+    return [
+        judge(
+            "slope of ln error over the predicted slope",
+            setting,
+            interval,
+            least=1 - tolerance,
+            most=1 + tolerance if replaced else np.inf,
+            trials=trials,
+            evidence=evidence,
+            note=""
+            if replaced
+            else "Without replacement there is no closed form: the slope has to reach that predicted with replacement.",
+        ),
+        exactly(
+            f"R^2 of the line through ln error is above {STRAIGHT:g} in every trial",
+            setting,
+            bool((slopes["r_squared"] > STRAIGHT).all()),
+            trials=trials,
+            evidence=evidence,
+        ),
+    ]

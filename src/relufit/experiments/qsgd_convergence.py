@@ -1,0 +1,169 @@
+"""Does QSGD keep the convergence of SGD, and what does it cost in iterations and bytes?
+
+SGD and QSGD run on the same data with K ranks, each at the step that is optimal for its compressor's omega. The
+number of iterations to the tolerance is compared with the recursion of the second moments over the limiting
+spectrum of the data (with replacement) or with the one-step rate (fresh samples); no constant is fitted.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from relufit import theory
+from relufit.claims.statistics import Interval, mean_interval
+from relufit.claims.verdict import Verdict, judge
+from relufit.compression import make_compressor
+from relufit.experiments.base import Judgement, Setting
+from relufit.experiments.curves import on_grid, typical_curve
+from relufit.records import Record
+
+NAME = "qsgd_convergence"
+TITLE = "QSGD keeps the convergence of SGD"
+QUESTION = "How many more iterations does QSGD take than SGD, and how many bytes does it save on the way?"
+TIMED = False
+#: Tolerance of the iterations against the prediction; how much slower than SGD is still "the same".
+TOLERANCE, SAME = 0.07, 1.25
+#: The uplink must be at least this many times below fp32 somewhere for "significantly".
+SIGNIFICANT = 4.0
+
+
+def compressors(section: Mapping[str, Any], plain: tuple[str, ...]) -> dict[str, dict[str, Any]]:
+    """Return the compressors of a section by the names of their settings: the plain ones, then QSGD's levels."""
+    coded = {"coding": section["coding"], "bucket_size": section["bucket_size"]}
+    found: dict[str, dict[str, Any]] = {f"sgd-{name}": {"name": name} for name in plain}
+    return found | {f"qsgd-s{s}": {"name": "qsgd", "levels": s, **coded} for s in section["levels"]}
+
+
+def training(section: Mapping[str, Any], compressor: dict[str, Any]) -> dict[str, Any]:
+    """Return the specification of a section's runs with one compressor."""
+    taken = ("workers", "iterations", "tolerance", "sampling", "record_every")
+    return {
+        "compressor": compressor,
+        "batch_size": section["mini_batch"],
+        "step_size": "optimal",
+        **{key: section[key] for key in taken},
+    }
+
+
+def predicted_curve(section: Mapping[str, Any], compressor: dict[str, Any], iterations: int) -> np.ndarray:
+    """Return the predicted squared relative errors of a section's runs with one compressor."""
+    d, m, workers = section["dimension"], section["mini_batch"], section["workers"]
+    parameters = dict(compressor)
+    omega = make_compressor(parameters.pop("name"), **parameters).variance(d) or 0.0
+    step = theory.optimal_step(d, m, omega=omega, workers=workers)
+    start = theory.initial_error(round(section["ratio"] * d), d)
+    if section["sampling"] == "fresh":
+        return start * theory.contraction(d, m, step, omega=omega, workers=workers) ** np.arange(iterations + 1)
+    eigenvalues, weights = theory.marchenko_pastur(section["ratio"])
+    start_profile = theory.initial_profile(eigenvalues, weights)
+    return theory.fixed_data_curve(
+        eigenvalues,
+        weights,
+        d,
+        m,
+        step,
+        iterations,
+        initial_error_squared=start_profile * (start / start_profile.sum()),
+        omega=omega,
+        workers=workers,
+    )
+
+
+class QsgdConvergence:
+    """The experiment ``qsgd_convergence``."""
+
+    NAME, TITLE, QUESTION, TIMED = NAME, TITLE, QUESTION, TIMED
+    TABLES = ("curves", "summary")
+
+    def settings(self, config: Mapping[str, Any]) -> list[Setting]:
+        """Return a setting for each compressor."""
+        section = config[NAME]
+        d = section["dimension"]
+        data = {"n": round(section["ratio"] * d), "d": d}
+        return [
+            Setting(NAME, name, data, training(section, compressor), section["trials"])
+            for name, compressor in compressors(section, ("fp64", "fp32")).items()
+        ]
+
+    def judge(
+        self, config: Mapping[str, Any], results: Mapping[str, Record], timings: Mapping[str, Record]
+    ) -> Judgement:
+        """Compare iterations with prediction and SGD, and bytes with fp32."""
+        section = config[NAME]
+        ends = {name: _ends(record, section["tolerance"]) for name, record in results.items()}
+        fast: list[Verdict] = []
+        cheap: list[Verdict] = []
+        rows, curves = [], []
+        for name, compressor in compressors(section, ("fp64", "fp32")).items():
+            evidence, trials = f"traces/{NAME}/{name}.parquet", section["trials"]
+            predicted = predicted_curve(section, compressor, section["iterations"])
+            due = theory.iterations_to(predicted, section["tolerance"])
+            took = ends[name]["iterations"]
+            fast.append(
+                judge(
+                    f"iterations to {section['tolerance']:g} over the prediction",
+                    name,
+                    mean_interval(took / due),
+                    least=1 - TOLERANCE,
+                    most=1 + TOLERANCE,
+                    trials=trials,
+                    evidence=evidence,
+                )
+            )
+            slower = mean_interval(took / ends["sgd-fp64"]["iterations"])
+            saving = mean_interval(ends["sgd-fp32"]["uplink_bytes"] / ends[name]["uplink_bytes"])
+            levels = compressor.get("levels", math.nan)
+            if levels >= math.sqrt(section["dimension"]):
+                fast.append(
+                    judge(
+                        "iterations over those of SGD",
+                        name,
+                        slower,
+                        most=SAME,
+                        trials=trials,
+                        evidence=evidence,
+                        note="QSGD is held to the speed of SGD from s = sqrt(d) on; fewer levels cost iterations "
+                        "as theory predicts. Every step follows omega; SGD's own step would diverge for small s.",
+                    )
+                )
+            if compressor["name"] == "qsgd":
+                cheap.append(_saving_verdict(name, saving, trials, evidence))
+            curve = typical_curve(results[name].table)
+            curves.append(curve.assign(setting=name, predicted=on_grid(predicted, curve["iteration"].to_numpy())))
+            columns = ("iterations", "slower", "saving")
+            for column, interval in zip(columns, (mean_interval(took), slower, saving), strict=True):
+                rows.append((name, levels, column, *interval, due if column == "iterations" else math.nan))
+        best = [max(cheap, key=lambda verdict: verdict.value)] if cheap else []
+        setting = (
+            f"d = {section['dimension']}, n/d = {section['ratio']:g}, K = {section['workers']}, "
+            f"m = {section['mini_batch']}, {section['sampling']}, coding {section['coding']}, optimal step for each "
+            f"omega, {section['trials']} trials"
+        )
+        summary = pd.DataFrame(rows, columns=["setting", "levels", "quantity", "mean", "low", "high", "predicted"])
+        tables = {"curves": pd.concat(curves), "summary": summary}
+        return Judgement(setting, {"fast convergence": fast, "communication": best}, tables)
+
+
+def _ends(record: Record, tolerance: float) -> pd.DataFrame:
+    """Return the last row of each trial, with NaN where it has not converged."""
+    last = record.table.groupby("trial").last()
+    reached = last["relative_error"] <= tolerance
+    return last.rename(columns={"iteration": "iterations"}).where(reached)
+
+
+def _saving_verdict(name: str, saving: Interval, trials: int, evidence: str) -> Verdict:
+    return judge(
+        "uplink bytes of SGD with fp32 over those of QSGD, to the same error",
+        name,
+        saving,
+        least=SIGNIFICANT,
+        trials=trials,
+        evidence=evidence,
+        note="The best number of levels is judged; all are in the table. Uplink alone: with the weights sent back "
+        "in fp64 by a master the downlink is not compressed.",
+    )

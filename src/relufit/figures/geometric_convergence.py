@@ -1,0 +1,29 @@
+"""Relative error against iterations for several numbers of samples, with and without replacement."""
+
+from __future__ import annotations
+
+import pandas as pd
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+
+from relufit.figures import style
+
+_TITLES = {"with_replacement": "drawn with replacement", "reshuffled": "reshuffled epochs"}
+
+
+def draw(tables: list[pd.DataFrame]) -> Figure:
+    """Draw the figure from the table of curves."""
+    (curves,) = tables
+    samplings, ratios = list(dict.fromkeys(curves["sampling"])), sorted(curves["ratio"].unique())
+    figure, panels = plt.subplots(1, len(samplings), figsize=(3.6 * len(samplings), 3.2), sharey=True, squeeze=False)
+    for axes, sampling in zip(panels[0], samplings, strict=True):
+        for ratio, colour in zip(ratios, style.colours(len(ratios)), strict=True):
+            curve = curves[(curves["sampling"] == sampling) & (curves["ratio"] == ratio)]
+            style.band(axes, curve["iteration"], curve, colour, f"{ratio:g}")
+            if sampling == "with_replacement":
+                style.predicted(axes, curve["iteration"], curve["predicted"])
+        axes.set(title=_TITLES[sampling], xlabel="iterations", yscale="log", xscale="log")
+        axes.set_xlim(left=curves["iteration"][curves["iteration"] > 0].min())
+    panels[0][0].set_ylabel(r"relative error $\|w - w^*\| / \|w^*\|$")
+    style.legend(panels[0][0], title=r"$n / d$", loc="lower left", prediction="with_replacement" in samplings)
+    return figure

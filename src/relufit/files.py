@@ -1,0 +1,67 @@
+"""Writing files so that nothing half-written is ever readable."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+@contextmanager
+def replacing(target: str | os.PathLike[str], *, directory: bool = False) -> Iterator[Path]:
+    """Yield a temporary path beside `target` that takes its place when the block ends well.
+
+    Parameters
+    ----------
+    target : path
+        The file or folder to write; its parents are made.
+    directory : bool
+        Whether the temporary path is a folder (made empty) or a file (not made).
+
+    Raises
+    ------
+    OSError
+        Where the file system refuses; the temporary path is removed then, and `target` is as it was.
+    """
+    target = Path(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    holder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
+    fresh = holder / target.name
+    try:
+        if directory:
+            fresh.mkdir()
+        yield fresh
+        if target.is_dir() and not target.is_symlink():
+            os.replace(target, holder / "old")
+        os.replace(fresh, target)
+    finally:
+        shutil.rmtree(holder, ignore_errors=True)
+
+
+def write_text(target: str | os.PathLike[str], text: str) -> None:
+    """Write `text` to `target` in UTF-8, all of it or nothing."""
+    with replacing(target) as path:
+        path.write_text(text, encoding="utf-8")
+
+
+def write_json(target: str | os.PathLike[str], content: Any) -> None:  # noqa: ANN401 - whatever JSON holds
+    """Write `content` to `target` as JSON: keys in their order, floats in full, all of it or nothing."""
+    write_text(target, json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+
+def digest(path: str | os.PathLike[str]) -> str:
+    """Return the SHA-256 of a file, or of a folder's relative names and contents, in hexadecimal."""
+    path = Path(path)
+    if path.is_dir():
+        total = hashlib.sha256()
+        for part in sorted(p for p in path.rglob("*") if p.is_file() and p.name != ".snakemake_timestamp"):
+            total.update(f"{part.relative_to(path).as_posix()}\0{digest(part)}\n".encode())
+        return total.hexdigest()
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

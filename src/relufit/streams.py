@@ -1,0 +1,51 @@
+"""Random streams addressed by name: every draw is a function of (seed, purpose, rank, iteration).
+
+No stream has a state that must be carried from one iteration to the next, so that a rank can be replaced,
+a run resumed, or one iteration looked at alone, and the numbers are the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+
+import numpy as np
+
+from relufit.errors import ConfigError
+
+_INT64 = range(-(2**63), 2**63)
+
+
+def key(seed: int, *, rank: int = 0, iteration: int = 0, purpose: str = "dither") -> int:
+    """Return the 128-bit key of one stream.
+
+    The arguments go through BLAKE2b, so that streams whose seeds, ranks or iterations are neighbours share
+    nothing: no shifted copies, no common words.
+
+    Parameters
+    ----------
+    seed, rank, iteration : int
+        64-bit integers.
+    purpose : str
+        What the stream is for: ``"dither"``, ``"rows"``, ``"inputs"``, ...
+
+    Raises
+    ------
+    ConfigError
+        If an argument is no 64-bit integer.
+    """
+    for name, value in (("seed", seed), ("rank", rank), ("iteration", iteration)):
+        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or int(value) not in _INT64:
+            raise ConfigError(f"{value!r} is no 64-bit integer", where=name, remedy="give a whole number")
+    words = struct.pack("<qqq", seed, rank, iteration) + purpose.encode()
+    return int.from_bytes(hashlib.blake2b(words, digest_size=16, person=b"relufit").digest(), "little")
+
+
+def generator(stream: int) -> np.random.Generator:
+    """Return numpy's counter-based Philox generator at the start of the stream with that key."""
+    return np.random.Generator(np.random.Philox(key=stream))
+
+
+def words(stream: int) -> np.ndarray:
+    """Split a key into four 32-bit words, as the compiled loops take it: (4,) uint32."""
+    return np.frombuffer(stream.to_bytes(16, "little"), "<u4")

@@ -1,0 +1,65 @@
+"""What the master does: decode the partial gradients, sum them in the order of the ranks, update the weights."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from relufit.planted import relative_error
+from relufit.training.rank import EXACT
+from relufit.training.spec import Plan
+
+#: A run whose relative error exceeds this many times the larger of 1 and its first has diverged.
+DIVERGENCE = 1e3
+
+
+class Master:
+    """The state of a run: the weights and the number of updates.
+
+    Parameters
+    ----------
+    plan : Plan
+    w_star : (d,) float64
+        The planted weights, for the relative error.
+    """
+
+    def __init__(self, plan: Plan, w_star: np.ndarray) -> None:
+        self._plan, self._w_star = plan, w_star
+        self.weights, self._sum = np.zeros(plan.d), np.zeros(plan.d)
+        self.iteration, self.error, self._limit = 0, math.nan, math.inf
+
+    def add_moments(self, payload: bytes | memoryview) -> None:
+        """Add a rank's part of the initial weights; call in the order of the ranks."""
+        self.weights += EXACT.decode(payload, self._plan.d)
+
+    def begin(self) -> None:
+        """Take the initial weights as complete."""
+        self.error = relative_error(self.weights, self._w_star)
+        self._limit = DIVERGENCE * max(1.0, self.error)
+
+    def broadcast(self) -> bytes:
+        """Return the payload that goes to every rank: the weights, exactly."""
+        return EXACT.encode(self.weights, 0)
+
+    def add(self, payload: bytes | memoryview) -> None:
+        """Add a rank's partial gradient; call in the order of the ranks."""
+        self._sum += self._plan.compressor.decode(payload, self._plan.d)
+
+    def update(self) -> None:
+        """Take one step along the summed gradient."""
+        self._sum *= self._plan.step
+        self.weights -= self._sum
+        self._sum[:] = 0.0
+        self.iteration += 1
+        self.error = relative_error(self.weights, self._w_star)
+
+    @property
+    def outcome(self) -> str | None:
+        """``"converged"``, ``"diverged"`` or ``"budget spent"``; None while there is more to do."""
+        spec = self._plan.spec
+        if spec.tolerance is not None and self.error <= spec.tolerance:
+            return "converged"
+        if not self.error <= self._limit:
+            return "diverged"
+        return "budget spent" if self.iteration >= spec.iterations else None

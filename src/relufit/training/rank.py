@@ -1,0 +1,72 @@
+"""What one rank does: sample its rows, sum their gradients, encode the sum."""
+
+from __future__ import annotations
+
+from time import perf_counter
+from typing import NamedTuple
+
+import numpy as np
+
+from relufit import kernels, streams
+from relufit.compression.cast import Float64
+from relufit.dataset import RowSource
+from relufit.training.sampling import SAMPLINGS, Sampler
+from relufit.training.spec import Plan
+
+#: How the weights travel to the ranks, and the moments of the initial weights from them: exactly.
+EXACT = Float64()
+
+
+class Contribution(NamedTuple):
+    """What a rank sends in an iteration.
+
+    `payload` is the encoded partial gradient; `squares` the sum of squared residuals of its samples, which goes
+    to the trace; `compute` and `encode` are seconds.
+    """
+
+    payload: bytes | memoryview
+    squares: float
+    compute: float
+    encode: float
+
+
+class Rank:
+    """One rank of a run; it holds its rows and two vectors, and nothing that changes between iterations.
+
+    Parameters
+    ----------
+    plan : Plan
+    rank : int
+        From 0 to K - 1.
+    rows : RowSource
+        Only this rank's shard is opened.
+    """
+
+    def __init__(self, plan: Plan, rank: int, rows: RowSource) -> None:
+        self._plan, self.rank = plan, rank
+        self._shard = rows.shard(rank, plan.spec.workers)
+        self._sampler: Sampler = SAMPLINGS[plan.spec.sampling](
+            plan.spec.seed,
+            rank,
+            plan.batch(rank),
+            self._shard,
+            rows.model,  # type: ignore[arg-type]  # checked with the plan
+            rows.w_star,
+        )
+        self._gradient = np.empty(plan.d)
+
+    def moments(self) -> bytes:
+        """Return this rank's part of the initial weights, (2/n) sum y_i x_i over its rows, as a payload."""
+        kernels.moment_sum(*self._shard, self._gradient)
+        return EXACT.encode(self._gradient * (2.0 / self._plan.n), 0)
+
+    def step(self, iteration: int, w: np.ndarray) -> Contribution:
+        """Return this rank's part of the mini-batch gradient at `w`, divided by the whole batch, as a payload."""
+        began = perf_counter()
+        x, y, batch = self._sampler.draw(iteration)
+        squares = kernels.gradient_sum(x, y, batch, w, self._gradient)
+        self._gradient *= 1.0 / self._plan.spec.batch_size
+        computed = perf_counter()
+        key = streams.key(self._plan.spec.seed, rank=self.rank, iteration=iteration)
+        payload = self._plan.compressor.encode(self._gradient, key)
+        return Contribution(payload, squares, computed - began, perf_counter() - computed)

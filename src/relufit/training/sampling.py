@@ -1,0 +1,104 @@
+"""Which rows a rank takes in an iteration: a function of (seed, rank, iteration) and its own rows.
+
+``with_replacement`` draws every sample from all of the rank's rows; ``reshuffled`` goes through them in a new
+random order each epoch; ``fresh`` draws new samples from the model, none twice.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+
+from relufit import streams
+from relufit.dataset import Shard
+from relufit.errors import ConfigError
+from relufit.planted import PlantedModel
+
+_ITERATIONS_A_DRAW = 256
+
+
+class Sampler(Protocol):
+    """What a rank asks for its samples."""
+
+    def draw(self, iteration: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return x, y and the row numbers (b,) int64 of the batch of that iteration."""
+
+
+class WithReplacement:
+    """Each sample uniformly from the shard; numbers are drawn for a fixed number of iterations at a time."""
+
+    def __init__(self, seed: int, rank: int, batch: int, shard: Shard, model: object, w_star: object) -> None:
+        self._seed, self._rank, self._batch, self._shard = seed, rank, batch, shard
+        self._part, self._rows = -1, np.empty((0, batch), np.int64)
+
+    def draw(self, iteration: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return x, y and the row numbers of the batch."""
+        part, place = divmod(iteration, _ITERATIONS_A_DRAW)
+        if part != self._part:
+            stream = streams.generator(streams.key(self._seed, rank=self._rank, iteration=part, purpose="rows"))
+            self._rows = stream.integers(0, len(self._shard.y), (_ITERATIONS_A_DRAW, self._batch))
+            self._part = part
+        return *self._shard, self._rows[place]
+
+    @staticmethod
+    def check(batch_size: int, rows: list[int], model: PlantedModel | None) -> None:
+        """Accept everything: any number of samples can be drawn."""
+
+
+class Reshuffled:
+    """The shard in a new order each epoch; a batch may end one epoch and begin the next."""
+
+    def __init__(self, seed: int, rank: int, batch: int, shard: Shard, model: object, w_star: object) -> None:
+        self._seed, self._rank, self._batch, self._shard = seed, rank, batch, shard
+        self._epoch, self._order = -1, np.empty(0, np.int64)
+
+    def draw(self, iteration: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return x, y and the row numbers of the batch."""
+        rows, start = len(self._shard.y), iteration * self._batch
+        epoch, place = divmod(start, rows)
+        taken = self._permutation(epoch)[place : place + self._batch]
+        if len(taken) < self._batch:
+            taken = np.concatenate([taken, self._permutation(epoch + 1)[: self._batch - len(taken)]])
+        return *self._shard, taken
+
+    def _permutation(self, epoch: int) -> np.ndarray:
+        if epoch != self._epoch:
+            stream = streams.key(self._seed, rank=self._rank, iteration=epoch, purpose="order")
+            self._epoch, self._order = epoch, streams.generator(stream).permutation(len(self._shard.y))
+        return self._order
+
+    @staticmethod
+    def check(batch_size: int, rows: list[int], model: PlantedModel | None) -> None:
+        """Refuse a batch of more samples than a rank has."""
+        if -(-batch_size // len(rows)) > min(rows):
+            raise ConfigError(
+                f"{batch_size} samples without replacement from {sum(rows)} rows on {len(rows)} ranks",
+                where="batch_size",
+                remedy="use at most the rows there are, or sample with replacement",
+            )
+
+
+class Fresh:
+    """New samples of the planted model in every iteration; the shard serves the initial weights alone."""
+
+    def __init__(
+        self, seed: int, rank: int, batch: int, shard: Shard, model: PlantedModel, w_star: np.ndarray
+    ) -> None:
+        self._seed, self._rank, self._model, self._w_star = seed, rank, model, w_star
+        self._all = np.arange(batch)
+
+    def draw(self, iteration: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return x, y and the row numbers of the batch."""
+        stream = streams.key(self._seed, rank=self._rank, iteration=iteration, purpose="fresh")
+        return *self._model.fresh(len(self._all), stream, self._w_star), self._all
+
+    @staticmethod
+    def check(batch_size: int, rows: list[int], model: PlantedModel | None) -> None:
+        """Refuse arrays: nobody knows which model they came from."""
+        if model is None:
+            raise ConfigError("fresh samples of arrays", where="sampling", remedy="give a recipe or a data set on disk")
+
+
+#: The ways of sampling by name.
+SAMPLINGS = {"with_replacement": WithReplacement, "reshuffled": Reshuffled, "fresh": Fresh}

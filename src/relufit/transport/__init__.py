@@ -1,0 +1,1 @@
+"""Bytes between ranks: frames, and links that carry them."""
