@@ -31,7 +31,9 @@ def load(paths: Iterable[str | os.PathLike[str]]) -> Config:
         try:
             content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
         except OSError as error:
-            raise ConfigError(f"cannot be read ({error.strerror})", where=str(path), remedy="give a YAML file") from error
+            raise ConfigError(
+                f"cannot be read ({error.strerror})", where=str(path), remedy="give a YAML file"
+            ) from error
         except yaml.YAMLError as error:
             raise ConfigError(f"is not YAML ({error})".replace("\n", " "), where=str(path), remedy="mend it") from error
         if not isinstance(content, dict):
@@ -115,18 +117,19 @@ def _explain(error: Any) -> ConfigError:  # noqa: ANN401 - jsonschema's errors
     if error.validator == "required":
         missing = next(key for key in error.validator_value if key not in error.instance)
         return ConfigError("missing", where=".".join(filter(None, [where, missing])), remedy="add it")
+    value = error.validator_value
     wanted = {
-        "type": lambda: f"must be of type {error.validator_value}",
-        "enum": lambda: f"must be one of {', '.join(map(str, error.validator_value))}",
-        "minimum": lambda: f"must be at least {error.validator_value}",
-        "maximum": lambda: f"must be at most {error.validator_value}",
-        "exclusiveMinimum": lambda: f"must be above {error.validator_value}",
-        "exclusiveMaximum": lambda: f"must be below {error.validator_value}",
-        "minItems": lambda: "must have at least one entry",
-        "uniqueItems": lambda: "must not repeat an entry",
-        "pattern": lambda: "must be letters, digits, '.', '_' and '-', and not begin with the last three",
+        "type": f"must be of type {value}",
+        "enum": f"must be one of {', '.join(map(str, value)) if isinstance(value, list) else value}",
+        "minimum": f"must be at least {value}",
+        "maximum": f"must be at most {value}",
+        "exclusiveMinimum": f"must be above {value}",
+        "exclusiveMaximum": f"must be below {value}",
+        "minItems": "must have at least one entry",
+        "uniqueItems": "must not repeat an entry",
+        "pattern": "must be letters, digits, '.', '_' and '-', and not begin with the last three",
     }
-    remedy = wanted.get(error.validator, lambda: error.message)()
+    remedy = wanted.get(error.validator, error.message)
     return ConfigError(f"{error.instance!r} is not possible", where=where, remedy=f"it {remedy}")
 
 
@@ -139,11 +142,15 @@ def _check_sense(config: Config) -> None:
         size = -(-rows // workers)
         if workers > rows or size * (workers - 1) >= rows:
             raise ConfigError(
-                f"{workers} ranks for {rows} rows", where=f"{name}.workers", remedy="use fewer workers or more rows"
+                f"{workers} ranks for {rows} rows",
+                where=f"{name}.workers",
+                remedy="use fewer workers or more rows",
             )
         if batch < workers:
             raise ConfigError(
-                f"{batch} samples for {workers} ranks", where=f"{name}.mini_batch", remedy="give each rank at least one"
+                f"{batch} samples for {workers} ranks",
+                where=f"{name}.mini_batch",
+                remedy="give each rank at least one",
             )
         without = "reshuffled" in [*section.get("samplings", []), section.get("sampling")]
         if without and -(-batch // workers) > rows - size * (workers - 1):

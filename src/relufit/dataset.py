@@ -94,7 +94,11 @@ class _Layout:
 
 
 def write(
-    model: PlantedModel, path: str | os.PathLike[str], *, shards: int = 1, progress: Callable[[int], None] | None = None
+    model: PlantedModel,
+    path: str | os.PathLike[str],
+    *,
+    shards: int = 1,
+    progress: Callable[[int], None] | None = None,
 ) -> None:
     """Write the data set of `model` to the folder `path`, which must not exist or be replaced.
 
@@ -223,7 +227,9 @@ class Dataset:
             attributes: dict[str, Any] = dict(group.attrs["relufit"])  # type: ignore[arg-type]
             arrays = {name: group[name] for name in ("x", "y")}
             layouts = {
-                name: _Layout(a.shape[0], a.shards[0], a.chunks[0], a.dtype.itemsize * (a.shape[1] if a.ndim > 1 else 1))
+                name: _Layout(
+                    a.shape[0], a.shards[0], a.chunks[0], a.dtype.itemsize * (a.shape[1] if a.ndim > 1 else 1)
+                )
                 for name, a in arrays.items()
             }
             w_star = np.asarray(group["w_star"][:], np.float64)
@@ -268,7 +274,9 @@ class Dataset:
             raise DataError(f"the shard is missing ({error.strerror})", where=str(path), remedy=self._remedy) from error
         if size != array.file_bytes(index):
             raise DataError(
-                f"the shard has {size} bytes in place of {array.file_bytes(index)}", where=str(path), remedy=self._remedy
+                f"the shard has {size} bytes in place of {array.file_bytes(index)}",
+                where=str(path),
+                remedy=self._remedy,
             )
         mapped = np.memmap(path, dtype=kind, mode="c", shape=(rows, width) if width else (rows,))
         return mapped.view(np.ndarray)
@@ -283,10 +291,21 @@ class Dataset:
 class RowSource(Protocol):
     """Where the rows of a run come from: a data set on disk, a recipe, or arrays in memory."""
 
-    n: int
-    d: int
-    w_star: np.ndarray
-    model: PlantedModel | None
+    @property
+    def n(self) -> int:
+        """Number of rows."""
+
+    @property
+    def d(self) -> int:
+        """Dimension."""
+
+    @property
+    def w_star(self) -> np.ndarray:
+        """The planted weights, (d,) float64."""
+
+    @property
+    def model(self) -> PlantedModel | None:
+        """The recipe of the rows, where there is one."""
 
     def shard(self, rank: int, workers: int) -> Shard:
         """Return the rows of one rank of `workers`."""

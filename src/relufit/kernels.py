@@ -26,7 +26,7 @@ def inner_products(x: np.ndarray, w: np.ndarray, out: np.ndarray) -> None:
 @njit(nogil=True, cache=True)
 def squared_norm(v: np.ndarray) -> float:
     """Return the sum of squares of a float64 vector."""
-    return dots((v,), v)[0]
+    return dots((v,), v)[0]  # type: ignore[no-any-return]
 
 
 @njit(nogil=True, cache=True)
@@ -43,9 +43,7 @@ def all_finite(x: np.ndarray) -> bool:
 
 
 @njit(nogil=True, cache=True)
-def _add_four(
-    x: np.ndarray, rows: np.ndarray, scale: np.ndarray, out: np.ndarray
-) -> None:
+def _add_four(x: np.ndarray, rows: np.ndarray, scale: np.ndarray, out: np.ndarray) -> None:
     x0, x1, x2, x3 = x[rows[0]], x[rows[1]], x[rows[2]], x[rows[3]]
     a0, a1, a2, a3 = scale[0], scale[1], scale[2], scale[3]
     for k in range(out.size):
@@ -53,9 +51,7 @@ def _add_four(
 
 
 @njit(nogil=True, cache=True)
-def _add_rest(
-    x: np.ndarray, rows: np.ndarray, scale: np.ndarray, count: int, out: np.ndarray
-) -> None:
+def _add_rest(x: np.ndarray, rows: np.ndarray, scale: np.ndarray, count: int, out: np.ndarray) -> None:
     for i in range(count):
         row, a = x[rows[i]], scale[i]
         for k in range(out.size):

@@ -9,7 +9,14 @@ from typing import Any
 from relufit.files import digest
 
 #: Folders and files whose content follows from the configuration alone, but for what `is_timed` tells.
-_DETERMINISTIC = ("config.yaml", "data/*.zarr", "traces/*/*.parquet", "claims/*.json", "tables/*.csv", "figures/*")
+_DETERMINISTIC = (
+    "config.yaml",
+    "data/*.zarr",
+    "traces/*/*.parquet",
+    "claims/*.json",
+    "tables/*.csv",
+    "figures/*",
+)
 
 
 def manifest(folder: Path, machine: dict[str, Any], command: str) -> dict[str, Any]:

@@ -95,10 +95,14 @@ class PlantedModel:
                 raise ConfigError(f"{value!r} is not a positive whole number", where=name, remedy="give at least 1")
             object.__setattr__(self, name, int(value))
         if not (isinstance(self.noise_std, (int, float)) and 0 <= self.noise_std < math.inf):
-            raise ConfigError(f"{self.noise_std!r} is no standard deviation", where="noise_std", remedy="give 0 or more")
+            raise ConfigError(
+                f"{self.noise_std!r} is no standard deviation", where="noise_std", remedy="give 0 or more"
+            )
         if self.inputs not in INPUTS:
             raise ConfigError(
-                f"unknown distribution {self.inputs!r}", where="inputs", remedy=f"choose one of {', '.join(INPUTS)}"
+                f"unknown distribution {self.inputs!r}",
+                where="inputs",
+                remedy=f"choose one of {', '.join(INPUTS)}",
             )
         streams.key(self.seed)
 

@@ -48,11 +48,11 @@ def code_digest(stage: str) -> str:
     return total.hexdigest()
 
 
-def elsewhere(target: Path, results: Path, depth: int) -> Iterable[Path]:
-    """Yield the paths that `target`, `depth` folders below its run's, has in the other runs below `results`."""
+def elsewhere(target: Path, *, depth: int) -> Iterable[Path]:
+    """Yield the paths that `target`, `depth` folders below its run's, has in the runs beside its own."""
     run = target.absolute().parents[depth]
     inner = target.absolute().relative_to(run)
-    for other in sorted(results.absolute().iterdir()) if results.is_dir() else ():
+    for other in sorted(run.parent.iterdir()) if run.parent.is_dir() else ():
         if other != run and (other / inner).exists():
             yield other / inner
 

@@ -38,7 +38,7 @@ def dots(typingctx, rows, weights):  # type: ignore[no-untyped-def]  # noqa: ANN
     For use inside compiled functions.
     """
     count = rows.count
-    signature = types.UniTuple(types.float64, count)(rows, weights)
+    signature = types.UniTuple(types.float64, count)(rows, weights)  # type: ignore[attr-defined]
 
     def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
         element = sig.args[0].dtype
@@ -49,7 +49,7 @@ def dots(typingctx, rows, weights):  # type: ignore[no-untyped-def]  # noqa: ANN
         step = ir.Constant(size.type, _WIDTH * _VECTORS)
         full = builder.sub(size, builder.urem(size, step))
 
-        def load(data, dtype, at, wide):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+        def load(data: Any, dtype: Any, at: Any, wide: bool) -> Any:  # noqa: ANN401
             pointer, result = builder.gep(data, [at]), _DOUBLE
             if wide:
                 kind = ir.VectorType(context.get_value_type(dtype), _WIDTH)

@@ -35,7 +35,11 @@ DATASETS = {
     for setting in SETTINGS.values()
     for trial, name in enumerate(setting.datasets)
 }
-DRAWN = [name for name, figure in FIGURES.items() if figure.experiment in CONFIG["experiments"]]
+DRAWN = [
+    name
+    for name, figure in FIGURES.items()
+    if figure.experiment in CONFIG["experiments"]
+]
 
 
 def traces(experiment, ending):
@@ -47,10 +51,12 @@ def traces(experiment, ending):
     ]
 
 
-# The commands of the environment that Snakemake runs in, activated or not.
-shell.prefix(f"PATH={shlex.quote(os.path.dirname(sys.executable))}:$PATH; ")
-# For the manifest; as a parameter it would make the run out of date whenever it changes.
-os.environ["RELUFIT_COMMAND"] = shlex.join(["snakemake", *sys.argv[1:]])
+# The commands of the environment that Snakemake runs in, activated or not; and, for the manifest, the command that
+# it was called with, which as a parameter would make a run out of date whenever it changes.
+shell.prefix(
+    f"PATH={shlex.quote(os.path.dirname(sys.executable))}:$PATH; "
+    f"export RELUFIT_COMMAND={shlex.quote(shlex.join(['snakemake', *sys.argv[1:]]))}; "
+)
 
 
 wildcard_constraints:
@@ -61,17 +67,3 @@ wildcard_constraints:
 
 localrules:
     all,
-
-
-rule config:
-    # The merged and checked configuration, as every later command reads it.
-    output:
-        f"{RUN}/config.yaml",
-    log:
-        f"{RUN}/logs/config.log",
-    params:
-        config=json.dumps(CONFIG),
-    conda:
-        "../../envs/environment.yaml"
-    shell:
-        "relufit config --json {params.config:q} --output {output:q} > {log:q} 2>&1"

@@ -20,12 +20,12 @@ for _name in DRAWN:
             png=f"{RUN}/figures/{_name}.png",
         log:
             f"{RUN}/logs/figure/{_name}.log",
-        params:
-            figure=_name,
-            tables=f"{RUN}/tables",
-            figures=f"{RUN}/figures",
         conda:
             "../../envs/environment.yaml"
+        params:
+            figure=_name,
+            tables=lambda wildcards, input: os.path.dirname(input.tables[0]),
+            figures=lambda wildcards, output: os.path.dirname(output.svg),
         shell:
             "relufit figure {params.figure} --tables {params.tables:q} --output {params.figures:q} > {log:q} 2>&1"
 
@@ -42,7 +42,10 @@ rule report:
     input:
         rules.presented.input,
         config=rules.config.output,
-        captions=sorted(str(path) for path in Path(workflow.basedir, "workflow", "report").glob("*.rst")),
+        captions=sorted(
+            str(path)
+            for path in Path(workflow.basedir, "workflow", "report").glob("*.rst")
+        ),
     output:
         f"{RUN}/report.html",
     log:
@@ -59,14 +62,16 @@ rule manifest:
         rules.presented.input,
         code=sources("manifest"),
         claims=f"{RUN}/claims.json",
-        traces=[path for name in CONFIG["experiments"] for path in traces(name, ".parquet")],
+        traces=[
+            path for name in CONFIG["experiments"] for path in traces(name, ".parquet")
+        ],
     output:
         f"{RUN}/manifest.json",
     log:
         f"{RUN}/logs/manifest.log",
-    params:
-        run=RUN,
     conda:
         "../../envs/environment.yaml"
+    params:
+        run=lambda wildcards, output: os.path.dirname(output[0]),
     shell:
-        "relufit manifest {params.run:q} --made-by \"$RELUFIT_COMMAND\" --output {output:q} > {log:q} 2>&1"
+        "relufit manifest {params.run:q} --output {output:q} > {log:q} 2>&1"

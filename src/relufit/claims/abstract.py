@@ -32,7 +32,11 @@ CLAIMS = (
         "planted model",
         ("geometric rate",),
     ),
-    Claim("sample_complexity", "with a number of samples that is optimal up to numerical constants", ("samples",)),
+    Claim(
+        "sample_complexity",
+        "with a number of samples that is optimal up to numerical constants",
+        ("samples",),
+    ),
     Claim(
         "qsgd_convergence",
         "QSGD maintains the fast convergence of SGD to a globally optimal model",

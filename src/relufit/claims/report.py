@@ -9,18 +9,36 @@ from relufit.claims.abstract import SOURCE, summarise
 
 def as_json(run: str, seed: int, experiments: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """Return the content of claims.json: the claims with their verdicts, then every experiment's judgement."""
-    return {"run": run, "seed": seed, "source": SOURCE, "claims": summarise(experiments), "experiments": experiments}
+    return {
+        "run": run,
+        "seed": seed,
+        "source": SOURCE,
+        "claims": summarise(experiments),
+        "experiments": experiments,
+    }
 
 
 def as_markdown(content: dict[str, Any]) -> str:
     """Return the content of claims.md."""
-    lines = [f"# Verdicts of the run `{content['run']}`", "", f"Claims are quoted from the abstract of: {content['source']}."]
+    lines = [
+        f"# Verdicts of the run `{content['run']}`",
+        "",
+        f"Claims are quoted from the abstract of: {content['source']}.",
+    ]
     lines += ["", "| claim | verdict | experiments |", "|---|---|---|"]
     for claim in content["claims"]:
         bearing = ", ".join(f"`{name}`" for name in claim["experiments"]) or claim["note"]
         lines.append(f"| “{claim['words']}” | **{claim['verdict']}** | {bearing} |")
     for name, judged in content["experiments"].items():
-        lines += ["", f"## {judged['title']}", "", judged["question"], "", f"Setting: {judged['setting']}.", ""]
+        lines += [
+            "",
+            f"## {judged['title']}",
+            "",
+            judged["question"],
+            "",
+            f"Setting: {judged['setting']}.",
+            "",
+        ]
         lines += ["| statistic | setting | value | interval | confirmed within | trials | verdict |"]
         lines += ["|---|---|---|---|---|---|---|"]
         for verdicts in judged["verdicts"].values():
@@ -39,7 +57,14 @@ def _row(verdict: dict[str, Any]) -> str:
         wanted = f"{_number(least)} to {_number(most)}"
     else:
         wanted = f"at least {_number(least)}" if least is not None else f"at most {_number(most)}"
-    cells = (verdict["statistic"], verdict["setting"], _number(verdict["value"]), interval, wanted, verdict["trials"])
+    cells = (
+        verdict["statistic"],
+        verdict["setting"],
+        _number(verdict["value"]),
+        interval,
+        wanted,
+        verdict["trials"],
+    )
     return "| " + " | ".join(map(str, cells)) + f" | **{verdict['verdict']}** |"
 
 

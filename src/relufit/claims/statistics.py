@@ -6,6 +6,7 @@ import math
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.special import stdtrit
 
 
@@ -24,16 +25,16 @@ class Fit(NamedTuple):
     r_squared: float
 
 
-def mean_interval(values: np.ndarray, confidence: float = 0.9) -> Interval:
+def mean_interval(values: ArrayLike, confidence: float = 0.9) -> Interval:
     """Return Student's t interval of the mean of independent values.
 
     Its bounds are infinite where there are fewer than two values.
     """
-    values = np.asarray(values, np.float64)
-    mean = float(values.mean())
-    if values.size < 2:
+    sample = np.asarray(values, np.float64)
+    mean = float(sample.mean())
+    if sample.size < 2:
         return Interval(mean, -math.inf, math.inf)
-    half = float(stdtrit(values.size - 1, (1 + confidence) / 2)) * float(values.std(ddof=1)) / math.sqrt(values.size)
+    half = float(stdtrit(sample.size - 1, (1 + confidence) / 2)) * float(sample.std(ddof=1)) / math.sqrt(sample.size)
     return Interval(mean, mean - half, mean + half)
 
 

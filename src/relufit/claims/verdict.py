@@ -82,7 +82,13 @@ def exactly(statistic: str, setting: str, holds: bool, *, trials: int, evidence:
     """Return the verdict on something that either holds in every trial or does not."""
     share = 1.0 if holds else 0.0
     return judge(
-        statistic, setting, Interval(share, share, share), least=1.0, trials=trials, evidence=evidence, note=note
+        statistic,
+        setting,
+        Interval(share, share, share),
+        least=1.0,
+        trials=trials,
+        evidence=evidence,
+        note=note,
     )
 
 

@@ -36,7 +36,9 @@ def run(chosen: argparse.Namespace) -> None:
     config = load(chosen.config)
     if chosen.experiment not in CATALOGUE:
         raise ConfigError(
-            f"unknown experiment {chosen.experiment!r}", where="experiment", remedy=f"choose one of {', '.join(CATALOGUE)}"
+            f"unknown experiment {chosen.experiment!r}",
+            where="experiment",
+            remedy=f"choose one of {', '.join(CATALOGUE)}",
         )
     experiment = CATALOGUE[chosen.experiment]
     paths = {setting.name: chosen.traces / f"{setting.name}.parquet" for setting in experiment.settings(config)}

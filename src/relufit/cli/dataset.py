@@ -26,7 +26,7 @@ def add(parts: Any) -> None:  # noqa: ANN401
     part.add_argument("--shards", type=int, default=1, help="number of ranks that will read it")
     part.add_argument("--inputs", default="gaussian", help="distribution of the inputs")
     part.add_argument("--noise-std", type=float, default=0.0, help="standard deviation of label noise")
-    part.add_argument("--reuse", type=Path, metavar="RESULTS", help="link the same data set of another run there")
+    part.add_argument("--reuse", action="store_true", help="link the same from another run beside this one")
     part.set_defaults(run=run)
 
 
@@ -38,7 +38,7 @@ def run(chosen: argparse.Namespace) -> None:
     from relufit.reuse import elsewhere, take_over
 
     model = PlantedModel(chosen.rows, chosen.dimension, chosen.seed, chosen.noise_std, chosen.inputs)
-    for other in elsewhere(chosen.output, chosen.reuse, depth=1) if chosen.reuse else ():
+    for other in elsewhere(chosen.output, depth=1) if chosen.reuse else ():
         try:
             if Dataset(other, expected=model).shards == chosen.shards:
                 take_over(other, chosen.output)

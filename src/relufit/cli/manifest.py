@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,11 @@ def add(parts: Any) -> None:  # noqa: ANN401
     )
     part.add_argument("folder", type=Path, help="the run's folder, such as results/paper")
     part.add_argument("--output", "-o", type=Path, required=True, help="manifest.json")
-    part.add_argument("--made-by", default="", help="the command that made the run")
+    part.add_argument(
+        "--made-by",
+        default=os.environ.get("RELUFIT_COMMAND", ""),
+        help="the command that made the run; from the environment's RELUFIT_COMMAND if not given",
+    )
     part.set_defaults(run=run)
 
 

@@ -22,13 +22,17 @@ def progress(title: str, total: int) -> Iterator[Callable[[int, str], None]]:
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[news]}"))
     with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=Console(stderr=True)) as bar:
         task = bar.add_task(title, total=total, news="")
-        yield lambda done, news="": bar.update(task, completed=done, news=news)
+
+        def tell(done: int, news: str) -> None:
+            bar.update(task, completed=done, news=news)
+
+        yield tell
 
 
 def _lines(title: str, total: int) -> Callable[[int, str], None]:
     began = told = monotonic()
 
-    def tell(done: int, news: str = "") -> None:
+    def tell(done: int, news: str) -> None:
         nonlocal told
         now = monotonic()
         if now - told >= _LINE_SECONDS or done == total:

@@ -32,7 +32,15 @@ def run(chosen: argparse.Namespace) -> None:
 
     with replacing(chosen.output) as path:
         # The workflow that calls this holds the lock of the folder, and the results are complete.
-        command = [sys.executable, "-m", "snakemake", "presented", "--nolock", "--configfile", str(chosen.config)]
-        done = subprocess.run([*command, "--report", str(path)], capture_output=True, text=True)
+        command = [
+            sys.executable,
+            "-m",
+            "snakemake",
+            "presented",
+            "--nolock",
+            "--configfile",
+            str(chosen.config),
+        ]
+        done = subprocess.run([*command, "--report", str(path)], capture_output=True, text=True, check=False)
         if done.returncode:
             raise RelufitError(done.stderr.strip(), where="snakemake --report", remedy="finish the run first")

@@ -24,7 +24,7 @@ def add(parts: Any) -> None:  # noqa: ANN401
     add_config(part)
     part.add_argument("--data", type=Path, help="folder of the data sets; ../../data from the output if not given")
     part.add_argument("--output", "-o", type=Path, required=True, help="Parquet file of the traces")
-    part.add_argument("--reuse", type=Path, metavar="RESULTS", help="link the same traces of another run there")
+    part.add_argument("--reuse", action="store_true", help="link the same from another run beside this one")
     part.set_defaults(run=run)
 
 
@@ -35,7 +35,7 @@ def run(chosen: argparse.Namespace) -> None:
 
     config = load(chosen.config)
     setting = find_setting(config, chosen.experiment, chosen.setting)
-    if chosen.reuse and trials.take_over(setting, config["seed"], chosen.output, chosen.reuse):
+    if chosen.reuse and trials.take_over(setting, config["seed"], chosen.output):
         return
     data = chosen.data or chosen.output.parent.parent.parent / "data"
     with progress(f"{chosen.experiment} {chosen.setting}", setting.trials) as tell:

@@ -41,16 +41,16 @@ def make_compressor(name: str, **parameters: Any) -> Compressor:  # noqa: ANN401
     """
     if name not in COMPRESSORS:
         raise ConfigError(
-            f"unknown compressor {name!r}", where="compressor", remedy=f"choose one of {', '.join(COMPRESSORS)}"
+            f"unknown compressor {name!r}",
+            where="compressor",
+            remedy=f"choose one of {', '.join(COMPRESSORS)}",
         )
     kind = COMPRESSORS[name]
     known = inspect.signature(kind).parameters
     for parameter in parameters:
         if parameter not in known:
             has = ", ".join(known) or "no parameters"
-            raise ConfigError(
-                f"{name} has no parameter {parameter!r}", where="compressor", remedy=f"it has {has}"
-            )
+            raise ConfigError(f"{name} has no parameter {parameter!r}", where="compressor", remedy=f"it has {has}")
     for parameter, its in known.items():
         if its.default is inspect.Parameter.empty and parameter not in parameters:
             raise ConfigError(f"{name} needs {parameter!r}", where="compressor", remedy=f"give {parameter}=")

@@ -30,7 +30,9 @@ class _Float:
         with np.errstate(over="ignore"):
             body = (np.ldexp(vector, -exponent) if exponent else vector).astype(self.dtype)
         if not np.isfinite(body).all():
-            raise PayloadError(NOT_FINITE if not np.isfinite(vector).all() else f"numbers beyond the range of {self.dtype}")
+            raise PayloadError(
+                NOT_FINITE if not np.isfinite(vector).all() else f"numbers beyond the range of {self.dtype}"
+            )
         return header(self.kind, _VERSION, exponent & 0xFFFF) + body.tobytes()
 
     def decode(self, payload: bytes | memoryview, size: int) -> np.ndarray:

@@ -56,10 +56,16 @@ class QSGD:
         if isinstance(self.levels, bool) or not isinstance(self.levels, int) or not 1 <= self.levels <= MAX_LEVELS:
             raise ConfigError(f"{self.levels!r} quantization levels", where="levels", remedy=f"give 1 to {MAX_LEVELS}")
         if self.coding not in CODINGS:
-            raise ConfigError(f"unknown coding {self.coding!r}", where="coding", remedy=f"choose one of {', '.join(CODINGS)}")
+            raise ConfigError(
+                f"unknown coding {self.coding!r}",
+                where="coding",
+                remedy=f"choose one of {', '.join(CODINGS)}",
+            )
         size = self.bucket_size
         if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
-            raise ConfigError(f"buckets of {size!r} coordinates", where="bucket_size", remedy="give at least 1, or none")
+            raise ConfigError(
+                f"buckets of {size!r} coordinates", where="bucket_size", remedy="give at least 1, or none"
+            )
 
     def encode(self, vector: np.ndarray, key: int) -> bytes:
         """Return the payload; the roundings are drawn from the stream with that key."""
@@ -88,7 +94,13 @@ class QSGD:
         if not (np.isfinite(norms).all() and (norms >= 0).all() and norms.any()):
             raise PayloadError("a norm that is negative or not finite, or none above zero")
         vector = np.empty(size)
-        _restore(coding.decode(body[ends:], size, self.levels), norms, self.levels, self.bucket_size or size, vector)
+        _restore(
+            coding.decode(body[ends:], size, self.levels),
+            norms,
+            self.levels,
+            self.bucket_size or size,
+            vector,
+        )
         return vector
 
     def variance(self, size: int) -> float:
@@ -123,7 +135,7 @@ def _norm(v: np.ndarray) -> float:
 
 @njit(nogil=True, cache=True, inline="always")
 def _mix(i: np.uint32, a: np.uint32, b: np.uint32, c: np.uint32, d: np.uint32) -> np.uint32:
-    """The i-th word of a stream: rounds of multiplication, with another 32 bits of the key mixed in at each."""
+    """Return the i-th word of a stream: rounds of multiplication, with another 32 bits of the key mixed in at each."""
     x = np.uint32(np.uint32(i * np.uint32(0x9E3779B1)) ^ a)
     x = np.uint32(np.uint32(np.uint32(x ^ (x >> np.uint32(16))) * np.uint32(0x21F0AAAD)) + b)
     x = np.uint32(np.uint32(np.uint32(x ^ (x >> np.uint32(15))) * np.uint32(0x735A2D97)) ^ c)

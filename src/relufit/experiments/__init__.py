@@ -28,11 +28,15 @@ def find_setting(config: Mapping[str, Any], experiment: str, name: str) -> Setti
     """
     if experiment not in CATALOGUE:
         raise ConfigError(
-            f"unknown experiment {experiment!r}", where="experiment", remedy=f"choose one of {', '.join(CATALOGUE)}"
+            f"unknown experiment {experiment!r}",
+            where="experiment",
+            remedy=f"choose one of {', '.join(CATALOGUE)}",
         )
     settings = {setting.name: setting for setting in CATALOGUE[experiment].settings(config)}
     if name not in settings:
         raise ConfigError(
-            f"{experiment} has no setting {name!r}", where="setting", remedy=f"choose one of {', '.join(settings)}"
+            f"{experiment} has no setting {name!r}",
+            where="setting",
+            remedy=f"choose one of {', '.join(settings)}",
         )
     return settings[name]

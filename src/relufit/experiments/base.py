@@ -61,13 +61,25 @@ class Judgement(NamedTuple):
 class Experiment(Protocol):
     """An entry of the catalogue: everything about an experiment in one module."""
 
-    NAME: str
-    TITLE: str
-    QUESTION: str
-    #: Whether its judgement rests on a clock, and so differs from run to run.
-    TIMED: bool
-    #: Names of its tables.
-    TABLES: tuple[str, ...]
+    @property
+    def NAME(self) -> str:  # noqa: N802 - a constant of each experiment
+        """Its name in the configuration and in paths."""
+
+    @property
+    def TITLE(self) -> str:  # noqa: N802
+        """Its title."""
+
+    @property
+    def QUESTION(self) -> str:  # noqa: N802
+        """What it asks."""
+
+    @property
+    def TIMED(self) -> bool:  # noqa: N802
+        """Whether its judgement rests on a clock, and so differs from run to run."""
+
+    @property
+    def TABLES(self) -> tuple[str, ...]:  # noqa: N802
+        """Names of its tables."""
 
     def settings(self, config: Mapping[str, Any]) -> list[Setting]:
         """Return the settings that a configuration asks for."""

@@ -1,4 +1,4 @@
-"""Does mini-batch SGD from the moment estimate converge geometrically, at the rate that theory gives?
+"""SGD from the moment estimate: does it converge geometrically, at the rate that theory gives.
 
 For each number of samples n = ratio * d a data set is drawn a trial, and SGD runs on it at the step that is
 optimal for fresh samples. With replacement, the predicted curve is the recursion of the second moments in the

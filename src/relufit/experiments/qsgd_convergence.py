@@ -1,4 +1,4 @@
-"""Does QSGD keep the convergence of SGD, and what does it cost in iterations and bytes?
+"""QSGD against SGD: is the convergence kept, and what does it cost in iterations and bytes.
 
 SGD and QSGD run on the same data with K ranks, each at the step that is optimal for its compressor's omega. The
 number of iterations to the tolerance is compared with the recursion of the second moments over the limiting
@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from relufit import theory
+from relufit import streams, theory
 from relufit.claims.statistics import Interval, mean_interval
 from relufit.claims.verdict import Verdict, judge
-from relufit.compression import make_compressor
+from relufit.compression import Compressor, make_compressor
 from relufit.experiments.base import Judgement, Setting
 from relufit.experiments.curves import on_grid, typical_curve
 from relufit.records import Record
@@ -30,6 +30,7 @@ TIMED = False
 TOLERANCE, SAME = 0.07, 1.25
 #: The uplink must be at least this many times below fp32 somewhere for "significantly".
 SIGNIFICANT = 4.0
+_SHORTEST_CURVE, _LEVELS_PREDICTED = 1024, 25
 
 
 def compressors(section: Mapping[str, Any], plain: tuple[str, ...]) -> dict[str, dict[str, Any]]:
@@ -51,34 +52,65 @@ def training(section: Mapping[str, Any], compressor: dict[str, Any]) -> dict[str
 
 
 def predicted_curve(section: Mapping[str, Any], compressor: dict[str, Any], iterations: int) -> np.ndarray:
-    """Return the predicted squared relative errors of a section's runs with one compressor."""
+    """Return the predicted squared relative errors of a section's runs with one compressor.
+
+    The curve goes on until it comes down to the tolerance, `iterations` at the least and the budget at the most.
+    """
     d, m, workers = section["dimension"], section["mini_batch"], section["workers"]
-    parameters = dict(compressor)
-    omega = make_compressor(parameters.pop("name"), **parameters).variance(d) or 0.0
+    omega = _make(compressor).variance(d) or 0.0
     step = theory.optimal_step(d, m, omega=omega, workers=workers)
     start = theory.initial_error(round(section["ratio"] * d), d)
     if section["sampling"] == "fresh":
-        return start * theory.contraction(d, m, step, omega=omega, workers=workers) ** np.arange(iterations + 1)
+        rate = theory.contraction(d, m, step, omega=omega, workers=workers)
+        return start * rate ** np.arange(section["iterations"] + 1)
     eigenvalues, weights = theory.marchenko_pastur(section["ratio"])
-    start_profile = theory.initial_profile(eigenvalues, weights)
-    return theory.fixed_data_curve(
-        eigenvalues,
-        weights,
-        d,
-        m,
-        step,
-        iterations,
-        initial_error_squared=start_profile * (start / start_profile.sum()),
-        omega=omega,
-        workers=workers,
-    )
+    profile = theory.initial_profile(eigenvalues, weights)
+    length = max(iterations, _SHORTEST_CURVE)
+    while True:
+        curve = theory.fixed_data_curve(
+            eigenvalues,
+            weights,
+            d,
+            m,
+            step,
+            min(length, section["iterations"]),
+            initial_error_squared=profile * (start / profile.sum()),
+            omega=omega,
+            workers=workers,
+        )
+        if curve[-1] <= section["tolerance"] ** 2 or length >= section["iterations"]:
+            return curve
+        length *= 2
+
+
+def _make(compressor: dict[str, Any]) -> Compressor:
+    parameters = dict(compressor)
+    return make_compressor(parameters.pop("name"), **parameters)
+
+
+def _predictions(section: Mapping[str, Any]) -> pd.DataFrame:
+    """Return the predicted iterations, and the bytes saved against fp32, over the whole range of levels."""
+    d, ends = section["dimension"], section["levels"]
+    sample = streams.generator(streams.key(0, purpose="payload")).standard_normal(d)
+
+    def cost(compressor: dict[str, Any]) -> tuple[float, float]:
+        due = theory.iterations_to(predicted_curve(section, compressor, 0), section["tolerance"])
+        return due, due * len(_make(compressor).encode(sample, 0)) + 8 * d
+
+    single = cost({"name": "fp32"})[1]
+    rows = []
+    for levels in np.unique(np.geomspace(min(ends), max(ends), _LEVELS_PREDICTED).round().astype(int)):
+        coded = {"coding": section["coding"], "bucket_size": section["bucket_size"]}
+        due, sent = cost({"name": "qsgd", "levels": int(levels), **coded})
+        rows.append((levels, due, single / sent))
+    return pd.DataFrame(rows, columns=["levels", "iterations", "saving"])
 
 
 class QsgdConvergence:
     """The experiment ``qsgd_convergence``."""
 
     NAME, TITLE, QUESTION, TIMED = NAME, TITLE, QUESTION, TIMED
-    TABLES = ("curves", "summary")
+    TABLES = ("curves", "summary", "predictions")
 
     def settings(self, config: Mapping[str, Any]) -> list[Setting]:
         """Return a setting for each compressor."""
@@ -101,7 +133,7 @@ class QsgdConvergence:
         rows, curves = [], []
         for name, compressor in compressors(section, ("fp64", "fp32")).items():
             evidence, trials = f"traces/{NAME}/{name}.parquet", section["trials"]
-            predicted = predicted_curve(section, compressor, section["iterations"])
+            predicted = predicted_curve(section, compressor, int(results[name].table["iteration"].max()))
             due = theory.iterations_to(predicted, section["tolerance"])
             took = ends[name]["iterations"]
             fast.append(
@@ -145,7 +177,7 @@ class QsgdConvergence:
             f"omega, {section['trials']} trials"
         )
         summary = pd.DataFrame(rows, columns=["setting", "levels", "quantity", "mean", "low", "high", "predicted"])
-        tables = {"curves": pd.concat(curves), "summary": summary}
+        tables = {"curves": pd.concat(curves), "summary": summary, "predictions": _predictions(section)}
         return Judgement(setting, {"fast convergence": fast, "communication": best}, tables)
 
 

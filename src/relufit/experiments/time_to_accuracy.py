@@ -42,7 +42,13 @@ class TimeToAccuracy:
         datasets = tuple(f"{NAME}-{trial}" for trial in range(section["trials"]))
         return [
             Setting(
-                NAME, name, data, training(section, compressor), section["trials"], datasets, dict(config["cluster"])
+                NAME,
+                name,
+                data,
+                training(section, compressor),
+                section["trials"],
+                datasets,
+                dict(config["cluster"]),
             )
             for name, compressor in compressors(section, ("fp64", "fp32")).items()
         ]
@@ -113,6 +119,10 @@ def _exactness(name: str, results: Record, timings: Record, trials: int, evidenc
             note=f"Frames add {framing:.2%} to the payloads of {name}.",
         ),
         exactly(
-            "the weights are those of the serial engine, bit for bit", name, all(same), trials=trials, evidence=evidence
+            "the weights are those of the serial engine, bit for bit",
+            name,
+            all(same),
+            trials=trials,
+            evidence=evidence,
         ),
     ]

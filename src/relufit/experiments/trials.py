@@ -26,7 +26,7 @@ Progress = Callable[[int, int, int, float, int], None]
 
 def model_of(setting: Setting, seed: int, trial: int) -> PlantedModel:
     """Return the recipe of the data of one trial."""
-    return PlantedModel(**setting.data, seed=trial_seed(seed, setting.experiment, "data", trial))
+    return PlantedModel(setting.data["n"], setting.data["d"], trial_seed(seed, setting.experiment, "data", trial))
 
 
 def run(
@@ -75,7 +75,18 @@ def run(
 
 def machine() -> dict[str, Any]:
     """Return what ran a computation: the system, its processors, and the versions of what matters."""
-    packages = ("relufit", "numpy", "scipy", "numba", "dask", "distributed", "zarr", "pyarrow", "pandas", "snakemake")
+    packages = (
+        "relufit",
+        "numpy",
+        "scipy",
+        "numba",
+        "dask",
+        "distributed",
+        "zarr",
+        "pyarrow",
+        "pandas",
+        "snakemake",
+    )
     return {
         "system": platform.platform(),
         "processor": platform.machine(),
@@ -104,10 +115,10 @@ def _stack(tables: list[pd.DataFrame]) -> pd.DataFrame:
     return pd.concat([table.assign(trial=trial) for trial, table in enumerate(tables)], ignore_index=True)
 
 
-def take_over(setting: Setting, seed: int, path: Path, results: Path) -> bool:
-    """Link the traces of another run below `results` if they are of the same setting, seed and code."""
+def take_over(setting: Setting, seed: int, path: Path) -> bool:
+    """Link the traces of another run beside this one if they are of the same setting, seed and code."""
     wanted = _origin(setting, seed)
-    for other in reuse.elsewhere(path, results, depth=2):
+    for other in reuse.elsewhere(path, depth=2):
         try:
             found, timing = records.read(other), records.read(records.timing_path(other))
         except DataError:

@@ -34,11 +34,11 @@ FIGURES = {
         "Relative error against iterations, SGD and QSGD", "qsgd_convergence", ("qsgd_convergence.curves",)
     ),
     "qsgd_against_sgd": FigureSpec(
-        "QSGD against SGD: iterations and bytes to the same error", "qsgd_convergence", ("qsgd_convergence.summary",)
+        "QSGD against SGD: iterations and bytes to the same error",
+        "qsgd_convergence",
+        ("qsgd_convergence.summary", "qsgd_convergence.predictions"),
     ),
-    "error_against_bytes": FigureSpec(
-        "Relative error against bytes", "qsgd_convergence", ("qsgd_convergence.curves",)
-    ),
+    "error_against_bytes": FigureSpec("Relative error against bytes", "qsgd_convergence", ("qsgd_convergence.curves",)),
     "time_to_accuracy.timing": FigureSpec(
         "Relative error against seconds", "time_to_accuracy", ("time_to_accuracy.timing-curves",)
     ),

@@ -22,8 +22,8 @@ def draw(tables: list[pd.DataFrame]) -> Figure:
             style.band(axes, curve["iteration"], curve, colour, f"{ratio:g}")
             if sampling == "with_replacement":
                 style.predicted(axes, curve["iteration"], curve["predicted"])
-        axes.set(title=_TITLES[sampling], xlabel="iterations", yscale="log", xscale="log")
-        axes.set_xlim(left=curves["iteration"][curves["iteration"] > 0].min())
+        axes.set(title=_TITLES[sampling], xlabel="iterations", yscale="log")
+        axes.set_xlim(left=0)
     panels[0][0].set_ylabel(r"relative error $\|w - w^*\| / \|w^*\|$")
-    style.legend(panels[0][0], title=r"$n / d$", loc="lower left", prediction="with_replacement" in samplings)
+    style.legend(panels[0][0], title=r"$n / d$", loc="upper right", prediction="with_replacement" in samplings)
     return figure

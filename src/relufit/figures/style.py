@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import pandas as pd
@@ -12,14 +13,14 @@ import seaborn as sns
 
 mpl.use("Agg")
 
-from matplotlib.axes import Axes  # noqa: E402 - after the backend is chosen
-from matplotlib.figure import Figure  # noqa: E402
-from matplotlib.lines import Line2D  # noqa: E402
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
-from relufit.errors import DataError  # noqa: E402
-from relufit.files import replacing  # noqa: E402
+from relufit.errors import DataError
+from relufit.files import replacing
 
-_SETTINGS = {
+_SETTINGS: Any = {
     "svg.hashsalt": "relufit",
     "svg.fonttype": "none",
     "figure.constrained_layout.use": True,
@@ -28,7 +29,7 @@ _SETTINGS = {
     "legend.frameon": False,
     "font.size": 9,
 }
-_PREDICTED = {"color": "black", "linestyle": (0, (4, 2)), "linewidth": 1.0}
+_PREDICTED: dict[str, Any] = {"color": "black", "linestyle": (0, (4, 2)), "linewidth": 1.0}
 
 
 @contextmanager
@@ -74,8 +75,9 @@ def predicted(axes: Axes, x: pd.Series, y: pd.Series) -> None:
     axes.plot(x, y, **_PREDICTED)
 
 
-def legend(axes: Axes, *, title: str | None = None, prediction: bool = True, **options: object) -> None:
+def legend(axes: Axes, *, title: str | None = None, prediction: bool = True, **options: Any) -> None:  # noqa: ANN401 - matplotlib's own
     """Add a legend that explains the prediction too."""
+    handles: list[Any]
     handles, labels = axes.get_legend_handles_labels()
     if prediction:
         handles.append(Line2D([], [], **_PREDICTED))

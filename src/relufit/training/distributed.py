@@ -12,6 +12,8 @@ import ssl
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from threading import Event
 from typing import Any
 from uuid import uuid4
 
@@ -116,7 +118,7 @@ def _tls(listening: bool) -> ssl.SSLContext | None:
 
 def _host() -> str:
     address = get_worker().address.split("://", 1)[1]
-    return address.rsplit(":", 1)[0].strip("[]")
+    return str(address.rsplit(":", 1)[0].strip("[]"))
 
 
 def _run_number(token: bytes) -> int:
@@ -132,7 +134,12 @@ def _master(plan: Plan, w_star: np.ndarray, token: bytes, name: str) -> Trace:
 
 
 def _lead(
-    plan: Plan, w_star: np.ndarray, token: bytes, listener: Listener, wanted: Callable[[], bool], progress: Progress
+    plan: Plan,
+    w_star: np.ndarray,
+    token: bytes,
+    listener: Listener,
+    wanted: Callable[[], bool],
+    progress: Progress,
 ) -> Trace:
     links: list[Link] = []
     try:
@@ -179,9 +186,13 @@ def _rank(plan: Plan, number: int, rows: RowSource, token: bytes, name: str) -> 
 
 def _rank_beside_master(plan: Plan, number: int, rows: RowSource, token: bytes, name: str) -> Trace:
     """Run a rank as a task and the master in a thread beside it, for clusters with no worker to spare."""
-    worker, wanted = get_worker(), _wanted()
+    worker, asked, failed = get_worker(), _wanted(), Event()
     listener = Listener(_host(), _tls(listening=True))
     Variable(f"{name}-address").set(listener.address)
+
+    def wanted() -> bool:
+        return asked() and not failed.is_set()
+
     with ThreadPoolExecutor(1, thread_name_prefix="relufit-master") as thread:
         master = thread.submit(
             _lead, plan, rows.w_star, token, listener, wanted, lambda *news: worker.log_event(name, news)
@@ -191,6 +202,9 @@ def _rank_beside_master(plan: Plan, number: int, rows: RowSource, token: bytes, 
         except TransportError:
             # The master closed the connection, and knows better why.
             master.result()
+            raise
+        except BaseException:
+            failed.set()  # or the master would wait for this rank until its deadline
             raise
         return master.result()
 
@@ -209,6 +223,8 @@ def train(plan: Plan, rows: RowSource, client: Client, progress: Progress | None
         client.subscribe_topic(name, lambda event: progress(*event[1]))
     options: dict[str, Any] = {"pure": False, "retries": 0, "resources": {SLOT: 1}}
     futures: list[Future] = []
+    # Arrays in the specification would travel whole to every rank; the ranks get their own parts with `rows`.
+    plan = replace(plan, spec=replace(plan.spec, dataset=""))
     try:
         if slots > workers:
             futures.append(client.submit(_master, plan, rows.w_star, token, name, key=f"{name}-master", **options))
@@ -226,7 +242,7 @@ def train(plan: Plan, rows: RowSource, client: Client, progress: Progress | None
 
 
 def _result(futures: list[Future]) -> Trace:
-    """Return the trace of the first task, which has the master, or raise the error that came first: a rank's own before those it caused."""
+    """Return the trace of the first task, which has the master, or raise the error that came first."""
     pending = list(futures)
     while pending:
         done, pending = (list(part) for part in wait(pending, return_when="FIRST_COMPLETED"))
@@ -234,7 +250,8 @@ def _result(futures: list[Future]) -> Trace:
         if failed:
             time.sleep(0.2)
             _raise_cause([future for future in futures if future.done() and future.status != "finished"])
-    return futures[0].result()
+    trace: Trace = futures[0].result()
+    return trace
 
 
 def _raise_cause(failed: list[Future]) -> None:

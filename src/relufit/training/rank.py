@@ -50,7 +50,7 @@ class Rank:
             rank,
             plan.batch(rank),
             self._shard,
-            rows.model,  # type: ignore[arg-type]  # checked with the plan
+            rows.model,
             rows.w_star,
         )
         self._gradient = np.empty(plan.d)

@@ -28,7 +28,9 @@ class Sampler(Protocol):
 class WithReplacement:
     """Each sample uniformly from the shard; numbers are drawn for a fixed number of iterations at a time."""
 
-    def __init__(self, seed: int, rank: int, batch: int, shard: Shard, model: object, w_star: object) -> None:
+    def __init__(
+        self, seed: int, rank: int, batch: int, shard: Shard, model: PlantedModel | None, w_star: np.ndarray
+    ) -> None:
         self._seed, self._rank, self._batch, self._shard = seed, rank, batch, shard
         self._part, self._rows = -1, np.empty((0, batch), np.int64)
 
@@ -49,7 +51,9 @@ class WithReplacement:
 class Reshuffled:
     """The shard in a new order each epoch; a batch may end one epoch and begin the next."""
 
-    def __init__(self, seed: int, rank: int, batch: int, shard: Shard, model: object, w_star: object) -> None:
+    def __init__(
+        self, seed: int, rank: int, batch: int, shard: Shard, model: PlantedModel | None, w_star: np.ndarray
+    ) -> None:
         self._seed, self._rank, self._batch, self._shard = seed, rank, batch, shard
         self._epoch, self._order = -1, np.empty(0, np.int64)
 
@@ -83,8 +87,9 @@ class Fresh:
     """New samples of the planted model in every iteration; the shard serves the initial weights alone."""
 
     def __init__(
-        self, seed: int, rank: int, batch: int, shard: Shard, model: PlantedModel, w_star: np.ndarray
+        self, seed: int, rank: int, batch: int, shard: Shard, model: PlantedModel | None, w_star: np.ndarray
     ) -> None:
+        assert model is not None  # `check` has seen to it
         self._seed, self._rank, self._model, self._w_star = seed, rank, model, w_star
         self._all = np.arange(batch)
 
@@ -100,5 +105,17 @@ class Fresh:
             raise ConfigError("fresh samples of arrays", where="sampling", remedy="give a recipe or a data set on disk")
 
 
+class SamplerKind(Protocol):
+    """A way of sampling: a class whose instances are samplers."""
+
+    def __call__(
+        self, seed: int, rank: int, batch: int, shard: Shard, model: PlantedModel | None, w_star: np.ndarray
+    ) -> Sampler:
+        """Return the sampler of a rank."""
+
+    def check(self, batch_size: int, rows: list[int], model: PlantedModel | None) -> None:
+        """Raise a ConfigError if the batch cannot be drawn from ranks with these numbers of rows."""
+
+
 #: The ways of sampling by name.
-SAMPLINGS = {"with_replacement": WithReplacement, "reshuffled": Reshuffled, "fresh": Fresh}
+SAMPLINGS: dict[str, SamplerKind] = {"with_replacement": WithReplacement, "reshuffled": Reshuffled, "fresh": Fresh}

@@ -25,6 +25,10 @@ def _whole(name: str, value: Any, least: int) -> None:  # noqa: ANN401 - this is
         raise ConfigError(f"{value!r} is no whole number from {least} up", where=name, remedy=f"give {least} or more")
 
 
+def _is_positive(value: Any) -> bool:  # noqa: ANN401
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < math.inf
+
+
 def _choice(name: str, value: str, choices: Any) -> None:  # noqa: ANN401
     if value not in choices:
         raise ConfigError(f"unknown {name} {value!r}", where=name, remedy=f"choose one of {', '.join(choices)}")
@@ -87,6 +91,8 @@ class TrainingSpec:
         elif isinstance(self.compressor, dict):
             parameters = dict(self.compressor)
             object.__setattr__(self, "compressor", make_compressor(parameters.pop("name", ""), **parameters))
+        if not hasattr(self.compressor, "encode"):
+            raise ConfigError(f"{self.compressor!r}", where="compressor", remedy="give a name, or a dict with one")
         _whole("workers", self.workers, 1)
         _whole("batch_size", self.batch_size, 1)
         _whole("iterations", self.iterations, 0)
@@ -97,13 +103,13 @@ class TrainingSpec:
         streams.key(self.seed)
         if self.batch_size < self.workers:
             raise ConfigError(
-                f"{self.batch_size} samples for {self.workers} ranks", where="batch_size", remedy="give each rank one"
+                f"{self.batch_size} samples for {self.workers} ranks",
+                where="batch_size",
+                remedy="give each rank one",
             )
-        if self.tolerance is not None and not (0 < self.tolerance < math.inf):
+        if self.tolerance is not None and not _is_positive(self.tolerance):
             raise ConfigError(f"{self.tolerance!r}", where="tolerance", remedy="give a number above 0, or none")
-        if self.step_size != "optimal" and not (
-            isinstance(self.step_size, (int, float)) and 0 < self.step_size < math.inf
-        ):
+        if self.step_size != "optimal" and not _is_positive(self.step_size):
             raise ConfigError(f"{self.step_size!r}", where="step_size", remedy="give a number above 0 or 'optimal'")
 
     def describe(self) -> dict[str, Any]:

@@ -44,7 +44,12 @@ class Header(NamedTuple):
 
 
 def pack(
-    kind: Kind, rank: int, run: int, iteration: int, body: bytes, notes: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    kind: Kind,
+    rank: int,
+    run: int,
+    iteration: int,
+    body: bytes,
+    notes: tuple[float, float, float] = (0.0, 0.0, 0.0),
 ) -> bytes:
     """Return the header of a frame."""
     fields = _FIELDS.pack(MAGIC, VERSION, kind, rank, run, iteration, len(body), *notes)

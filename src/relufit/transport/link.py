@@ -7,6 +7,7 @@ import ipaddress
 import socket
 import ssl
 from collections.abc import Callable
+from functools import partial
 from time import monotonic, perf_counter
 
 from relufit.errors import TransportError
@@ -73,7 +74,7 @@ class Link:
         view = memoryview(pack(kind, rank, self._run, iteration, body, notes) + body)
         end = monotonic() + self._deadline
         while view:
-            view = view[self._attempt(lambda part=view: self._socket.send(part), end) :]
+            view = view[self._attempt(partial(self._socket.send, view), end) :]
         self.moved += perf_counter() - began
 
     def receive(self, kind: Kind, limit: int, *, iteration: int = 0) -> tuple[Header, memoryview]:
@@ -116,7 +117,7 @@ class Link:
     def _fill(self, view: memoryview) -> None:
         end = monotonic() + self._deadline
         while view:
-            count = self._attempt(lambda part=view: self._socket.recv_into(part), end)
+            count = self._attempt(partial(self._socket.recv_into, view), end)
             if not count:
                 raise TransportError("closed the connection", where=self.peer)
             view = view[count:]
@@ -130,7 +131,9 @@ class Link:
                     raise TransportError("the run was cancelled", where=self.peer) from None
                 if monotonic() > end:
                     raise TransportError(
-                        f"no answer within {self._deadline:g} s", where=self.peer, remedy="look at that machine's log"
+                        f"no answer within {self._deadline:g} s",
+                        where=self.peer,
+                        remedy="look at that machine's log",
                     ) from None
             except OSError as error:
                 raise TransportError(f"the connection broke ({error})", where=self.peer) from error
@@ -211,7 +214,13 @@ class Listener:
         return [links[rank] for rank in range(count)]
 
     def _greet(
-        self, connection: socket.socket, count: int, run: int, token: bytes, deadline: float, wanted: Callable[[], bool]
+        self,
+        connection: socket.socket,
+        count: int,
+        run: int,
+        token: bytes,
+        deadline: float,
+        wanted: Callable[[], bool],
     ) -> Link | None:
         try:
             connection.settimeout(_GREETING_SECONDS)

@@ -41,9 +41,7 @@ class Packed:
         numbers, blocks = np.frombuffer(body, np.uint8), _block_bytes(size, s)
         levels = np.empty(size, np.int16)
         words = np.frombuffer(body[:blocks], "<u4") if blocks else np.empty(0, np.uint32)
-        largest = max(
-            _unpack_blocks(words, s, _width(s), levels), _unpack_rest(numbers[blocks:], s, _width(s), levels)
-        )
+        largest = max(_unpack_blocks(words, s, _width(s), levels), _unpack_rest(numbers[blocks:], s, _width(s), levels))
         if largest > 2 * s:
             raise PayloadError(f"a level beyond {s}, or padding that is not zero")
         return levels
@@ -93,7 +91,7 @@ def _unpack_blocks(words: np.ndarray, s: int, width: int, levels: np.ndarray) ->
                 number = np.uint32(number & mask)
                 largest = max(largest, number)
                 levels[target + row * _LANES + lane] = np.int32(number) - s
-    return np.int64(largest)
+    return np.int64(largest)  # type: ignore[return-value]
 
 
 @njit(nogil=True, cache=True)
@@ -127,4 +125,4 @@ def _unpack_rest(body: np.ndarray, s: int, width: int, levels: np.ndarray) -> in
         levels[i] = np.int64(number) - s
     if held != 0:
         return 1 << 40
-    return np.int64(largest)
+    return np.int64(largest)  # type: ignore[return-value]
