@@ -57,7 +57,9 @@ rule train:
         setting=lambda wildcards: SETTINGS[
             wildcards.experiment, wildcards.setting
         ].as_json(SEED),
-        data=subpath(input.config, parent=True),
+        data=lambda wildcards, input: os.path.join(
+            os.path.dirname(input.config[0]), "data"
+        ),
     shell:
         "relufit trials {wildcards.experiment} {wildcards.setting:q} --config {input.config:q} "
-        "--data {params.data:q}/data --reuse --output {output.results:q} > {log:q} 2>&1"
+        "--data {params.data:q} --reuse --output {output.results:q} > {log:q} 2>&1"
