@@ -118,7 +118,7 @@ def write(
     ConfigError
         If there are fewer rows than shards.
     DataError
-        If the disk has not enough space.
+        If the disk has not enough space, or the folder cannot be written.
     """
     parts = shard_rows(model.n, shards)
     size = parts[0][1]
@@ -127,25 +127,36 @@ def write(
         "y": _Layout(model.n, size, _chunk_rows(size, 8), 8),
     }
     _check_space(Path(path), sum(a.file_bytes(r) for a in layouts.values() for r in range(shards)))
-    with replacing(path, directory=True) as folder:
-        group = zarr.open_group(folder, mode="w", zarr_format=3)
-        group.attrs["relufit"] = {"format": FORMAT, "shards": shards, **asdict(model)}
-        w_star = model.weights()
-        group.create_array("w_star", data=w_star, chunks=w_star.shape, compressors=None)
-        for name, array, shape in (("x", layouts["x"], (model.n, model.d)), ("y", layouts["y"], (model.n,))):
-            kind = "float32" if name == "x" else "float64"
-            group.create_array(
-                name,
-                shape=shape,
-                dtype=kind,
-                chunks=(array.chunk, *shape[1:]),
-                shards=(array.shard, *shape[1:]),
-                compressors=None,
-                filters=None,
-                fill_value=0,
-            )
-        for index, (start, stop) in enumerate(parts):
-            _write_shard(model, w_star, folder, layouts, index, (start, stop), progress)
+    w_star = model.weights()
+    try:
+        with replacing(path, directory=True) as folder:
+            _create(folder, model, w_star, layouts, shards)
+            for index, part in enumerate(parts):
+                _write_shard(model, w_star, folder, layouts, index, part, progress)
+    except OSError as error:
+        raise DataError(
+            f"the data set cannot be written ({error.strerror or error})",
+            where=str(path),
+            remedy="free some space there or choose another folder",
+        ) from error
+
+
+def _create(folder: Path, model: PlantedModel, w_star: np.ndarray, layouts: dict[str, _Layout], shards: int) -> None:
+    """Write everything but the shards."""
+    group = zarr.open_group(folder, mode="w", zarr_format=3)
+    group.attrs["relufit"] = {"format": FORMAT, "shards": shards, **asdict(model)}
+    group.create_array("w_star", data=w_star, chunks=w_star.shape, compressors=None)
+    for name, shape, kind in (("x", (model.n, model.d), "float32"), ("y", (model.n,), "float64")):
+        group.create_array(
+            name,
+            shape=shape,
+            dtype=kind,
+            chunks=(layouts[name].chunk, *shape[1:]),
+            shards=(layouts[name].shard, *shape[1:]),
+            compressors=None,
+            filters=None,
+            fill_value=0,
+        )
 
 
 def _write_shard(
@@ -233,6 +244,8 @@ class Dataset:
                 for name, a in arrays.items()
             }
             w_star = np.asarray(group["w_star"][:], np.float64)
+            if not abs(np.linalg.norm(w_star) - 1) < 1e-6:
+                raise ValueError("its planted weights are damaged")
             written, shards = attributes.pop("format", None), int(attributes.pop("shards"))
             model = PlantedModel(**attributes) if written == FORMAT else None
         except (KeyError, TypeError, ValueError, AttributeError, OSError, ConfigError) as error:
@@ -346,7 +359,12 @@ class ArrayRows:
     def __init__(self, data: PlantedData) -> None:
         self.x, self.y = np.ascontiguousarray(data.x, np.float32), np.ascontiguousarray(data.y, np.float64)
         self.w_star = np.ascontiguousarray(data.w_star, np.float64)
-        if self.x.ndim != 2 or self.y.shape != (len(self.x),) or self.w_star.shape != self.x.shape[1:]:
+        if (
+            self.x.ndim != 2
+            or not self.x.size
+            or self.y.shape != (len(self.x),)
+            or self.w_star.shape != self.x.shape[1:]
+        ):
             shapes = f"{self.x.shape}, {self.y.shape}, {self.w_star.shape}"
             raise DataError(f"shapes {shapes}", where="dataset", remedy="give x (n, d), y (n,) and w_star (d,)")
         if not self.w_star.any():

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from relufit.errors import ConfigError
+
 
 @contextmanager
 def replacing(target: str | os.PathLike[str], *, directory: bool = False) -> Iterator[Path]:
@@ -42,6 +44,23 @@ def replacing(target: str | os.PathLike[str], *, directory: bool = False) -> Ite
         os.replace(fresh, target)
     finally:
         shutil.rmtree(holder, ignore_errors=True)
+
+
+def check_writable(folder: str | os.PathLike[str]) -> None:
+    """Check that a folder can be made, or written to where it is there.
+
+    Raises
+    ------
+    ConfigError
+        If it cannot.
+    """
+    nearest = next(path for path in (Path(folder).absolute(), *Path(folder).absolute().parents) if path.exists())
+    if not nearest.is_dir():
+        raise ConfigError("is a file, not a folder", where=str(nearest), remedy="move it or choose another folder")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise ConfigError(
+            "cannot be written to", where=str(nearest), remedy="make it writable or choose another folder"
+        )
 
 
 def write_text(target: str | os.PathLike[str], text: str) -> None:

@@ -5,6 +5,7 @@ import shlex
 import sys
 from pathlib import Path
 
+import yaml
 from snakemake.exceptions import WorkflowError
 
 from relufit.config import check
@@ -12,6 +13,7 @@ from relufit.errors import RelufitError
 from relufit.experiments import CATALOGUE
 from relufit.experiments.trials import model_of
 from relufit.figures import FIGURES
+from relufit.files import check_writable, write_text
 from relufit.reuse import sources
 
 
@@ -20,6 +22,7 @@ report: "../report/workflow.rst"
 
 try:
     CONFIG = check(config)
+    check_writable(f"{CONFIG['results']}/{CONFIG['run']}")
     SETTINGS = {
         (setting.experiment, setting.name): setting
         for name in CONFIG["experiments"]
@@ -30,6 +33,15 @@ except RelufitError as error:
 
 SEED = CONFIG["seed"]
 RUN = f"{CONFIG['results']}/{CONFIG['run']}"
+# The merged and checked configuration as every command reads it. It is no input of any rule: a rule has what it
+# depends on among its parameters, and the rest may change without making its output out of date.
+CONFIG_FILE = f"{RUN}/config.yaml"
+
+
+onstart:
+    write_text(CONFIG_FILE, yaml.safe_dump(CONFIG, sort_keys=False))
+
+
 DATASETS = {
     name: (setting, trial)
     for setting in SETTINGS.values()
@@ -51,11 +63,28 @@ def traces(experiment, ending):
     ]
 
 
+def dataset_options(setting, trial):
+    """Return the options of `relufit dataset` for the data of one trial."""
+    model = model_of(setting, SEED, trial)
+    return (
+        f"--rows {model.n} --dimension {model.d} --seed {model.seed} "
+        f"--inputs {model.inputs} --noise-std {model.noise_std}"
+    )
+
+
+def judgement(experiment):
+    """Return where the verdicts of an experiment go; the name tells whether a clock was read for them."""
+    return f"{RUN}/claims/{experiment}{'.timing' if CATALOGUE[experiment].TIMED else ''}.json"
+
+
 # The commands of the environment that Snakemake runs in, activated or not; and, for the manifest, the command that
 # it was called with, which as a parameter would make a run out of date whenever it changes.
+_path = f"{shlex.quote(os.path.dirname(sys.executable))}:$PATH"
+_command = shlex.quote(shlex.join(["snakemake", *sys.argv[1:]]))
 shell.prefix(
-    f"PATH={shlex.quote(os.path.dirname(sys.executable))}:$PATH; "
-    f"export RELUFIT_COMMAND={shlex.quote(shlex.join(['snakemake', *sys.argv[1:]]))}; "
+    f"export PATH={_path} RELUFIT_COMMAND={_command}; ".replace("{", "{{").replace(
+        "}", "}}"
+    )
 )
 
 

@@ -9,11 +9,10 @@ for _name in CONFIG["experiments"]:
             f"claims_{_name}"
         input:
             code=sources("claims"),
-            config=ancient(rules.config.output),
             results=traces(_name, ".parquet"),
             timings=traces(_name, ".timing.parquet"),
         output:
-            judgement=f"{RUN}/claims/{_name}.json",
+            judgement=judgement(_name),
             tables=[
                 f"{RUN}/tables/{_name}.{table}.csv"
                 for table in CATALOGUE[_name].TABLES
@@ -24,11 +23,12 @@ for _name in CONFIG["experiments"]:
             "../../envs/environment.yaml"
         params:
             experiment=_name,
+            config=CONFIG_FILE,
             section=json.dumps([SEED, CONFIG[_name], CONFIG["cluster"]]),
             traces=lambda wildcards, input: os.path.dirname(input.results[0]),
             tables=lambda wildcards, output: os.path.dirname(output.tables[0]),
         shell:
-            "relufit claims {params.experiment} --config {input.config:q} --traces {params.traces:q} "
+            "relufit claims {params.experiment} --config {params.config:q} --traces {params.traces:q} "
             "--tables {params.tables:q} --output {output.judgement:q} > {log:q} 2>&1"
 
 
@@ -36,10 +36,7 @@ rule verdicts:
     # The claims of the paper, judged by all experiments.
     input:
         code=sources("claims"),
-        config=ancient(rules.config.output),
-        judgements=expand(
-            f"{RUN}/claims/{{experiment}}.json", experiment=CONFIG["experiments"]
-        ),
+        judgements=[judgement(name) for name in CONFIG["experiments"]],
     output:
         json=f"{RUN}/claims.json",
         markdown=report(
@@ -53,6 +50,7 @@ rule verdicts:
     conda:
         "../../envs/environment.yaml"
     params:
-        experiments=CONFIG["experiments"],
+        config=CONFIG_FILE,
+        run=[CONFIG["run"], SEED, CONFIG["experiments"]],
     shell:
-        "relufit verdicts {input.judgements:q} --config {input.config:q} --output {output.json:q} > {log:q} 2>&1"
+        "relufit verdicts {input.judgements:q} --config {params.config:q} --output {output.json:q} > {log:q} 2>&1"

@@ -41,7 +41,6 @@ rule report:
     # One HTML file that works offline.
     input:
         rules.presented.input,
-        config=rules.config.output,
         captions=sorted(
             str(path)
             for path in Path(workflow.basedir, "workflow", "report").glob("*.rst")
@@ -52,8 +51,11 @@ rule report:
         f"{RUN}/logs/report.log",
     conda:
         "../../envs/environment.yaml"
+    params:
+        config=CONFIG_FILE,
+        content=json.dumps(CONFIG),
     shell:
-        "relufit report {input.config:q} --output {output:q} > {log:q} 2>&1"
+        "relufit report {params.config:q} --output {output:q} > {log:q} 2>&1"
 
 
 rule manifest:

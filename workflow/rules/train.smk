@@ -1,18 +1,4 @@
-# The configuration, planted data on disk, and the trials of every setting.
-
-
-rule config:
-    # The merged and checked configuration, as every later command reads it.
-    output:
-        f"{RUN}/config.yaml",
-    log:
-        f"{RUN}/logs/config.log",
-    conda:
-        "../../envs/environment.yaml"
-    params:
-        config=json.dumps(CONFIG),
-    shell:
-        "relufit config --json {params.config:q} --output {output:q} > {log:q} 2>&1"
+# Planted data on disk, and the trials of every setting.
 
 
 rule dataset:
@@ -26,21 +12,16 @@ rule dataset:
     conda:
         "../../envs/environment.yaml"
     params:
-        model=lambda wildcards: model_of(
-            DATASETS[wildcards.dataset][0], SEED, DATASETS[wildcards.dataset][1]
-        ),
+        model=lambda wildcards: dataset_options(*DATASETS[wildcards.dataset]),
         shards=lambda wildcards: DATASETS[wildcards.dataset][0].spec["workers"],
     shell:
-        "relufit dataset {output:q} --rows {params.model.n} --dimension {params.model.d} "
-        "--seed {params.model.seed} --inputs {params.model.inputs} --noise-std {params.model.noise_std} "
-        "--shards {params.shards} --reuse > {log:q} 2>&1"
+        "relufit dataset {output:q} {params.model} --shards {params.shards} --reuse > {log:q} 2>&1"
 
 
 rule train:
     # All trials of one setting; one that a clock is read in has the machine to itself.
     input:
         code=sources("trials"),
-        config=ancient(rules.config.output),
         data=lambda wildcards: [
             f"{RUN}/data/{name}.zarr"
             for name in SETTINGS[wildcards.experiment, wildcards.setting].datasets
@@ -57,9 +38,8 @@ rule train:
         setting=lambda wildcards: SETTINGS[
             wildcards.experiment, wildcards.setting
         ].as_json(SEED),
-        data=lambda wildcards, input: os.path.join(
-            os.path.dirname(input.config[0]), "data"
-        ),
+        config=CONFIG_FILE,
+        run=subpath(output.results, ancestor=3),
     shell:
-        "relufit trials {wildcards.experiment} {wildcards.setting:q} --config {input.config:q} "
-        "--data {params.data:q} --reuse --output {output.results:q} > {log:q} 2>&1"
+        "relufit trials {wildcards.experiment} {wildcards.setting:q} --config {params.config:q} "
+        "--data {params.run:q}/data --reuse --output {output.results:q} > {log:q} 2>&1"

@@ -40,11 +40,12 @@ class _Float:
         parameter, body = split(payload, self.kind, _VERSION)
         if len(body) != size * np.dtype(self.dtype).itemsize:
             raise PayloadError(f"a body of {len(body)} bytes is no vector of {size} numbers in {self.dtype}")
-        vector = np.frombuffer(body, self.dtype).astype(np.float64)
         exponent = parameter - 2**16 if parameter >= 2**15 else parameter
         if exponent:
             self._check_exponent(exponent)
-            with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):
+            vector = np.frombuffer(body, self.dtype).astype(np.float64)
+            if exponent:
                 vector = np.ldexp(vector, exponent)
         if not np.isfinite(vector).all():
             raise PayloadError("NaN or infinity in the payload")

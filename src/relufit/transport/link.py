@@ -193,6 +193,24 @@ class Listener:
             If they are not all there before the deadline.
         """
         links: dict[int, Link] = {}
+        try:
+            self._let_in(links, count, run, token, deadline, wanted)
+        except BaseException:
+            for link in links.values():
+                link.close()
+            raise
+        return [links[rank] for rank in range(count)]
+
+    def _let_in(
+        self,
+        links: dict[int, Link],
+        count: int,
+        run: int,
+        token: bytes,
+        deadline: float,
+        wanted: Callable[[], bool],
+    ) -> None:
+        """Add the ranks to `links` as they come."""
         end = monotonic() + deadline
         while len(links) < count:
             if not wanted():
@@ -211,7 +229,6 @@ class Listener:
                     link.close()
                 else:
                     links[rank] = link
-        return [links[rank] for rank in range(count)]
 
     def _greet(
         self,
@@ -264,5 +281,9 @@ def connect(
     except OSError as error:
         raise TransportError(f"cannot reach the master ({error})", where=f"{address[0]}:{address[1]}") from error
     link = Link(connection, run, "the master", deadline=deadline, wanted=wanted)
-    link.send(Kind.HELLO, token, rank=rank)
+    try:
+        link.send(Kind.HELLO, token, rank=rank)
+    except BaseException:
+        link.close()
+        raise
     return link

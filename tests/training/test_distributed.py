@@ -1,0 +1,355 @@
+"""The distributed engine against the serial one, bit for bit, and what it does when things go wrong."""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from distributed import Client, LocalCluster
+
+from relufit import dataset, planted, theory
+from relufit.compression import make_compressor
+from relufit.dataset import open_rows
+from relufit.errors import ClusterError, DataError, RelufitError, TransportError
+from relufit.planted import PlantedData, PlantedModel
+from relufit.training import Trace, TrainingSpec, distributed, train
+from relufit.training.rank import EXACT, Rank
+from relufit.training.spec import make_plan
+from relufit.transport.frames import HEADER_BYTES, Kind
+from relufit.transport.link import TOKEN_BYTES, Listener, connect
+
+MODEL = PlantedModel(210, 12, 3, noise_std=0.05)
+QSGD = {"name": "qsgd", "levels": 4}
+
+
+def spec(data: Path | PlantedModel | PlantedData = MODEL, **values: Any) -> TrainingSpec:  # noqa: ANN401
+    return TrainingSpec(data, **{"batch_size": 20, "iterations": 25, **values})
+
+
+def assert_same(one: Trace, other: Trace) -> None:
+    assert one.weights.tobytes() == other.weights.tobytes()
+    assert one.table.equals(other.table)
+    assert one.summary == other.summary
+
+
+def assert_counted(trace: Trace) -> None:
+    """Compare the bytes that the sockets counted with those that the algorithm did."""
+    assert trace.received is not None
+    frames = (trace.summary["iterations"] + 1) * trace.summary["spec"]["workers"]
+    uplink = int(trace.table["uplink_bytes"].iloc[-1])
+    assert trace.received == {"payload_bytes": uplink, "frame_bytes": uplink + frames * HEADER_BYTES}
+
+
+@pytest.mark.parametrize("sampling", ["with_replacement", "reshuffled"])
+@pytest.mark.parametrize("compressor", ["fp64", QSGD])
+@pytest.mark.parametrize("workers", [1, 2, 3, 5, 6])
+def test_the_bits_are_those_of_the_serial_engine(
+    client: Client, workers: int, compressor: str | dict[str, Any], sampling: str
+) -> None:
+    # The cluster has six slots: with five ranks one is left for the master, with six the first rank has it beside it.
+    asked = spec(workers=workers, compressor=compressor, sampling=sampling)
+    trace = train(asked, client)
+    assert_same(trace, train(asked))
+    assert_counted(trace)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"sampling": "fresh", "compressor": QSGD},
+        {"compressor": {"name": "qsgd", "levels": 1, "bucket_size": 5}},
+        {"compressor": {"name": "qsgd", "levels": 2**15 - 1, "bucket_size": 1}},
+        {"compressor": "fp16"},
+        {"record_every": 7},
+        {"iterations": 0},
+        {"seed": -(2**63)},
+    ],
+)
+def test_the_bits_are_those_of_the_serial_engine_whatever_the_setting(client: Client, values: dict[str, Any]) -> None:
+    asked = spec(workers=3, **values)
+    trace = train(asked, client)
+    assert_same(trace, train(asked))
+    assert_counted(trace)
+
+
+def test_in_double_precision_a_message_is_the_vector_and_a_header(client: Client) -> None:
+    trace = train(spec(workers=3), client)
+    message = 4 + 8 * 12
+    assert trace.received is not None
+    assert trace.received["payload_bytes"] == 3 * 26 * message
+    assert trace.table["downlink_bytes"].iloc[-1] == 3 * 25 * message
+
+
+def test_a_path_a_recipe_and_arrays_give_the_same_bits(client: Client, tmp_path: Path) -> None:
+    dataset.write(MODEL, tmp_path / "data", shards=3)
+    dataset.write(MODEL, tmp_path / "other", shards=2)
+    expected = train(spec(workers=3, compressor=QSGD))
+    for data in (tmp_path / "data", tmp_path / "other", MODEL, planted.generate(210, 12, 3, noise_std=0.05)):
+        assert_same(train(spec(data, workers=3, compressor=QSGD), client), expected)
+
+
+def test_of_arrays_a_rank_is_sent_its_own_part_alone(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    data, sent = planted.generate(3000, 100, 0), []
+    submit = client.submit
+
+    def spy(task: Callable[..., object], *arguments: object, **options: object) -> object:
+        sent.append(len(pickle.dumps(arguments)))
+        return submit(task, *arguments, **options)
+
+    monkeypatch.setattr(client, "submit", spy)
+    train(spec(data, workers=3, iterations=2), client)
+    assert len(sent) == 4
+    assert sum(sent) < 1.1 * (data.x.nbytes + data.y.nbytes)
+
+
+def test_the_optimal_step_is_that_of_theory_and_is_recorded(client: Client) -> None:
+    summary = train(spec(workers=5, compressor=QSGD), client).summary
+    omega = theory.qsgd_variance(12, 4)
+    assert summary["step_size"] == pytest.approx(theory.optimal_step(12, 20, omega=omega, workers=5), rel=1e-14)
+    assert summary["step_rule"].startswith("optimal")
+
+
+def test_a_run_stops_at_the_tolerance(client: Client) -> None:
+    asked = spec(PlantedModel(600, 12, 1), workers=2, iterations=10_000, tolerance=1e-6)
+    trace = train(asked, client)
+    assert trace.outcome == "converged"
+    assert trace.table["relative_error"].iloc[-1] <= 1e-6 < trace.table["relative_error"].iloc[-2]
+    assert_same(trace, train(asked))
+    assert_counted(trace)
+
+
+@pytest.mark.parametrize("step_size", [20.0, 1e300])
+def test_divergence_is_an_outcome_and_no_error(client: Client, step_size: float) -> None:
+    asked = spec(workers=3, compressor=QSGD, step_size=step_size, iterations=10_000)
+    trace = train(asked, client)
+    assert trace.outcome == "diverged"
+    assert trace.table["relative_error"].iloc[-1] > 1e3
+    assert_same(trace, train(asked))
+
+
+def test_progress_is_told_while_a_run_goes_on(client: Client) -> None:
+    told: list[tuple[int, float, int]] = []
+    enough = threading.Event()
+
+    def progress(*news: Any) -> None:  # noqa: ANN401
+        told.append(news)
+        if len(told) == 3:
+            enough.set()
+
+    asked = spec(workers=2, step_size=1e-9, iterations=3000)
+    trace = train(asked, client, progress=progress)
+    assert enough.wait(30)
+    table = trace.table.set_index("iteration")
+    iterations = [news[0] for news in told]
+    assert iterations == sorted(set(iterations))
+    for iteration, error, uplink in told:
+        assert (error, uplink) == tuple(table.loc[iteration, ["relative_error", "uplink_bytes"]])
+
+
+def test_times_of_a_distributed_run_are_there(client: Client) -> None:
+    timing = train(spec(workers=3, compressor=QSGD), client).timing
+    assert (timing.drop(columns="iteration") >= 0).all(axis=None)
+    assert (timing[["compute", "encode", "exchange", "decode", "update"]].iloc[1:] > 0).all(axis=None)
+    parts = timing[["compute", "encode", "exchange", "wait", "decode", "update"]].sum(axis=None)
+    assert parts <= 1.05 * timing["elapsed"].iloc[-1]
+
+
+def test_too_few_slots_are_a_cluster_error(client: Client) -> None:
+    with pytest.raises(ClusterError, match="6 slots for 7 ranks") as caught:
+        train(spec(workers=7), client)
+    assert "slot=1" in caught.value.remedy
+
+
+@pytest.mark.parametrize(("workers", "broken"), [(3, 0), (3, 2), (6, 0), (6, 5)])
+@pytest.mark.timeout(100)
+def test_a_damaged_shard_is_told_to_the_caller_and_the_cluster_is_free_again(
+    client: Client, tmp_path: Path, workers: int, broken: int
+) -> None:
+    dataset.write(MODEL, tmp_path / "data", shards=workers)
+    file = tmp_path / "data" / "x" / "c" / str(broken) / "0"
+    os.truncate(file, 100)
+    with pytest.raises(DataError, match="100 bytes in place of") as caught:
+        train(spec(tmp_path / "data", workers=workers), client)
+    assert caught.value.where == str(file)
+    assert train(spec(workers=6), client).outcome == "budget spent"
+
+
+class _Unsound:
+    """A compressor that fails on the ranks, or whose payloads the master cannot decode."""
+
+    def __init__(self, error: Exception | None) -> None:
+        self._error = error
+
+    def encode(self, vector: np.ndarray, key: int) -> bytes:
+        if self._error:
+            raise self._error
+        return b"nonsense"
+
+    def decode(self, payload: bytes | memoryview, size: int) -> np.ndarray:
+        return make_compressor("fp64").decode(payload, size)
+
+    def variance(self, size: int) -> float:
+        return 0.0
+
+
+@pytest.fixture
+def _picklable_by_value() -> Iterator[None]:
+    """Let the workers, which do not have this file on their path, know its classes."""
+    import cloudpickle
+
+    module = __import__(__name__)
+    cloudpickle.register_pickle_by_value(module)
+    yield
+    cloudpickle.unregister_pickle_by_value(module)
+
+
+@pytest.mark.usefixtures("_picklable_by_value")
+@pytest.mark.parametrize("workers", [2, 6])
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (ZeroDivisionError("by hand"), "ZeroDivisionError: by hand"),
+        (DataError("by hand", where="here"), "here: by hand"),
+        (None, "payload of kind"),
+    ],
+)
+def test_an_error_on_a_rank_or_the_master_is_told_to_the_caller(
+    client: Client, workers: int, error: Exception | None, told: str
+) -> None:
+    with pytest.raises(RelufitError, match=told):
+        train(spec(workers=workers, compressor=_Unsound(error), step_size=0.1), client)
+    assert train(spec(workers=6), client).outcome == "budget spent"
+
+
+@pytest.mark.parametrize("victim", ["rank-1", "master"])
+def test_a_killed_worker_ends_the_run_with_an_error_and_the_cluster_is_free_again(client: Client, victim: str) -> None:
+    killed = threading.Event()
+
+    def kill(*news: object) -> None:
+        pids = client.run(os.getpid)
+        for worker, tasks in client.processing().items():
+            if any(task.endswith(victim) for task in tasks):
+                os.kill(pids[worker], signal.SIGKILL)
+                killed.set()
+
+    def kill_once(*news: object) -> None:
+        if not started:
+            started.append(threading.Thread(target=kill))
+            started[0].start()
+
+    started: list[threading.Thread] = []
+    with pytest.raises((TransportError, ClusterError)):
+        train(spec(workers=3, step_size=1e-9, iterations=10**8, record_every=10**6), client, progress=kill_once)
+    started[0].join()
+    assert killed.is_set()
+    client.wait_for_workers(6, timeout=60)
+    assert_same(train(spec(workers=6), client), train(spec(workers=6)))
+
+
+def test_a_cluster_with_tls_and_no_slots_gives_the_same_bits() -> None:
+    with (
+        LocalCluster(
+            n_workers=3,
+            threads_per_worker=1,
+            security=True,
+            protocol="tls",
+            dashboard_address="127.0.0.1:0",
+            silence_logs=logging.CRITICAL,
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        assert all(address.startswith("tls://") for address in client.scheduler_info(n_workers=-1)["workers"])
+        for workers in (2, 3):  # a worker for the master, and none
+            asked = spec(workers=workers, compressor=QSGD)
+            trace = train(asked, client)
+            assert_same(trace, train(asked))
+            assert_counted(trace)
+        with pytest.raises(ClusterError, match="3 slots for 4 ranks"):
+            train(spec(workers=4), client)
+
+
+def rank_by_hand(asked: TrainingSpec, number: int, address: tuple[str, int], token: bytes) -> int:
+    """Answer weights with gradients until told to stop; return the number of answers."""
+    rows = open_rows(asked.dataset)
+    rank = Rank(make_plan(asked, rows), number, rows)
+    run = distributed._run_number(token)
+    link = connect(address, number, run, token, context=None, deadline=30, wanted=lambda: True)
+    link.send(Kind.MOMENTS, rank.moments(), rank=number)
+    for iteration in range(10**9):
+        header, body = link.receive(Kind.WEIGHTS, 10**6, iteration=iteration)
+        if header.kind is Kind.STOP:
+            link.close()
+            return iteration
+        answer = rank.step(iteration, EXACT.decode(body, rows.d))
+        notes = (answer.squares, answer.compute, answer.encode)
+        link.send(Kind.GRADIENT, bytes(answer.payload), rank=number, iteration=iteration, notes=notes)
+    raise AssertionError("the master never stopped")
+
+
+def test_strangers_at_the_door_of_a_run_change_nothing() -> None:
+    asked, token = spec(workers=2, compressor=QSGD), bytes(range(TOKEN_BYTES))
+    rows, listener = open_rows(MODEL), Listener("127.0.0.1", None)
+
+    def stranger(sent: bytes) -> socket.socket:
+        connection = socket.create_connection(listener.address)
+        connection.sendall(sent)
+        return connection
+
+    strangers = [stranger(b"GET / HTTP/1.1\r\n\r\n" + bytes(200)), stranger(bytes(1000))]
+    with ThreadPoolExecutor(3) as pool:
+        master = pool.submit(
+            distributed._lead,
+            make_plan(asked, rows),
+            rows.w_star,
+            token,
+            listener,
+            lambda: True,
+            lambda *news: None,
+        )
+        wrong = connect(listener.address, 0, 7, bytes(TOKEN_BYTES), context=None, deadline=30, wanted=lambda: True)
+        ranks = [pool.submit(rank_by_hand, asked, number, listener.address, token) for number in (1, 0)]
+        trace = master.result()
+        assert [rank.result() for rank in ranks] == [25, 25]
+    assert_same(trace, train(asked))
+    assert_counted(trace)
+    wrong.close()
+    for connection in strangers:
+        connection.close()
+
+
+@pytest.mark.parametrize(
+    ("kind", "rank", "body", "told"),
+    [
+        (Kind.STOP, 0, b"", "something else"),
+        (Kind.GRADIENT, 1, b"", "something else"),
+        (Kind.WEIGHTS, 0, b"", "was due"),
+        (Kind.GRADIENT, 0, bytes(10_000), "were due"),
+    ],
+)
+def test_a_rank_that_sends_what_is_not_due_ends_the_run(kind: Kind, rank: int, body: bytes, told: str) -> None:
+    asked, token = spec(workers=1), bytes(range(TOKEN_BYTES))
+    rows, listener = open_rows(MODEL), Listener("127.0.0.1", None)
+    plan = make_plan(asked, rows)
+    with ThreadPoolExecutor(1) as pool:
+        master = pool.submit(distributed._lead, plan, rows.w_star, token, listener, lambda: True, lambda *news: None)
+        link = connect(
+            listener.address, 0, distributed._run_number(token), token, context=None, deadline=30, wanted=lambda: True
+        )
+        link.send(Kind.MOMENTS, Rank(plan, 0, rows).moments())
+        link.receive(Kind.WEIGHTS, 10_000)
+        link.send(kind, body, rank=rank)
+        with pytest.raises(TransportError, match=told):
+            master.result()
+        with pytest.raises(TransportError):
+            link.receive(Kind.WEIGHTS, 10_000, iteration=1)
+        link.close()

@@ -1,0 +1,78 @@
+"""Every command in the README and the docs is run, or, where it takes minutes, planned."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+BIN = Path(sys.executable).parent
+
+
+def _blocks(language: str) -> list[str]:
+    return [block for page in PAGES for block in re.findall(rf"```{language}\n(.*?)```", page.read_text(), re.S)]
+
+
+def _commands(program: str) -> list[str]:
+    lines = [line for block in _blocks("sh") for line in block.strip().splitlines()]
+    return [line for line in lines if shlex.split(line)[0] == program]
+
+
+def _inline(program: str) -> list[str]:
+    return [found for page in PAGES for found in re.findall(rf"`({program} [^`]+)`", page.read_text())]
+
+
+def test_there_is_no_command_that_no_test_here_knows() -> None:
+    lines = [line for block in _blocks("sh") for line in block.strip().splitlines()]
+    assert {shlex.split(line)[0] for line in lines} == {"make", "snakemake", "relufit", "."}
+    assert [line for line in lines if line.startswith(". ")] == [". .venv/bin/activate"]
+
+
+@pytest.mark.parametrize("command", sorted({*_commands("make"), *_inline("make")}))
+def test_a_make_command_has_a_target(command: str) -> None:
+    done = subprocess.run(
+        ["make", "-n", *shlex.split(command)[1:]], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("command", sorted({*_commands("snakemake"), *_inline("snakemake --c")}))
+def test_a_snakemake_command_can_be_planned(command: str) -> None:
+    arguments = shlex.split(command)[1:]
+    targets = [arguments.pop()] if arguments[-1].startswith("results/") else []
+    done = subprocess.run(
+        [BIN / "snakemake", "-n", "--nolock", *arguments, "--", *targets],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_relufit_commands_work_one_after_the_other(tmp_path: Path) -> None:
+    commands = _commands("relufit")
+    assert len(commands) >= 3
+    for command in commands:
+        words = [word.replace("/tmp/", f"{tmp_path}/") for word in shlex.split(command)]
+        done = subprocess.run([BIN / words[0], *words[1:]], cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    assert (tmp_path / "real.parquet").exists()
+
+
+def test_the_python_example_works(capsys: pytest.CaptureFixture[str]) -> None:
+    (example,) = _blocks("python")
+    exec(compile(example, "README.md", "exec"), {})
+    assert capsys.readouterr().out.startswith("converged")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_to_a_file_leads_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text()):
+        assert (page.parent / target).exists(), target
