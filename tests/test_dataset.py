@@ -28,6 +28,10 @@ def written(path: Path, model: PlantedModel = MODEL, shards: int = 4) -> Path:
     return path
 
 
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
 def whole(model: PlantedModel) -> PlantedData:
     return planted.generate(model.n, model.d, model.seed, noise_std=model.noise_std, inputs=model.inputs)
 
@@ -121,7 +125,7 @@ def test_all_kinds_of_rows_give_a_rank_the_same_bits(tmp_path: Path) -> None:
 def test_more_workers_than_rows_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="workers"):
         written(tmp_path / "data", PlantedModel(3, 2, 0), shards=4)
-    assert os.listdir(tmp_path) == []
+    assert names(tmp_path) == []
     with pytest.raises(ConfigError, match="workers"):
         Dataset(written(tmp_path / "data")).shard(0, 101)
 
@@ -282,15 +286,15 @@ def test_an_interrupted_write_leaves_the_old_data_set_and_nothing_else(tmp_path:
 
     with pytest.raises(KeyboardInterrupt):
         dataset.write(PlantedModel(10, 2, 0), path, shards=2, progress=interrupt)
-    assert os.listdir(tmp_path) == ["data"]
+    assert names(tmp_path) == ["data"]
     assert Dataset(path, MODEL).shard(3, 4).x.shape == (25, 7)
 
 
 def test_a_data_set_is_replaced_as_a_whole(tmp_path: Path) -> None:
     path = written(tmp_path / "data")
     written(path, PlantedModel(10, 2, 0), shards=2)
-    assert os.listdir(tmp_path) == ["data"]
-    assert sorted(p.name for p in (path / "y" / "c").iterdir()) == ["0", "1"]
+    assert names(tmp_path) == ["data"]
+    assert names(path / "y" / "c") == ["0", "1"]
     assert Dataset(path, PlantedModel(10, 2, 0)).shard(1, 2).x.shape == (5, 2)
 
 
@@ -298,7 +302,7 @@ def test_a_data_set_larger_than_the_disk_is_refused_before_anything_is_written(t
     with pytest.raises(DataError, match="GB") as caught:
         dataset.write(PlantedModel(10**9, 10**6, 0), tmp_path / "deep" / "data", shards=2)
     assert caught.value.where == str(tmp_path / "deep" / "data")
-    assert os.listdir(tmp_path) == []
+    assert names(tmp_path) == []
 
 
 def test_a_folder_below_a_file_is_a_data_error(tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,7 @@ from relufit import files
 
 
 def names(folder: Path) -> list[str]:
-    return sorted(os.listdir(folder))
+    return sorted(path.name for path in folder.iterdir())
 
 
 def test_a_file_appears_with_its_parents_and_nothing_else_beside_it(tmp_path: Path) -> None:

@@ -7,18 +7,22 @@ import os
 import pickle
 import signal
 import socket
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import cloudpickle
 import numpy as np
 import pytest
-from distributed import Client, LocalCluster
+from distributed import Client, LocalCluster, Worker
 
 from relufit import dataset, planted, theory
 from relufit.compression import make_compressor
+from relufit.compression.cast import Float64
 from relufit.dataset import open_rows
 from relufit.errors import ClusterError, DataError, RelufitError, TransportError
 from relufit.planted import PlantedData, PlantedModel
@@ -32,7 +36,7 @@ MODEL = PlantedModel(210, 12, 3, noise_std=0.05)
 QSGD = {"name": "qsgd", "levels": 4}
 
 
-def spec(data: Path | PlantedModel | PlantedData = MODEL, **values: Any) -> TrainingSpec:  # noqa: ANN401
+def spec(data: Path | PlantedModel | PlantedData = MODEL, **values: Any) -> TrainingSpec:
     return TrainingSpec(data, **{"batch_size": 20, "iterations": 25, **values})
 
 
@@ -48,6 +52,41 @@ def assert_counted(trace: Trace) -> None:
     frames = (trace.summary["iterations"] + 1) * trace.summary["spec"]["workers"]
     uplink = int(trace.table["uplink_bytes"].iloc[-1])
     assert trace.received == {"payload_bytes": uplink, "frame_bytes": uplink + frames * HEADER_BYTES}
+
+
+class _Unsound:
+    """A compressor that fails on the ranks, or whose payloads the master cannot decode."""
+
+    def __init__(self, error: Exception | None) -> None:
+        self._error = error
+
+    def encode(self, vector: np.ndarray, key: int) -> bytes:
+        if self._error:
+            raise self._error
+        return b"nonsense"
+
+    def decode(self, payload: bytes | memoryview, size: int) -> np.ndarray:
+        return make_compressor("fp64").decode(payload, size)
+
+    def variance(self, size: int) -> float:
+        return 0.0
+
+
+@pytest.fixture
+def _picklable_by_value() -> Iterator[None]:
+    """Let the workers, which do not have this file on their path, know its classes."""
+    module = sys.modules[__name__]
+    cloudpickle.register_pickle_by_value(module)
+    yield
+    cloudpickle.unregister_pickle_by_value(module)
+
+
+class _Slow(Float64):
+    """Takes its time."""
+
+    def encode(self, vector: np.ndarray, key: int) -> bytes:
+        time.sleep(0.05)
+        return super().encode(vector, key)
 
 
 @pytest.mark.parametrize("sampling", ["with_replacement", "reshuffled"])
@@ -137,17 +176,17 @@ def test_divergence_is_an_outcome_and_no_error(client: Client, step_size: float)
     assert_same(trace, train(asked))
 
 
+@pytest.mark.usefixtures("_picklable_by_value")
 def test_progress_is_told_while_a_run_goes_on(client: Client) -> None:
     told: list[tuple[int, float, int]] = []
     enough = threading.Event()
 
-    def progress(*news: Any) -> None:  # noqa: ANN401
+    def progress(*news: Any) -> None:
         told.append(news)
-        if len(told) == 3:
+        if len(told) == 2:
             enough.set()
 
-    asked = spec(workers=2, step_size=1e-9, iterations=3000)
-    trace = train(asked, client, progress=progress)
+    trace = train(spec(workers=2, compressor=_Slow()), client, progress=progress)
     assert enough.wait(30)
     table = trace.table.set_index("iteration")
     iterations = [news[0] for news in told]
@@ -184,35 +223,6 @@ def test_a_damaged_shard_is_told_to_the_caller_and_the_cluster_is_free_again(
     assert train(spec(workers=6), client).outcome == "budget spent"
 
 
-class _Unsound:
-    """A compressor that fails on the ranks, or whose payloads the master cannot decode."""
-
-    def __init__(self, error: Exception | None) -> None:
-        self._error = error
-
-    def encode(self, vector: np.ndarray, key: int) -> bytes:
-        if self._error:
-            raise self._error
-        return b"nonsense"
-
-    def decode(self, payload: bytes | memoryview, size: int) -> np.ndarray:
-        return make_compressor("fp64").decode(payload, size)
-
-    def variance(self, size: int) -> float:
-        return 0.0
-
-
-@pytest.fixture
-def _picklable_by_value() -> Iterator[None]:
-    """Let the workers, which do not have this file on their path, know its classes."""
-    import cloudpickle
-
-    module = __import__(__name__)
-    cloudpickle.register_pickle_by_value(module)
-    yield
-    cloudpickle.unregister_pickle_by_value(module)
-
-
 @pytest.mark.usefixtures("_picklable_by_value")
 @pytest.mark.parametrize("workers", [2, 6])
 @pytest.mark.parametrize(
@@ -229,6 +239,31 @@ def test_an_error_on_a_rank_or_the_master_is_told_to_the_caller(
     with pytest.raises(RelufitError, match=told):
         train(spec(workers=workers, compressor=_Unsound(error), step_size=0.1), client)
     assert train(spec(workers=6), client).outcome == "budget spent"
+
+
+@pytest.mark.timeout(100)
+def test_ranks_that_wait_for_a_master_free_their_slots_when_they_are_cancelled(client: Client) -> None:
+    def running(dask_worker: Worker) -> int:
+        return dask_worker.state.executing_count
+
+    asked, rows = spec(workers=6), open_rows(MODEL)
+    waiting = [
+        client.submit(
+            distributed._rank,
+            make_plan(asked, rows),
+            number,
+            rows,
+            bytes(TOKEN_BYTES),
+            "nobody",
+            resources={"slot": 1},
+            pure=False,
+        )
+        for number in range(6)
+    ]
+    while sum(client.run(running).values()) < 6:
+        time.sleep(0.05)
+    client.cancel(waiting, force=True)
+    assert_same(train(asked, client), train(asked))
 
 
 @pytest.mark.parametrize("victim", ["rank-1", "master"])

@@ -6,6 +6,7 @@ import socket
 import ssl
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 
 import pytest
 from distributed.security import Security
@@ -262,10 +263,8 @@ def test_strangers_are_turned_away_and_the_ranks_let_in(
     for one in (before, between):
         turned_away = one._socket if isinstance(one, Link) else one
         turned_away.settimeout(10)
-        try:
+        with suppress(ConnectionError):  # it is reset when what it sent was not read
             assert turned_away.recv(1) == b""
-        except ConnectionError:
-            pass  # it was reset, as it is when what it sent was not read
         turned_away.close()
 
 
@@ -332,10 +331,8 @@ def test_with_tls_nobody_is_let_in_without_our_certificate(
         accepted = accept(listener, thread, 2)
         strangers: list[Link | socket.socket] = [join(listener, 0), garbage(listener, bytes(100))]
         for stranger in (bare, contexts(Security.temporary())[1]):
-            try:
+            with suppress(TransportError):  # with TLS 1.3 it may learn only later that it was refused
                 strangers.append(join(listener, 0, context=stranger))
-            except TransportError:
-                pass  # with TLS 1.3 a client may learn only later that its certificate was refused
         ranks = [join(listener, rank, context=connecting) for rank in (0, 1)]
         assert_ranks_are_linked(accepted.result(), ranks)
     finally:

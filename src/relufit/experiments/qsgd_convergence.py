@@ -196,6 +196,6 @@ def _saving_verdict(name: str, saving: Interval, trials: int, evidence: str) -> 
         least=SIGNIFICANT,
         trials=trials,
         evidence=evidence,
-        note="The best number of levels is judged; all are in the table. It has to beat fp16, which would halve the bytes. Uplink alone: with the weights sent back "
-        "in fp64 by a master the downlink is not compressed.",
+        note="The best number of levels is judged; all are in the table. It has to beat fp16, which would halve "
+        "the bytes. Uplink alone: with the weights sent back in fp64 by a master the downlink is not compressed.",
     )

@@ -156,14 +156,25 @@ def _lead(
             link.close()
 
 
+def _find_master(name: str, wanted: Callable[[], bool]) -> tuple[str, int]:
+    """Return where the master listens; a task that nobody wants any more must not wait and hold its slot."""
+    end = time.monotonic() + START_SECONDS
+    while wanted() and time.monotonic() < end:
+        try:
+            host, port = Variable(f"{name}-address").get(timeout=1)
+        except TimeoutError:
+            continue
+        return host, port
+    raise TransportError("the master did not say where it listens")
+
+
 def _rank(plan: Plan, number: int, rows: RowSource, token: bytes, name: str) -> None:
     """Run one rank as a task: answer every set of weights with a gradient until told to stop."""
     wanted = _wanted()
     rank = Rank(plan, number, rows)
     moments = rank.moments()
-    address = Variable(f"{name}-address").get(timeout=START_SECONDS)
     link = connect(
-        tuple(address),
+        _find_master(name, wanted),
         number,
         _run_number(token),
         token,
@@ -215,7 +226,9 @@ def train(plan: Plan, rows: RowSource, client: Client, progress: Progress | None
     Raises
     ------
     ClusterError
-        If the cluster has fewer slots than there are ranks, or lost a worker.
+        If the cluster has fewer slots than there are ranks, or lost a task.
+    TransportError
+        If a rank or the master went away.
     """
     workers, slots = plan.spec.workers, _slots(client, plan.spec.workers)
     name, token = f"relufit-{uuid4().hex}", secrets.token_bytes(TOKEN_BYTES)
