@@ -68,6 +68,18 @@ def test_zarr_reads_the_bits_of_the_data_set_in_memory_whatever_its_shards_and_c
         assert stored.tobytes() == expected.tobytes()
 
 
+def test_zarr_reads_zeros_where_the_last_shard_has_no_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dataset, "_CHUNK_BYTES", 1)
+    model = PlantedModel(10, 7, 3)
+    path = written(tmp_path / "data", model, shards=3)
+    index = np.frombuffer(shard_file(path, 2).read_bytes()[-4 - 4 * 16 : -4], "<u8")
+    assert index.tolist() == [0, 28, 28, 28, *[2**64 - 1] * 4], "what Zarr's specification of shards has for no chunk"
+    x = zarr.open_group(path, mode="r+")["x"]
+    x.resize((12, 7))
+    assert x[:10].tobytes() == whole(model).x.tobytes()
+    assert not x[10:].any()
+
+
 @pytest.mark.parametrize("inputs", planted.INPUTS)
 def test_every_distribution_is_stored_as_it_is_in_memory(tmp_path: Path, inputs: str) -> None:
     model = PlantedModel(50, 4, 9, inputs=inputs)

@@ -73,7 +73,7 @@ def test_seeds_have_data_of_their_own() -> None:
 def test_the_inputs_have_mean_zero_and_variance_one(inputs: str) -> None:
     # |z| < 5 for 12 numbers: a right sampler fails with probability 7e-6 (student_t5: somewhat more, as its
     # squares have heavy tails). Mean and mean square of a coordinate have the known variances 1/n and v/n.
-    n = 100_000
+    n = 1_000_000
     x = planted.generate(n, 6, 2, inputs=inputs).x.astype(np.float64)
     assert np.all(np.abs(x.mean(axis=0)) * math.sqrt(n) < 5)
     error = np.abs((x**2).mean(axis=0) - 1)
@@ -127,6 +127,13 @@ def test_noise_is_added_to_the_labels_alone() -> None:
     assert abs(noise.mean()) * math.sqrt(50_000) < 4.5
     assert abs((noise**2).mean() - 1) * math.sqrt(50_000 / 2) < 4.5
     assert abs(np.mean(noise * clean.x[:, 0])) * math.sqrt(50_000) < 4.5
+
+
+def test_no_row_and_no_noise_comes_twice() -> None:
+    # 300 coordinates make blocks of 218 rows. Two of 1000 noises agree in nine digits with probability 2e-4.
+    clean, noisy = planted.generate(1000, 300, 1), planted.generate(1000, 300, 1, noise_std=1.0)
+    assert len({row.tobytes() for row in clean.x}) == 1000
+    assert len(np.unique(np.round(noisy.y - clean.y, 9))) == 1000
 
 
 def test_noise_scales_with_its_standard_deviation() -> None:

@@ -231,6 +231,12 @@ def test_every_bucket_has_a_norm_and_a_grid_of_its_own(size: int, bucket_size: i
         assert np.all(np.abs(levels - vector[bucket] / stored * s) < 1 + 1e-9)
 
 
+def test_equal_buckets_are_rounded_independently() -> None:
+    vector = np.tile(np.random.default_rng(0).standard_normal(50), 2)
+    first, second = np.split(draws(QSGD(2, bucket_size=50), vector, 1)[0], 2)
+    assert not np.array_equal(first, second)
+
+
 def test_a_bucket_of_zeros_among_others_comes_back_as_zeros() -> None:
     vector = np.concatenate([np.ones(4), np.zeros(4), -np.ones(3)])
     decoded = draws(QSGD(2, bucket_size=4), vector, 20)

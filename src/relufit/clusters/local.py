@@ -6,9 +6,10 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from distributed import Client, LocalCluster
+if TYPE_CHECKING:
+    from distributed import Client
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,8 @@ class Local:
 @contextmanager
 def open_local(workers: int) -> Iterator[Local]:
     """Start the processes, and stop them whatever happens."""
+    from distributed import Client, LocalCluster
+
     with (
         LocalCluster(
             n_workers=workers + 1,
