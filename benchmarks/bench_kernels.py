@@ -1,8 +1,8 @@
 """The gradient kernel against numpy and against reading its rows; QSGD against copying its vector.
 
-One thread each. The candidates take turns, so that whatever slows the machine down slows
-all of them; medians are compared. Run it as ``python benchmarks/bench_kernels.py``; it takes about a minute and
-the memory of 200 million single-precision numbers.
+One thread each. The candidates take turns, so that whatever slows the machine down slows all of them; medians are
+compared. Run it as ``python benchmarks/bench_kernels.py``; it takes about half a minute and the memory of 200
+million single-precision numbers.
 """
 # ruff: noqa: E402 - numpy reads its number of threads when it is imported
 
@@ -18,7 +18,6 @@ from time import perf_counter
 
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
 
 from relufit import kernels, streams
 from relufit.compression import make_compressor
@@ -28,8 +27,6 @@ SIZES = [(20_000, 100, 64, 4000), (40_000, 1000, 256, 1000), (20_000, 5000, 512,
 NUMPY_TARGET, READING_TARGET = 2.5, 0.5
 #: Coordinates, and how many vectors are encoded.
 VECTORS = [(10_000, 1000), (1_000_000, 60)]
-
-Rows = NDArray[np.int64]
 
 
 @njit(nogil=True, fastmath={"reassoc", "contract"})

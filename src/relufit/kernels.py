@@ -102,9 +102,9 @@ def gradient_sum(x: np.ndarray, y: np.ndarray, batch: np.ndarray, w: np.ndarray,
             row = batch[at + j]
             residual = max(products[j], 0.0) - y[row]
             squares += residual * residual
-            # Which rows are active is a coin toss, and a branch on it would be mispredicted every other time.
-            rows[held], scale[held] = row, residual
-            held += np.int64(products[j] > 0.0)
+            if products[j] > 0.0:
+                rows[held], scale[held] = row, residual
+                held += 1
         if held >= 4:
             _add_four(x, rows, scale, out)
             held -= 4
