@@ -25,5 +25,6 @@ def draw(tables: list[pd.DataFrame]) -> Figure:
         axes.set(title=_TITLES[sampling], xlabel="iterations", yscale="log")
         axes.set_xlim(left=0)
     panels[0][0].set_ylabel(r"relative error $\|w - w^*\| / \|w^*\|$")
-    style.legend(panels[0][0], title=r"$n / d$", loc="upper right", prediction="with_replacement" in samplings)
+    place, shown = (1.0, 0.5), "with_replacement" in samplings
+    style.legend(panels[0][-1], title=r"$n / d$", prediction=shown, loc="center left", bbox_to_anchor=place)
     return figure

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from relufit.figures import style
 
-_BLUE, _ORANGE = "#0072B2", "#D55E00"
+_BLUE = "#0072B2"
 
 
 def draw(tables: list[pd.DataFrame]) -> Figure:
@@ -25,12 +25,11 @@ def draw(tables: list[pd.DataFrame]) -> Figure:
     left.set(ylabel="iterations to the tolerance")
     style.legend(left, loc="upper right")
     saving = _quantity(summary, "saving")
-    _points(right, saving, _ORANGE, "QSGD, measured")
+    _points(right, saving, _BLUE, "QSGD, measured")
     right.axhline(1, color="0.55", linewidth=1.2)
     right.annotate("SGD, fp32", (saving["levels"].max(), 1), (0, 3), textcoords="offset points", ha="right")
     style.predicted(right, predictions["levels"], predictions["saving"])
-    style.legend(right, loc="lower right", bbox_to_anchor=(1.0, 0.22))
-    right.set(ylabel="uplink bytes of fp32 SGD / of QSGD,\nto the same error", ylim=(0, None))
+    right.set(ylabel="uplink bytes of SGD in fp32\nover those of QSGD", ylim=(0, None))
     for axes in (left, right):
         axes.set_xscale("log", base=2)
         axes.set(xlabel="quantization levels $s$")

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from relufit.planted import relative_error
-from relufit.training.rank import EXACT
+from relufit.training.rank import EXACT, warm_up
 from relufit.training.spec import Plan
 
 #: A run whose relative error exceeds this many times the larger of 1 and its first has diverged.
@@ -28,6 +28,7 @@ class Master:
         self._plan, self._w_star = plan, w_star
         self.weights, self._sum = np.zeros(plan.d), np.zeros(plan.d)
         self.iteration, self.error, self._limit = 0, math.nan, math.inf
+        warm_up(plan.compressor)
 
     def add_moments(self, payload: bytes | memoryview) -> None:
         """Add a rank's part of the initial weights; call in the order of the ranks."""
