@@ -24,7 +24,9 @@ def add(parts: Any) -> None:  # noqa: ANN401
     part.add_argument("--dimension", "-d", type=int, required=True, help="dimension d")
     part.add_argument("--seed", type=int, default=0, help="seed of inputs, planted weights and noise")
     part.add_argument("--shards", type=int, default=1, help="number of ranks that will read it")
-    part.add_argument("--inputs", default="gaussian", help="distribution of the inputs")
+    part.add_argument(
+        "--inputs", default="gaussian", help="gaussian, rademacher, uniform, student_t5 or autoregressive"
+    )
     part.add_argument("--noise-std", type=float, default=0.0, help="standard deviation of label noise")
     part.add_argument("--reuse", action="store_true", help="link the same from another run beside this one")
     part.set_defaults(run=run)

@@ -6,10 +6,18 @@ import argparse
 from typing import Any
 
 
+class _Formatter(argparse.HelpFormatter):
+    """Show a default where there is one worth showing."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        shown = action.default not in (None, False, argparse.SUPPRESS, "", []) and action.option_strings
+        return f"{action.help} (default: %(default)s)" if shown else action.help
+
+
 def subcommand(parts: Any, name: str, help: str, description: str) -> argparse.ArgumentParser:  # noqa: ANN401, A002
     """Add a subcommand and return its parser."""
     part: argparse.ArgumentParser = parts.add_parser(
-        name, help=help, description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+        name, help=help, description=description, formatter_class=_Formatter
     )
     return part
 
