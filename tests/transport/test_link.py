@@ -26,7 +26,7 @@ def yes() -> bool:
 @pytest.fixture(autouse=True)
 def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(link, "_POLL_SECONDS", 0.02)
-    monkeypatch.setattr(link, "_GREETING_SECONDS", 0.2)
+    monkeypatch.setattr(link, "_GREETING_SECONDS", 0.5)
 
 
 @pytest.fixture
@@ -285,8 +285,8 @@ def test_the_second_of_two_equal_ranks_is_turned_away(listener: Listener, thread
 
 
 def test_ranks_that_do_not_come_are_named_at_the_deadline(listener: Listener, thread: ThreadPoolExecutor) -> None:
-    accepted = accept(listener, thread, 4, deadline=0.5)
     came = [join(listener, rank) for rank in (0, 2)]
+    accepted = accept(listener, thread, 4, deadline=0.5)
     with pytest.raises(TransportError, match=r"ranks \[1, 3\]"):
         accepted.result()
     for rank in came:
@@ -321,8 +321,9 @@ def ours() -> tuple[ssl.SSLContext, ssl.SSLContext]:
 
 
 def test_with_tls_nobody_is_let_in_without_our_certificate(
-    ours: tuple[ssl.SSLContext, ssl.SSLContext], thread: ThreadPoolExecutor
+    ours: tuple[ssl.SSLContext, ssl.SSLContext], thread: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(link, "_GREETING_SECONDS", 20.0)  # a handshake takes longer on a busy machine
     listening, connecting = ours
     bare = ssl.create_default_context()
     bare.check_hostname, bare.verify_mode = False, ssl.CERT_NONE
@@ -342,8 +343,9 @@ def test_with_tls_nobody_is_let_in_without_our_certificate(
 
 
 def test_with_tls_large_bodies_pass_and_the_bytes_on_the_wire_are_secret(
-    ours: tuple[ssl.SSLContext, ssl.SSLContext], thread: ThreadPoolExecutor
+    ours: tuple[ssl.SSLContext, ssl.SSLContext], thread: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(link, "_GREETING_SECONDS", 20.0)
     listener = Listener("127.0.0.1", ours[0])
     body = b"gradient " * 300_000
     with socket.create_server(("127.0.0.1", 0)) as wire:
