@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,9 +33,11 @@ def replacing(target: str | os.PathLike[str], *, directory: bool = False) -> Ite
     """
     target = Path(target)
     target.parent.mkdir(parents=True, exist_ok=True)
-    holder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
+    # Named before it is made: an interrupt between the two must find it in the clean-up.
+    holder = target.with_name(f".{target.name}.{secrets.token_hex(8)}.part")
     fresh = holder / target.name
     try:
+        holder.mkdir(mode=0o700)
         if directory:
             fresh.mkdir()
         yield fresh

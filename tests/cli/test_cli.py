@@ -281,7 +281,7 @@ def test_a_data_set_whose_making_is_stopped_leaves_nothing(tmp_path: Path) -> No
         stderr=subprocess.PIPE,
         text=True,
     )
-    while not list(tmp_path.iterdir()):
+    while not list(tmp_path.rglob("c/0/0")):
         time.sleep(0.05)
         assert running.poll() is None
     running.send_signal(signal.SIGTERM)
