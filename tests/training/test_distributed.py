@@ -195,6 +195,18 @@ def test_progress_is_told_while_a_run_goes_on(client: Client) -> None:
         assert (error, uplink) == tuple(table.loc[iteration, ["relative_error", "uplink_bytes"]])
 
 
+def test_slots_are_counted_by_the_scheduler_itself(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    refresh = Client._update_scheduler_info
+
+    async def overtaken(self: Client, n_workers: int = 0) -> None:
+        """As when the client's own refreshing, which leaves the workers out, comes between question and answer."""
+        await refresh(self, n_workers=n_workers)
+        await refresh(self, n_workers=0)
+
+    monkeypatch.setattr(Client, "_update_scheduler_info", overtaken)
+    assert train(spec(workers=2), client).outcome == "budget spent"
+
+
 def test_times_of_a_distributed_run_are_there(client: Client) -> None:
     timing = train(spec(workers=3, compressor=QSGD), client).timing
     assert (timing.drop(columns="iteration") >= 0).all(axis=None)

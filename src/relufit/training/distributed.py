@@ -278,7 +278,8 @@ def _raise_cause(failed: list[Future]) -> None:
 
 def _slots(client: Client, needed: int) -> int:
     """Return the number of slots; give each worker of a cluster that knows none one."""
-    known = client.scheduler_info(n_workers=-1)["workers"]
+    # The scheduler is asked itself: the client's own copy is overwritten in the background, without the workers.
+    known = client.sync(client.scheduler.identity, n_workers=-1)["workers"]
     slots = sum(int(worker["resources"].get(SLOT, 0)) for worker in known.values())
     if not slots:
         client.run(_add_slot)
