@@ -39,6 +39,7 @@ format: $(READY)
 
 bench: $(READY)
 	$(BIN)/python benchmarks/bench_kernels.py
+	$(BIN)/python benchmarks/bench_compressors.py
 
 # Needs uv and a network; run after a change of the dependencies in pyproject.toml.
 lock:

@@ -1,32 +1,25 @@
-"""The gradient kernel against numpy and against reading its rows; QSGD against copying its vector.
+"""The gradient kernel against numpy and against reading its rows.
 
 One thread each. The candidates take turns, so that whatever slows the machine down slows all of them; medians are
 compared. Run it as ``python benchmarks/bench_kernels.py``; it takes about half a minute and the memory of 200
 million single-precision numbers.
 """
-# ruff: noqa: E402 - numpy reads its number of threads when it is imported
 
 from __future__ import annotations
 
-import os
+from rounds import Candidate, medians
 
-for _library in ("OPENBLAS", "OMP", "MKL", "NUMBA"):
-    os.environ[f"{_library}_NUM_THREADS"] = "1"
-
-from collections.abc import Callable
-from time import perf_counter
+# isort: split
+# numpy reads its number of threads when it is imported, and `rounds` has set it.
 
 import numpy as np
 from numba import njit
 
-from relufit import kernels, streams
-from relufit.compression import make_compressor
+from relufit import kernels
 
 #: n, d, m, and how many sets of rows are taken.
 SIZES = [(20_000, 100, 64, 4000), (40_000, 1000, 256, 1000), (20_000, 5000, 512, 150), (4000, 50_000, 128, 80)]
 NUMPY_TARGET, READING_TARGET = 2.5, 0.5
-#: Coordinates, and how many vectors are encoded.
-VECTORS = [(10_000, 1000), (1_000_000, 60)]
 
 
 @njit(nogil=True, fastmath={"reassoc", "contract"})
@@ -38,24 +31,6 @@ def read(x: np.ndarray, batch: np.ndarray, v: np.ndarray) -> float:
         for k in range(v.size):
             total += row[k] * v[k]
     return total
-
-
-def medians(candidates: dict[str, Callable[[int], object]], rounds: int) -> dict[str, float]:
-    """Return the median seconds of each candidate over rounds in which all of them take turns.
-
-    In a round no two candidates take the same set of rows: the first would fetch it into the cache for the others.
-    """
-    apart = rounds // len(candidates)
-    seconds: dict[str, list[float]] = {name: [] for name in candidates}
-    for candidate in candidates.values():
-        candidate(0)
-    for number in range(rounds):
-        for place, (name, candidate) in enumerate(candidates.items()):
-            chosen = (number + place * apart) % rounds
-            began = perf_counter()
-            candidate(chosen)
-            seconds[name].append(perf_counter() - began)
-    return {name: float(np.median(taken)) for name, taken in seconds.items()}
 
 
 def gradients(n: int, d: int, m: int, rounds: int) -> dict[str, float]:
@@ -87,8 +62,13 @@ def gradients(n: int, d: int, m: int, rounds: int) -> dict[str, float]:
     scale = np.linalg.norm(ours(0))
     assert np.linalg.norm(numpy_double(0) - ours(0)) < 1e-12 * scale
     assert np.linalg.norm(numpy_single(0) - ours(0)) < 1e-4 * scale
-    candidates = {"kernel": ours, "numpy64": numpy_double, "numpy32": numpy_single, "reading": reading}
-    return medians(candidates, rounds)  # type: ignore[arg-type]
+    candidates: dict[str, Candidate] = {
+        "kernel": ours,
+        "numpy64": numpy_double,
+        "numpy32": numpy_single,
+        "reading": reading,
+    }
+    return medians(candidates, rounds)
 
 
 def bench_gradients() -> None:
@@ -113,34 +93,5 @@ def bench_gradients() -> None:
     print("\n".join(lines))
 
 
-def bench_qsgd() -> None:
-    print("QSGD, packed; millions of coordinates a second, and the speed as a ratio to np.copyto of the vector")
-    print(f"{'d':>8} {'s':>3} | {'encode':>8} {'decode':>8} {'copyto':>8} | {'encode':>8} {'decode':>8}")
-    for d, rounds in VECTORS:
-        vector, copy = np.random.default_rng(0).standard_normal(d), np.empty(d)
-        for levels in (4, 16):
-            compressor = make_compressor("qsgd", levels=levels)
-            payload = compressor.encode(vector, 1)
-
-            def encode(number: int) -> bytes:
-                return compressor.encode(vector, streams.key(0, iteration=number))  # noqa: B023
-
-            def decode(number: int) -> np.ndarray:
-                return compressor.decode(payload, vector.size)  # noqa: B023
-
-            def copyto(number: int) -> None:
-                np.copyto(copy, vector)  # noqa: B023
-
-            seconds = medians({"encode": encode, "decode": decode, "copyto": copyto}, rounds)
-            rates = {name: 1e-6 * d / taken for name, taken in seconds.items()}
-            print(
-                f"{d:8} {levels:3} | {rates['encode']:8.0f} {rates['decode']:8.0f} {rates['copyto']:8.0f} | "
-                f"{rates['encode'] / rates['copyto']:7.3f}x {rates['decode'] / rates['copyto']:7.3f}x",
-                flush=True,
-            )
-
-
 if __name__ == "__main__":
     bench_gradients()
-    print()
-    bench_qsgd()

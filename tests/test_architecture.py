@@ -18,7 +18,7 @@ FLOORS = [
     {"compression", "planted"},
     {"theory", "kernels"},
     {"simd", "streams", "files"},
-    {"errors"},
+    {"errors", "loops"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
 WITHOUT_DASK = {"planted", "theory", "compression", "claims", "figures"}

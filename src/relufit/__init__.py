@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib
+from pathlib import Path
 from typing import Any
+
+from relufit.loops import forget_stale
 
 __version__ = "0.1.0"
 
@@ -20,3 +23,6 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401 - a module, a class or a func
     if name in _MODULES:
         return importlib.import_module(f"relufit.{name}")
     raise AttributeError(f"module 'relufit' has no attribute {name!r}")
+
+
+forget_stale(Path(__file__).parent)

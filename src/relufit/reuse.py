@@ -14,7 +14,7 @@ _PACKAGE = Path(__file__).parent
 
 #: The source files, below the package, that each stage of the workflow depends on.
 SOURCES = {
-    "dataset": ("dataset.py", "planted.py", "streams.py", "kernels.py", "simd.py"),
+    "dataset": ("dataset.py", "planted.py", "streams.py", "kernels.py", "simd/*.py"),
     "trials": (
         "training/*.py",
         "compression/**/*.py",
@@ -22,14 +22,14 @@ SOURCES = {
         "clusters/*.py",
         "experiments/trials.py",
         "records.py",
-        "theory.py",
+        "theory/*.py",
         "dataset.py",
         "planted.py",
         "streams.py",
         "kernels.py",
-        "simd.py",
+        "simd/*.py",
     ),
-    "claims": ("claims/*.py", "experiments/*.py", "theory.py", "planted.py", "records.py"),
+    "claims": ("claims/*.py", "compression/**/*.py", "experiments/*.py", "theory/*.py", "planted.py", "records.py"),
     "figures": ("figures/*.py",),
     "manifest": ("manifest.py",),
 }

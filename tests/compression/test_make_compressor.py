@@ -9,7 +9,7 @@ import pytest
 
 from relufit import streams
 from relufit.compression import COMPRESSORS, Compressor, make_compressor
-from relufit.errors import ConfigError
+from relufit.errors import ConfigError, PayloadError
 
 #: What a compressor cannot be made without.
 NEEDED: dict[str, dict[str, Any]] = {"qsgd": {"levels": 4}}
@@ -70,6 +70,21 @@ def test_encoding_leaves_the_vector_as_it_is(compressor: Compressor) -> None:
 
 
 def test_no_two_kinds_of_payload_are_confused() -> None:
-    made = [make_compressor(name, **NEEDED.get(name, {})) for name in COMPRESSORS]
-    kinds = {compressor.encode(np.ones(5), 0)[0] for compressor in made}
-    assert len(kinds) == len(made)
+    # TernGrad is QSGD with one level: their payloads are of one kind, and told apart by the number of levels.
+    made = {name: make_compressor(name, **NEEDED.get(name, {})) for name in COMPRESSORS}
+    payloads = {name: compressor.encode(np.ones(5), 0) for name, compressor in made.items()}
+    kinds = {payload[0] for payload in payloads.values()}
+    assert len(kinds) == len(made) - 1
+    for name, compressor in made.items():
+        for other, payload in payloads.items():
+            if other != name:
+                with pytest.raises(PayloadError):
+                    compressor.decode(payload, 5)
+
+
+def test_a_ternary_payload_is_one_of_qsgd_with_the_largest_magnitude_as_norm() -> None:
+    vector = np.random.default_rng(0).standard_normal(300)
+    ternary, qsgd = make_compressor("ternary"), make_compressor("qsgd", levels=1, norm="max")
+    payload = ternary.encode(vector, 7)
+    assert payload == qsgd.encode(vector, 7)
+    np.testing.assert_array_equal(qsgd.decode(payload, 300), ternary.decode(payload, 300))

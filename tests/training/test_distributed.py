@@ -65,7 +65,7 @@ class _Unsound:
             raise self._error
         return b"nonsense"
 
-    def decode(self, payload: bytes | memoryview, size: int) -> np.ndarray:
+    def decode(self, payload: bytes | memoryview, size: int, out: np.ndarray | None = None) -> np.ndarray:
         return make_compressor("fp64").decode(payload, size)
 
     def variance(self, size: int) -> float:

@@ -10,13 +10,15 @@ from typing import Any
 import pytest
 
 from relufit import planted, theory
-from relufit.compression import make_compressor
-from relufit.compression.qsgd import QSGD
+from relufit.compression import Compressor, make_compressor
+from relufit.compression.cast import Float16
+from relufit.compression.natural import Natural
+from relufit.compression.qsgd import QSGD, Ternary
 from relufit.dataset import open_rows
 from relufit.errors import ConfigError
 from relufit.planted import PlantedModel
 from relufit.training import TrainingSpec
-from relufit.training.spec import Plan, make_plan
+from relufit.training.spec import Plan, describe_compressor, make_plan
 
 MODEL = PlantedModel(100, 20, 0)
 
@@ -145,5 +147,12 @@ def test_the_description_makes_the_same_specification_again() -> None:
     )
     described = json.loads(json.dumps(spec.describe()))
     assert "dataset" not in described
-    assert described["compressor"] == {"name": "qsgd", "levels": 7, "coding": "packed", "bucket_size": 5}
+    coded = {"coding": "packed", "bucket_size": 5}
+    assert described["compressor"] == {"name": "qsgd", "levels": 7, "norm": "l2", **coded}
     assert TrainingSpec(MODEL, **described) == spec
+
+
+@pytest.mark.parametrize("compressor", [Float16(), Ternary("elias", 9), Natural("auto"), QSGD(3, "rans", norm="max")])
+def test_every_compressor_is_described_by_what_makes_it(compressor: Compressor) -> None:
+    described = describe_compressor(compressor)
+    assert make_compressor(described.pop("name"), **described) == compressor

@@ -21,10 +21,11 @@ def add(parts: Any) -> None:  # noqa: ANN401
     part.add_argument("dataset", type=Path, help="folder of the Zarr group")
     part.add_argument("--output", "-o", type=Path, required=True, help="Parquet file of the trace")
     part.add_argument(
-        "--compressor", default="fp64", help="what partial gradients go through: fp64, fp32, fp16 or qsgd"
+        "--compressor", default="fp64", help="what gradients go through: fp64, fp32, fp16, qsgd, ternary or natural"
     )
     part.add_argument("--levels", type=int, help="quantization levels of qsgd, from 1 to 32767")
-    part.add_argument("--coding", help="how qsgd's levels become bytes: packed")
+    part.add_argument("--coding", help="how levels become bytes: packed, elias, rans, or auto")
+    part.add_argument("--norm", help="what qsgd divides a bucket by: l2 or max")
     part.add_argument("--bucket-size", type=int, help="coordinates of qsgd that share a norm; all of them if not given")
     part.add_argument("--workers", "-K", type=int, default=1, help="number of ranks")
     part.add_argument("--batch-size", "-m", type=int, default=1, help="samples an iteration, over all ranks")
@@ -45,7 +46,7 @@ def run(chosen: argparse.Namespace) -> None:
     from relufit.experiments.trials import machine
     from relufit.training import TrainingSpec, train
 
-    parameters = {"levels": chosen.levels, "coding": chosen.coding, "bucket_size": chosen.bucket_size}
+    parameters = {name: getattr(chosen, name) for name in ("levels", "coding", "bucket_size", "norm")}
     spec = TrainingSpec(
         dataset=chosen.dataset,
         compressor={"name": chosen.compressor, **{k: v for k, v in parameters.items() if v is not None}},

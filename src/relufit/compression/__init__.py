@@ -11,7 +11,8 @@ from typing import Any
 
 from relufit.compression.base import Compressor
 from relufit.compression.cast import Float16, Float32, Float64
-from relufit.compression.qsgd import QSGD
+from relufit.compression.natural import Natural
+from relufit.compression.qsgd import QSGD, Ternary
 from relufit.errors import ConfigError
 
 __all__ = ["COMPRESSORS", "Compressor", "make_compressor"]
@@ -21,6 +22,8 @@ COMPRESSORS: dict[str, Callable[..., Compressor]] = {
     "fp32": Float32,
     "fp16": Float16,
     "qsgd": QSGD,
+    "ternary": Ternary,
+    "natural": Natural,
 }
 
 

@@ -8,12 +8,16 @@ from typing import ClassVar
 
 import numpy as np
 
-from relufit.compression.base import NOT_FINITE, finite_vector, header, split
+from relufit.compression.base import NOT_FINITE, Payload, check_vector, header, room_for, split
 from relufit.errors import PayloadError
 
 _VERSION = 1
 _TOP_EXPONENT = 15
-_ROUNDS_TO_INFINITY = (2 - 2**-11) * 2.0**1023
+
+
+def _largest(vector: np.ndarray) -> float:
+    """Return the largest magnitude, NaN if there is one, without an array of magnitudes."""
+    return float(np.maximum(np.max(vector), -np.min(vector)))
 
 
 @dataclass(frozen=True)
@@ -22,32 +26,44 @@ class _Float:
 
     kind: ClassVar[int]
     dtype: ClassVar[str]
+    #: From this magnitude on a number would be rounded to infinity.
+    beyond: ClassVar[float] = math.inf
 
     def encode(self, vector: np.ndarray, key: int) -> bytes:
         """Return the payload; nothing is drawn from `key`."""
-        vector = finite_vector(vector)
-        exponent = self._exponent(vector)
-        with np.errstate(over="ignore"):
-            body = (np.ldexp(vector, -exponent) if exponent else vector).astype(self.dtype)
-        if not np.isfinite(body).all():
-            raise PayloadError(
-                NOT_FINITE if not np.isfinite(vector).all() else f"numbers beyond the range of {self.dtype}"
-            )
-        return header(self.kind, _VERSION, exponent & 0xFFFF) + body.tobytes()
+        vector = check_vector(vector)
+        largest = _largest(vector)
+        if not math.isfinite(largest):
+            raise PayloadError(NOT_FINITE)
+        if largest >= self.beyond:
+            raise PayloadError(f"numbers beyond the range of {self.dtype}")
+        exponent = self._exponent(largest)
+        payload = Payload(header(self.kind, _VERSION, exponent & 0xFFFF), vector.size * np.dtype(self.dtype).itemsize)
+        body = payload.body().view(self.dtype)
+        if exponent:
+            np.ldexp(vector, -exponent, out=body, casting="same_kind")
+        else:
+            np.copyto(body, vector, casting="same_kind")
+        length = body.nbytes
+        del body
+        return payload.finish(length)
 
-    def decode(self, payload: bytes | memoryview, size: int) -> np.ndarray:
-        """Return the vector, (size,) float64."""
-        parameter, body = split(payload, self.kind, _VERSION)
+    def decode(self, payload: bytes | memoryview, size: int, out: np.ndarray | None = None) -> np.ndarray:
+        """Return the vector, (size,) float64 or `out`."""
+        kind, parameter, body = split(payload, _VERSION)
+        if kind != self.kind:
+            raise PayloadError(f"a payload of kind {kind}, not {self.kind}")
         if len(body) != size * np.dtype(self.dtype).itemsize:
             raise PayloadError(f"a body of {len(body)} bytes is no vector of {size} numbers in {self.dtype}")
         exponent = parameter - 2**16 if parameter >= 2**15 else parameter
         if exponent:
             self._check_exponent(exponent)
+        vector = room_for(size, out)
         with np.errstate(over="ignore", invalid="ignore"):
-            vector = np.frombuffer(body, self.dtype).astype(np.float64)
+            np.copyto(vector, np.frombuffer(body, self.dtype), casting="same_kind")
             if exponent:
-                vector = np.ldexp(vector, exponent)
-        if not np.isfinite(vector).all():
+                np.ldexp(vector, exponent, out=vector)
+        if not math.isfinite(_largest(vector)):
             raise PayloadError("NaN or infinity in the payload")
         return vector
 
@@ -55,7 +71,11 @@ class _Float:
         """Return 0: nothing is drawn."""
         return 0.0
 
-    def _exponent(self, vector: np.ndarray) -> int:
+    def variance_bound(self, size: int) -> float:
+        """Return 0: nothing is drawn."""
+        return 0.0
+
+    def _exponent(self, largest: float) -> int:
         return 0
 
     def _check_exponent(self, exponent: int) -> None:
@@ -76,6 +96,7 @@ class Float32(_Float):
 
     kind: ClassVar[int] = 2
     dtype: ClassVar[str] = "<f4"
+    beyond: ClassVar[float] = (2 - 2**-24) * 2.0**127
 
 
 @dataclass(frozen=True)
@@ -88,12 +109,10 @@ class Float16(_Float):
 
     kind: ClassVar[int] = 3
     dtype: ClassVar[str] = "<f2"
+    beyond: ClassVar[float] = (2 - 2**-11) * 2.0**1023
 
-    def _exponent(self, vector: np.ndarray) -> int:
-        largest = float(np.max(np.abs(vector)))
-        if _ROUNDS_TO_INFINITY <= largest < math.inf:
-            raise PayloadError(f"numbers beyond the range of {self.dtype} at any scale")
-        return math.frexp(largest)[1] - _TOP_EXPONENT if math.isfinite(largest) and largest else 0
+    def _exponent(self, largest: float) -> int:
+        return math.frexp(largest)[1] - _TOP_EXPONENT if largest else 0
 
     def _check_exponent(self, exponent: int) -> None:
         if not -1074 - _TOP_EXPONENT <= exponent <= 1024 - _TOP_EXPONENT:

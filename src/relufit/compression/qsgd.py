@@ -1,45 +1,51 @@
-"""QSGD: stochastic rounding of each coordinate to a multiple of norm / levels.
+"""QSGD: stochastic rounding of each coordinate to a multiple of norm / levels; TernGrad is its coarsest form.
 
-Source: D. Alistarh, D. Grubic, J. Li, R. Tomioka, M. Vojnovic, *QSGD: Communication-Efficient SGD via Gradient
-Quantization and Encoding*, NIPS 2017, arXiv:1610.02132, section 3.1.
+Sources: D. Alistarh, D. Grubic, J. Li, R. Tomioka, M. Vojnovic, *QSGD: Communication-Efficient SGD via Gradient
+Quantization and Encoding*, NIPS 2017, arXiv:1610.02132, section 3.1; W. Wen, C. Xu, F. Yan, C. Wu, Y. Wang, Y. Chen,
+H. Li, *TernGrad: Ternary Gradients to Reduce Communication in Distributed Deep Learning*, NIPS 2017,
+arXiv:1705.07878.
 """
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
-from numba import njit
 
 from relufit import theory
-from relufit.compression.base import NOT_FINITE, finite_vector, header, split
-from relufit.compression.coding import CODINGS
+from relufit.compression.base import NOT_FINITE, check_range, check_vector, header, room_for, split
+from relufit.compression.choice import AUTO, check_coding, coding_of, shortest
+from relufit.compression.coding import CODINGS, Coding, Law
+from relufit.compression.grid import Restored, Rounded, check_norms, norms_of
 from relufit.errors import ConfigError, PayloadError
-from relufit.simd import dots
 from relufit.streams import words
 
 _VERSION = 1
 MAX_LEVELS = 2**15 - 1
-#: Norms between these can be divided by s, and s by them, in full precision.
-_TINY, _HUGE = 1e-290, 1e290
+NORMS = ("l2", "max")
 
 
 @dataclass(frozen=True)
 class QSGD:
     """Q(v)_i = ||v|| sgn(v_i) xi_i with xi_i in {l/s, (l+1)/s} and E xi_i = |v_i| / ||v||.
 
-    A payload is the header, which carries `levels`; the Euclidean norm of each bucket in float64; and the levels
-    in the chosen coding. The zero vector is a header alone.
+    The random part of a level is a multiple of 2^-32, so that probabilities are exact to that.
+
+    A payload is the header, which carries `levels`; the norm of each bucket in float64; and the levels in the
+    chosen coding. The zero vector is a header alone.
 
     Parameters
     ----------
     levels : int
         s, from 1 to 32767.
     coding : str
-        How levels become bytes, a key of `relufit.compression.coding.CODINGS`.
+        How levels become bytes, a key of `relufit.compression.coding.CODINGS`; or ``"auto"``, the one with the
+        shortest payload to be expected, which depends on the size of a vector and these parameters alone.
     bucket_size : int, optional
         Coordinates that share a norm; all of them by default.
+    norm : str
+        ``"l2"`` or ``"max"``, the largest magnitude.
 
     Raises
     ------
@@ -50,141 +56,113 @@ class QSGD:
     levels: int
     coding: str = "packed"
     bucket_size: int | None = None
+    norm: str = "l2"
 
     def __post_init__(self) -> None:
         """Refuse impossible parameters."""
         if isinstance(self.levels, bool) or not isinstance(self.levels, int) or not 1 <= self.levels <= MAX_LEVELS:
             raise ConfigError(f"{self.levels!r} quantization levels", where="levels", remedy=f"give 1 to {MAX_LEVELS}")
-        if self.coding not in CODINGS:
-            raise ConfigError(
-                f"unknown coding {self.coding!r}",
-                where="coding",
-                remedy=f"choose one of {', '.join(CODINGS)}",
-            )
+        check_coding(self.coding)
         size = self.bucket_size
         if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
             raise ConfigError(
                 f"buckets of {size!r} coordinates", where="bucket_size", remedy="give at least 1, or none"
             )
+        if self.norm not in NORMS:
+            raise ConfigError(f"unknown norm {self.norm!r}", where="norm", remedy=f"choose one of {', '.join(NORMS)}")
 
     def encode(self, vector: np.ndarray, key: int) -> bytes:
         """Return the payload; the roundings are drawn from the stream with that key."""
-        vector = finite_vector(vector)
-        norms = np.empty(self._buckets(vector.size))
-        levels = np.empty(vector.size, np.int16)
-        _quantize(vector, self.levels, self.bucket_size or vector.size, words(key), norms, levels)
-        if not np.isfinite(norms).all():
+        vector = check_vector(vector)
+        bucket = self._bucket(vector.size)
+        norms = norms_of(vector, bucket, self.norm)
+        sound, some = check_norms(norms)
+        if not sound:
             raise PayloadError(NOT_FINITE)
-        coding = CODINGS[self.coding]
+        coding = self._coding(vector.size)
         start = header(coding.kind, _VERSION, self.levels)
-        return start + norms.tobytes() + coding.encode(levels, self.levels) if norms.any() else start
+        if not some:
+            return start
+        return coding.encode(
+            Rounded(vector, norms, self.levels, bucket, words(key)), self.levels, start + norms.tobytes()
+        )
 
-    def decode(self, payload: bytes | memoryview, size: int) -> np.ndarray:
-        """Return the vector, (size,) float64."""
-        coding = CODINGS[self.coding]
-        levels, body = split(payload, coding.kind, _VERSION)
+    def decode(self, payload: bytes | memoryview, size: int, out: np.ndarray | None = None) -> np.ndarray:
+        """Return the vector, (size,) float64 or `out`."""
+        kind, levels, body = split(payload, _VERSION)
+        coding = coding_of(kind, self.coding)
         if levels != self.levels:
             raise PayloadError(f"a payload of {levels} levels, not {self.levels}")
+        vector, bucket = room_for(size, out), self._bucket(size)
         if not len(body):
-            return np.zeros(size)
-        ends = 8 * self._buckets(size)
+            vector[:] = 0
+            return vector
+        ends = 8 * -(-size // bucket)
         if len(body) < ends:
             raise PayloadError(f"a body of {len(body)} bytes has not the norms of {size} coordinates")
         norms = np.frombuffer(body[:ends], "<f8")
-        if not (np.isfinite(norms).all() and (norms >= 0).all() and norms.any()):
+        if check_norms(norms) != (True, True):
             raise PayloadError("a norm that is negative or not finite, or none above zero")
-        vector = np.empty(size)
-        _restore(
-            coding.decode(body[ends:], size, self.levels),
-            norms,
-            self.levels,
-            self.bucket_size or size,
-            vector,
-        )
+        check_range(norms, vector)
+        coding.restore(np.frombuffer(body[ends:], np.uint8), Restored(vector, norms, levels, bucket), levels)
         return vector
 
     def variance(self, size: int) -> float:
         """Return omega; a bucket has its share of the energy and the omega of its own size."""
-        bucket = min(self.bucket_size or size, size)
-        full, rest = divmod(size, bucket)
-        total = full * bucket * theory.qsgd_variance(bucket, self.levels)
-        return (total + (rest * theory.qsgd_variance(rest, self.levels) if rest else 0.0)) / size
+        omega = sum(
+            count * part * theory.qsgd_variance(part, self.levels, norm=self.norm) for count, part in self._parts(size)
+        )
+        return omega / size
 
-    def _buckets(self, size: int) -> int:
-        return -(-size // (self.bucket_size or size))
+    def variance_bound(self, size: int) -> float:
+        """Return the published bound for the largest bucket; see `relufit.theory.qsgd_variance_bound`."""
+        return theory.qsgd_variance_bound(self._parts(size)[0][1], self.levels, norm=self.norm)
+
+    def expected_bits(self, size: int) -> float:
+        """Return the expected bits of the payload of a uniformly distributed direction."""
+        return (
+            32
+            + 64 * sum(count for count, _ in self._parts(size))
+            + self._coding(size).expected_bits(self._laws(size), self.levels)
+        )
+
+    def _bucket(self, size: int) -> int:
+        if size < 1:
+            raise ValueError(f"size must be at least 1, not {size}")
+        return min(self.bucket_size or size, size)
+
+    def _parts(self, size: int) -> list[tuple[int, int]]:
+        """Return the buckets as counts and lengths."""
+        bucket = self._bucket(size)
+        count, rest = divmod(size, bucket)
+        return [(count, bucket)] + ([(1, rest)] if rest else [])
+
+    def _laws(self, size: int) -> list[Law]:
+        return [
+            (count * part, theory.level_probabilities(part, self.levels, norm=self.norm))
+            for count, part in self._parts(size)
+        ]
+
+    def _coding(self, size: int) -> Coding:
+        return CODINGS[_shortest(self, size) if self.coding == AUTO else self.coding]
 
 
-@njit(nogil=True, cache=True)
-def _norm(v: np.ndarray) -> float:
-    """Euclidean norm without overflow or underflow; NaN or infinite if an element is."""
-    squares = dots((v,), v)[0]
-    if 1e-250 < squares < 1e250:
-        return math.sqrt(squares)
-    largest = 0.0
-    for value in v:
-        if not abs(value) <= 1.7976931348623157e308:
-            return math.nan
-        largest = max(largest, abs(value))
-    if largest == 0.0:
-        return 0.0
-    squares = 0.0
-    for value in v:
-        squares += (value / largest) * (value / largest)
-    return largest * math.sqrt(squares)
+@lru_cache(maxsize=1024)
+def _shortest(compressor: QSGD, size: int) -> str:
+    return shortest(compressor._laws(size), compressor.levels)
 
 
-@njit(nogil=True, cache=True, inline="always")
-def _mix(i: np.uint32, a: np.uint32, b: np.uint32, c: np.uint32, d: np.uint32) -> np.uint32:
-    """Return the i-th word of a stream: rounds of multiplication, with another 32 bits of the key mixed in at each."""
-    x = np.uint32(np.uint32(i * np.uint32(0x9E3779B1)) ^ a)
-    x = np.uint32(np.uint32(np.uint32(x ^ (x >> np.uint32(16))) * np.uint32(0x21F0AAAD)) + b)
-    x = np.uint32(np.uint32(np.uint32(x ^ (x >> np.uint32(15))) * np.uint32(0x735A2D97)) ^ c)
-    x = np.uint32(np.uint32(np.uint32(x ^ (x >> np.uint32(15))) * np.uint32(0xD168AAAD)) + d)
-    return np.uint32(x ^ (x >> np.uint32(16)))
+@dataclass(frozen=True)
+class Ternary(QSGD):
+    """TernGrad: rounding to -M, 0 and M, where M is the largest magnitude; QSGD with the norm ``"max"`` and one level.
 
-
-@njit(nogil=True, cache=True)
-def _round(v: np.ndarray, s: np.int32, scale: float, first: np.uint32, key: np.ndarray, levels: np.ndarray) -> None:
-    """Write the levels of one bucket: floor(|v_i| s / norm + u_i) with the sign of v_i, `scale` being s / norm.
-
-    u_i is word `first` + i of the stream as a number in [0, 1).
+    Parameters
+    ----------
+    coding, bucket_size
+        See `QSGD`.
     """
-    a, b, c, d = key[0], key[1], key[2], key[3]
-    for i in range(v.size):
-        drawn = np.float64(_mix(np.uint32(np.uint32(i) + first), a, b, c, d)) * 2.0**-32
-        level = min(np.int32(abs(v[i]) * scale + drawn), s)
-        levels[i] = np.int16(-level if v[i] < 0.0 else level)
 
-
-@njit(nogil=True, cache=True)
-def _quantize(v: np.ndarray, s: int, bucket: int, key: np.ndarray, norms: np.ndarray, levels: np.ndarray) -> None:
-    for j in range(norms.size):
-        part = slice(j * bucket, min((j + 1) * bucket, v.size))
-        norm = _norm(v[part])
-        norms[j] = norm
-        if not 0.0 < norm < math.inf:
-            levels[part] = 0
-        elif _TINY < norm < _HUGE:
-            _round(v[part], np.int32(s), s / norm, np.uint32(j * bucket), key, levels[part])
-        else:
-            _round(v[part] / norm, np.int32(s), np.float64(s), np.uint32(j * bucket), key, levels[part])
-
-
-@njit(nogil=True, cache=True)
-def _scale(levels: np.ndarray, divisor: float, factor: float, v: np.ndarray) -> None:
-    if divisor == 1.0:
-        for i in range(v.size):
-            v[i] = levels[i] * factor
-    else:
-        for i in range(v.size):
-            v[i] = levels[i] / divisor * factor
-
-
-@njit(nogil=True, cache=True)
-def _restore(levels: np.ndarray, norms: np.ndarray, s: int, bucket: int, v: np.ndarray) -> None:
-    for j in range(norms.size):
-        part = slice(j * bucket, min((j + 1) * bucket, v.size))
-        if _TINY < norms[j] < _HUGE:
-            _scale(levels[part], 1.0, norms[j] / s, v[part])
-        else:
-            _scale(levels[part], np.float64(s), norms[j], v[part])
+    levels: int = field(default=1, init=False)
+    coding: str = "packed"
+    bucket_size: int | None = None
+    norm: str = field(default="max", init=False)

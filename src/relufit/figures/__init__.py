@@ -39,6 +39,9 @@ FIGURES = {
         ("qsgd_convergence.summary", "qsgd_convergence.predictions"),
     ),
     "error_against_bytes": FigureSpec("Relative error against bytes", "qsgd_convergence", ("qsgd_convergence.curves",)),
+    "bytes_by_coding": FigureSpec(
+        "Bytes in each coding", "qsgd_convergence", ("qsgd_convergence.codings", "qsgd_convergence.predictions")
+    ),
     "time_to_accuracy.timing": FigureSpec(
         "Relative error against seconds", "time_to_accuracy", ("time_to_accuracy.timing-curves",)
     ),

@@ -15,6 +15,8 @@ _BLUE = "#0072B2"
 def draw(tables: list[pd.DataFrame]) -> Figure:
     """Draw the figure from the tables of summaries and of predictions."""
     summary, predictions = tables
+    # The coding that the experiment runs with comes first.
+    predictions = predictions[predictions["coding"] == predictions["coding"].iloc[0]]
     figure, (left, right) = plt.subplots(1, 2, figsize=(7.0, 3.0))
     iterations = _quantity(summary, "iterations")
     base = summary[(summary["setting"] == "sgd-fp64") & (summary["quantity"] == "iterations")].iloc[0]

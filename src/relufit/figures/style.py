@@ -59,9 +59,9 @@ def colours(count: int) -> Sequence[tuple[float, float, float]]:
 
 
 def name(setting: str) -> str:
-    """Return the legend of a setting: ``qsgd-s16`` is QSGD with s = 16."""
-    kind, value = setting.split("-", 1)
-    return f"QSGD, s = {value[1:]}" if kind == "qsgd" else f"SGD, {value}"
+    """Return the legend of a setting: ``qsgd-s16-packed`` is QSGD with s = 16, packed."""
+    kind, value, *coding = setting.split("-")
+    return ", ".join([f"QSGD, s = {value[1:]}" if kind == "qsgd" else f"SGD, {value}", *coding])
 
 
 def band(axes: Axes, x: pd.Series, curve: pd.DataFrame, colour: object, label: str) -> None:
@@ -75,12 +75,17 @@ def predicted(axes: Axes, x: pd.Series, y: pd.Series) -> None:
     axes.plot(x, y, **_PREDICTED)
 
 
+def prediction_line() -> Line2D:
+    """Return a line as predictions are drawn, for a legend."""
+    return Line2D([], [], **_PREDICTED)
+
+
 def legend(axes: Axes, *, title: str | None = None, prediction: bool = True, **options: Any) -> None:  # noqa: ANN401 - matplotlib's own
     """Add a legend that explains the prediction too."""
     handles: list[Any]
     handles, labels = axes.get_legend_handles_labels()
     if prediction:
-        handles.append(Line2D([], [], **_PREDICTED))
+        handles.append(prediction_line())
         labels.append("predicted, nothing fitted")
     axes.legend(handles, labels, title=title, **options)
 

@@ -33,7 +33,8 @@ from relufit.transport.link import TOKEN_BYTES, Link, Listener, connect
 SLOT = "slot"
 #: Seconds for all ranks to start, and for any single message.
 START_SECONDS, MESSAGE_SECONDS = 120.0, 120.0
-_PAYLOAD_BOUND = 64
+#: What a payload takes at most beside 16 bytes a coordinate: a table of frequencies, states of a coder.
+_PAYLOAD_BOUND = 256
 
 
 class _Sockets:
@@ -41,7 +42,7 @@ class _Sockets:
 
     def __init__(self, plan: Plan, links: list[Link]) -> None:
         self._links = links
-        # No payload is longer than double precision and a generous header with the norms of the buckets.
+        # No payload is longer: a norm of 8 bytes for a bucket of one coordinate, and any code of its level.
         self._limit = HEADER_BYTES + _PAYLOAD_BOUND + 16 * plan.d
         self._slowest = (0.0, 0.0)
         self._before = (0.0, 0.0)

@@ -26,7 +26,7 @@ class Master:
 
     def __init__(self, plan: Plan, w_star: np.ndarray) -> None:
         self._plan, self._w_star = plan, w_star
-        self.weights, self._sum = np.zeros(plan.d), np.zeros(plan.d)
+        self.weights, self._sum, self._part = np.zeros(plan.d), np.zeros(plan.d), np.empty(plan.d)
         self.iteration, self.error, self._limit = 0, math.nan, math.inf
         warm_up(plan.compressor)
 
@@ -45,7 +45,7 @@ class Master:
 
     def add(self, payload: bytes | memoryview) -> None:
         """Add a rank's partial gradient; call in the order of the ranks."""
-        self._sum += self._plan.compressor.decode(payload, self._plan.d)
+        self._sum += self._plan.compressor.decode(payload, self._plan.d, out=self._part)
 
     def update(self) -> None:
         """Take one step along the summed gradient."""

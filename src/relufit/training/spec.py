@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
 from relufit import streams, theory
@@ -121,7 +121,8 @@ class TrainingSpec:
 def describe_compressor(compressor: Any) -> dict[str, Any]:  # noqa: ANN401 - any registered kind
     """Return the name and the parameters of a compressor, as `make_compressor` takes them."""
     names = [name for name, kind in COMPRESSORS.items() if kind is type(compressor)]
-    parameters = asdict(compressor) if is_dataclass(compressor) and not isinstance(compressor, type) else {}
+    its = fields(compressor) if is_dataclass(compressor) else ()
+    parameters = {its_field.name: getattr(compressor, its_field.name) for its_field in its if its_field.init}
     return {"name": names[0] if names else type(compressor).__name__, **parameters}
 
 

@@ -1,104 +1,158 @@
-"""Fixed width: level + s as an unsigned number of ceil(log2(2 s + 1)) bits.
+"""Fixed width: level + s as an unsigned number of ceil(log2(2 s + 1)) bits, or five to a byte where s = 1.
 
-Whole blocks of 256 come first. A block is 8 lanes of 32 numbers; lane j has the numbers j, j + 8, j + 16, ... of
-the block, packed from the low bit on into as many 32-bit words as a number has bits; word k of all lanes is
-stored before word k + 1 of any. So 8 numbers at a time are shifted and merged, which vectors do well. The last
-numbers, fewer than 256, are packed one after the other from the low bit on, and the last byte is filled with
-zeros.
+Whole blocks come first, in a layout that is packed many numbers at a time. For s = 1 a block is 1280 numbers, and
+byte j of its 256 bytes is the sum of 3^k times number j + 256 k, for k from 0 to 4. Otherwise a block is 256 numbers
+in 16 lanes, see `relufit.simd.packing`. The numbers left, fewer than a block, are packed one after the other: five
+to a byte, or from the low bit on, and what is left of the last byte is zero.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 from numba import njit
 
+from relufit.compression.base import Payload
+from relufit.compression.coding.base import Coding, Law, no_code
+from relufit.compression.levels import BLOCK, Levels, put, take
 from relufit.errors import PayloadError
+from relufit.simd import pack, unpack
 
-_LANES, _ROWS = 8, 32
-_BLOCK = _LANES * _ROWS
+#: Numbers in a block of the layout, for s = 1 and otherwise.
+_TRITS, _BITS = 1280, 256
 
 
-@dataclass(frozen=True)
-class Packed:
+class Packed(Coding):
     """The coding ``"packed"``."""
 
-    kind: int = 16
+    kind: ClassVar[int] = 16
 
-    def encode(self, levels: np.ndarray, s: int) -> bytes:
-        """Return the bytes of `levels`."""
-        body = np.zeros(_length(levels.size, s), np.uint8)
-        blocks = _block_bytes(levels.size, s)
-        _pack_blocks(levels, s, _width(s), body[:blocks].view(np.uint32))
-        _pack_rest(levels, s, _width(s), body[blocks:])
-        return body.tobytes()
+    def encode(self, levels: Levels, s: int, start: bytes = b"") -> bytes:
+        """Return `start` and the bytes of `levels`."""
+        length = _length(levels.size, s)
+        payload = Payload(start, length)
+        _encode(levels, levels.size, s, payload.body())
+        return payload.finish(length)
 
-    def decode(self, body: memoryview, size: int, s: int) -> np.ndarray:
-        """Return the levels, (size,) int16."""
-        if len(body) != _length(size, s):
-            raise PayloadError(f"{len(body)} bytes of levels in place of {_length(size, s)}")
-        numbers, blocks = np.frombuffer(body, np.uint8), _block_bytes(size, s)
-        levels = np.empty(size, np.int16)
-        words = np.frombuffer(body[:blocks], "<u4") if blocks else np.empty(0, np.uint32)
-        largest = max(_unpack_blocks(words, s, _width(s), levels), _unpack_rest(numbers[blocks:], s, _width(s), levels))
-        if largest > 2 * s:
-            raise PayloadError(f"a level beyond {s}, or padding that is not zero")
-        return levels
+    def restore(self, body: np.ndarray, into: Levels, s: int) -> None:
+        """Give the levels of `body` to `into`."""
+        if body.size != _length(into.size, s):
+            raise PayloadError(f"{body.size} bytes of levels in place of {_length(into.size, s)}")
+        if not _decode(body, into, into.size, s):
+            raise no_code(into.size, s)
 
-
-def _width(s: int) -> int:
-    return (2 * s).bit_length()
-
-
-def _block_bytes(size: int, s: int) -> int:
-    return size // _BLOCK * (_BLOCK // 8) * _width(s)
+    def expected_bits(self, laws: Sequence[Law], s: int) -> float:
+        """Return the length, which does not depend on the levels."""
+        return 8.0 * _length(sum(size for size, _ in laws), s)
 
 
 def _length(size: int, s: int) -> int:
-    return _block_bytes(size, s) + -(-(size % _BLOCK) * _width(s) // 8)
+    return -(-size // 5) if s == 1 else -(-size * _width(s) // 8)
+
+
+@njit(cache=True)
+def _width(s: int) -> int:
+    width = 0
+    while 2 * s >> width:
+        width += 1
+    return width
 
 
 @njit(nogil=True, cache=True)
-def _pack_blocks(levels: np.ndarray, s: int, width: int, words: np.ndarray) -> None:
-    for block in range(levels.size // _BLOCK):
-        source, target = block * _BLOCK, block * _LANES * width
-        for row in range(_ROWS):
-            word, shift = target + row * width // 32 * _LANES, np.uint32(row * width % 32)
-            for lane in range(_LANES):
-                number = np.uint32(levels[source + row * _LANES + lane] + s)
-                words[word + lane] |= np.uint32(number << shift)
-            if shift + width > 32:
-                back = np.uint32(32) - shift
-                for lane in range(_LANES):
-                    number = np.uint32(levels[source + row * _LANES + lane] + s)
-                    words[word + _LANES + lane] |= np.uint32(number >> back)
+def _encode(levels: Levels, size: int, s: int, body: np.ndarray) -> None:
+    width, block = _width(s), _TRITS if s == 1 else _BITS
+    taken, at = np.empty(BLOCK, np.int16), 0
+    for start in range(0, size, BLOCK):
+        some = taken[: min(BLOCK, size - start)]
+        take(levels, start, some)
+        whole = some.size // block * block
+        if s == 1:
+            _pack_trits(some[:whole], body[at:])
+            at += whole // 5
+            _pack_last_trits(some[whole:], body[at:])
+        else:
+            pack(some[:whole], np.int32(s), np.int32(width), body[at:])
+            at += whole * width // 8
+            _pack_last(some[whole:], s, width, body[at:])
 
 
 @njit(nogil=True, cache=True)
-def _unpack_blocks(words: np.ndarray, s: int, width: int, levels: np.ndarray) -> int:
-    mask, largest = np.uint32((1 << width) - 1), np.uint32(0)
-    for block in range(levels.size // _BLOCK):
-        target, source = block * _BLOCK, block * _LANES * width
-        for row in range(_ROWS):
-            word, shift = source + row * width // 32 * _LANES, np.uint32(row * width % 32)
-            split = shift + width > 32
-            back = np.uint32(32) - shift
-            for lane in range(_LANES):
-                number = np.uint32(words[word + lane] >> shift)
-                if split:
-                    number = np.uint32(number | np.uint32(words[word + _LANES + lane] << back))
-                number = np.uint32(number & mask)
-                largest = max(largest, number)
-                levels[target + row * _LANES + lane] = np.int32(number) - s
-    return np.int64(largest)  # type: ignore[return-value]
+def _decode(body: np.ndarray, into: Levels, size: int, s: int) -> bool:
+    width, block = _width(s), _TRITS if s == 1 else _BITS
+    found, at = np.empty(BLOCK, np.int16), 0
+    for start in range(0, size, BLOCK):
+        some = found[: min(BLOCK, size - start)]
+        whole = some.size // block * block
+        if s == 1:
+            most = _unpack_trits(body[at:], some[:whole])
+            at += whole // 5
+            most = max(most, _unpack_last_trits(body[at:], some[whole:]))
+            if most > 242:
+                return False
+        else:
+            most = int(unpack(body[at:], np.int32(s), np.int32(width), some[:whole]))
+            at += whole * width // 8
+            if max(most, _unpack_last(body[at:], s, width, some[whole:])) > 2 * s:
+                return False
+        put(into, start, some)
+    return True
 
 
 @njit(nogil=True, cache=True)
-def _pack_rest(levels: np.ndarray, s: int, width: int, body: np.ndarray) -> None:
+def _pack_trits(levels: np.ndarray, body: np.ndarray) -> None:
+    for block in range(levels.size // _TRITS):
+        t = levels[block * _TRITS : (block + 1) * _TRITS]
+        out = body[block * 256 : (block + 1) * 256]
+        for j in range(256):
+            out[j] = 121 + t[j] + 3 * t[j + 256] + 9 * t[j + 512] + 27 * t[j + 768] + 81 * t[j + 1024]
+
+
+@njit(nogil=True, cache=True)
+def _unpack_trits(body: np.ndarray, levels: np.ndarray) -> int:
+    """Return the largest byte; above 242 it is no sum of five."""
+    most = np.uint8(0)
+    for block in range(levels.size // _TRITS):
+        t = levels[block * _TRITS : (block + 1) * _TRITS]
+        from_ = body[block * 256 : (block + 1) * 256]
+        for j in range(256):
+            number = np.uint16(from_[j])
+            most = max(most, from_[j])
+            for k in range(5):
+                # The quotient by 3 of numbers below 256.
+                third = np.uint16(np.uint16(number * np.uint16(171)) >> np.uint16(9))
+                t[j + 256 * k] = np.int16(number - np.uint16(third * np.uint16(3))) - np.int16(1)
+                number = third
+    return np.int64(most)  # type: ignore[return-value]
+
+
+@njit(nogil=True, cache=True)
+def _pack_last_trits(levels: np.ndarray, body: np.ndarray) -> None:
+    for first in range(0, levels.size, 5):
+        number = 0
+        for i in range(min(first + 5, levels.size) - 1, first - 1, -1):
+            number = 3 * number + levels[i] + 1
+        body[first // 5] = number
+
+
+@njit(nogil=True, cache=True)
+def _unpack_last_trits(body: np.ndarray, levels: np.ndarray) -> int:
+    for first in range(0, levels.size, 5):
+        number = np.int64(body[first // 5])
+        for i in range(first, min(first + 5, levels.size)):
+            levels[i] = number % 3 - 1
+            number //= 3
+        if number:
+            return 255
+    return 0
+
+
+@njit(nogil=True, cache=True)
+def _pack_last(levels: np.ndarray, s: int, width: int, body: np.ndarray) -> None:
     held, bits, at = np.uint64(0), 0, 0
-    for i in range(levels.size - levels.size % _BLOCK, levels.size):
-        held |= np.uint64(levels[i] + s) << np.uint64(bits)
+    for level in levels:
+        held |= np.uint64(level + s) << np.uint64(bits)
         bits += width
         while bits >= 8:
             body[at] = np.uint8(held & np.uint64(255))
@@ -110,10 +164,11 @@ def _pack_rest(levels: np.ndarray, s: int, width: int, body: np.ndarray) -> None
 
 
 @njit(nogil=True, cache=True)
-def _unpack_rest(body: np.ndarray, s: int, width: int, levels: np.ndarray) -> int:
-    held, bits, at, largest = np.uint64(0), 0, 0, np.uint64(0)
+def _unpack_last(body: np.ndarray, s: int, width: int, levels: np.ndarray) -> int:
+    """Return the largest number, or one beyond all numbers if the last byte is not filled with zeros."""
+    held, bits, at, most = np.uint64(0), 0, 0, np.uint64(0)
     mask = np.uint64((1 << width) - 1)
-    for i in range(levels.size - levels.size % _BLOCK, levels.size):
+    for i in range(levels.size):
         while bits < width:
             held |= np.uint64(body[at]) << np.uint64(bits)
             bits += 8
@@ -121,8 +176,8 @@ def _unpack_rest(body: np.ndarray, s: int, width: int, levels: np.ndarray) -> in
         number = held & mask
         held >>= np.uint64(width)
         bits -= width
-        largest = max(largest, number)
+        most = max(most, number)
         levels[i] = np.int64(number) - s
     if held != 0:
         return 1 << 40
-    return np.int64(largest)  # type: ignore[return-value]
+    return np.int64(most)  # type: ignore[return-value]

@@ -1,0 +1,42 @@
+"""Which coding a quantizer uses: the one that was named, or with ``"auto"`` the shortest to be expected."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from relufit.compression.coding import CODINGS, Coding, Law
+from relufit.errors import ConfigError, PayloadError
+
+AUTO = "auto"
+
+
+def check_coding(name: str) -> None:
+    """Refuse a coding that there is not.
+
+    Raises
+    ------
+    ConfigError
+        With the names of those that there are.
+    """
+    if name != AUTO and name not in CODINGS:
+        known = ", ".join([*CODINGS, AUTO])
+        raise ConfigError(f"unknown coding {name!r}", where="coding", remedy=f"choose one of {known}")
+
+
+def shortest(laws: Sequence[Law], s: int) -> str:
+    """Return the name of the coding with the least expected length; the first of equals."""
+    return min(CODINGS, key=lambda name: CODINGS[name].expected_bits(laws, s))
+
+
+def coding_of(kind: int, name: str) -> Coding:
+    """Return the coding that a payload's kind names.
+
+    Raises
+    ------
+    PayloadError
+        If there is none, or a coding was named and it is another.
+    """
+    for known, coding in CODINGS.items():
+        if coding.kind == kind and name in (known, AUTO):
+            return coding
+    raise PayloadError(f"a payload of kind {kind}, which is not in the coding {name}")

@@ -1,0 +1,316 @@
+"""The code of the QSGD paper: Elias' universal codes of the levels, dense or sparse.
+
+The first byte says which of four codes follows; bit 0 is set for the sparse ones and bit 1 for those that use Elias'
+omega code in place of his gamma code. Then come bits, the first one the highest of its byte, and zeros up to a whole
+byte.
+
+dense
+    For each coordinate the code of |level| + 1, then, if the level is not zero, its sign: 1 for negative.
+sparse
+    For each level that is not zero the code of its distance from the one before (the first: from before the vector),
+    its sign, and the code of its magnitude; at last the code of the distance to the end of the vector.
+
+Gamma writes n as one zero less than it has bits, then its bits. Omega writes n's bits, before them in the same way
+the number of its bits less one, and so on until that number is 1, and ends with a zero; 1 is a zero alone.
+
+`encode` counts the bits of all four and takes the shortest, so that the choice is never worse than that by expected
+length. What is to be expected of each is in `relufit.theory`, where the paper's bounds are checked too.
+
+Sources: P. Elias, *Universal codeword sets and representations of the integers*, IEEE Trans. Inf. Theory 21 (1975);
+D. Alistarh et al., *QSGD*, NIPS 2017, arXiv:1610.02132, section 3.2 and appendix A.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import numpy as np
+from numba import njit
+
+from relufit import theory
+from relufit.compression.base import Payload
+from relufit.compression.coding.base import Coding, Law, no_code
+from relufit.compression.levels import BLOCK, Levels, put, take
+from relufit.simd import leading_zeros
+
+_SPARSE, _OMEGA = 1, 2
+#: Magnitudes whose dense codes are looked up.
+_COMMON = 64
+
+
+class Elias(Coding):
+    """The coding ``"elias"``."""
+
+    kind: ClassVar[int] = 17
+
+    def encode(self, levels: Levels, s: int, start: bytes = b"") -> bytes:
+        """Return `start` and the bytes of `levels`, in the shortest of the four codes."""
+        bits = _count(levels, levels.size)
+        mode = int(np.argmin(bits))
+        length = 1 + (int(bits[mode]) + 7) // 8
+        payload = Payload(start, length)
+        (_encode_sparse if mode & _SPARSE else _encode_dense)(levels, levels.size, mode, payload.body())
+        return payload.finish(length)
+
+    def restore(self, body: np.ndarray, into: Levels, s: int) -> None:
+        """Give the levels of `body` to `into`."""
+        if not body.size or body[0] > 3:
+            raise no_code(into.size, s)
+        decode = _decode_sparse if body[0] & _SPARSE else _decode_dense
+        if not decode(body, into, into.size, s):
+            raise no_code(into.size, s)
+
+    def expected_bits(self, laws: Sequence[Law], s: int) -> float:
+        """Return the least of the expected lengths of the four codes."""
+        codes = (theory.gamma_length, theory.omega_length)
+        kinds = (theory.dense_code_bits, theory.sparse_code_bits)
+        each = [sum(size * kind(law, code) for size, law in laws) for kind in kinds for code in codes]
+        return 8 + min(each)
+
+
+@njit(nogil=True, cache=True)
+def _bits(n: int) -> int:
+    """Return the number of bits of n >= 1."""
+    return 64 - leading_zeros(np.uint64(n))
+
+
+@njit(nogil=True, cache=True)
+def _length(n: int, omega: bool) -> int:
+    """Return the number of bits of the code of n."""
+    if not omega:
+        return 2 * _bits(n) - 1
+    length = 1
+    while n > 1:
+        length += _bits(n)
+        n = _bits(n) - 1
+    return length
+
+
+@njit(nogil=True, cache=True)
+def _word(n: int, omega: bool) -> int:
+    """Return the code of n as a number; below 2^64 for n up to 2^32."""
+    if not omega:
+        return n
+    word, length = 0, 1
+    while n > 1:
+        word |= n << length
+        length += _bits(n)
+        n = _bits(n) - 1
+    return word
+
+
+@njit(nogil=True, cache=True)
+def _count(levels: Levels, size: int) -> np.ndarray:
+    """Return the bits of the four codes, in the order of their numbers."""
+    bits, taken, last = np.zeros(4, np.int64), np.empty(BLOCK, np.int16), -1
+    dense, alone = np.empty((2, _COMMON), np.int64), np.empty((2, _COMMON), np.int64)
+    for n in range(_COMMON):
+        for code in range(2):
+            dense[code, n] = _length(n + 1, code == 1) + (n > 0)
+            alone[code, n] = _length(max(n, 1), code == 1) + 1
+    for start in range(0, size, BLOCK):
+        some = taken[: min(BLOCK, size - start)]
+        take(levels, start, some)
+        zeros = 0
+        for i in range(some.size):
+            zeros += some[i] == 0
+        bits[0] += zeros
+        bits[2] += zeros
+        if zeros == some.size:
+            continue
+        for i in range(some.size):
+            n = abs(np.int64(some[i]))
+            if n == 0:
+                continue
+            gap, last = start + i - last, start + i
+            if n < _COMMON:
+                bits[0] += dense[0, n]
+                bits[1] += alone[0, n]
+                bits[2] += dense[1, n]
+                bits[3] += alone[1, n]
+            else:
+                bits[0] += _length(n + 1, False) + 1
+                bits[1] += _length(n, False) + 1
+                bits[2] += _length(n + 1, True) + 1
+                bits[3] += _length(n, True) + 1
+            if gap < _COMMON:
+                bits[1] += alone[0, gap] - 1
+                bits[3] += alone[1, gap] - 1
+            else:
+                bits[1] += _length(gap, False)
+                bits[3] += _length(gap, True)
+    bits[1] += _length(size - last, False)
+    bits[3] += _length(size - last, True)
+    return bits
+
+
+@njit(nogil=True, cache=True)
+def _write(held: int, bits: int, at: int, word: int, length: int, body: np.ndarray) -> tuple[int, int, int]:
+    """Append `length` bits, at most 32, to the fewer than 32 that are held, and store 32 where there are so many."""
+    held, bits = held << length | word, bits + length
+    if bits >= 32:
+        bits -= 32
+        word = held >> bits
+        for k in range(4):
+            body[np.uint64(at) + np.uint64(k)] = np.uint8(word >> (24 - 8 * k) & 255)
+        held &= (1 << bits) - 1
+        at += 4
+    return held, bits, at
+
+
+@njit(nogil=True, cache=True)
+def _write_number(held: int, bits: int, at: int, n: int, omega: bool, body: np.ndarray) -> tuple[int, int, int]:
+    word, length = _word(n, omega), _length(n, omega)
+    if length > 64:
+        held, bits, at = _write(held, bits, at, 0, length - 64, body)
+        length = 64
+    if length > 32:
+        held, bits, at = _write(held, bits, at, word >> 32, length - 32, body)
+        length = 32
+    return _write(held, bits, at, word & 0xFFFFFFFF, length, body)
+
+
+@njit(nogil=True, cache=True)
+def _end(held: int, bits: int, at: int, body: np.ndarray) -> None:
+    held <<= 32 - bits
+    for k in range((bits + 7) // 8):
+        body[at + k] = np.uint8(held >> (24 - 8 * k) & 255)
+
+
+@njit(nogil=True, cache=True)
+def _encode_dense(levels: Levels, size: int, mode: int, body: np.ndarray) -> None:
+    omega, taken = mode & _OMEGA != 0, np.empty(BLOCK, np.int16)
+    words, lengths = np.empty(2 * _COMMON, np.int64), np.empty(2 * _COMMON, np.int64)
+    for n in range(2 * _COMMON):
+        number, signed = abs(n - _COMMON) + 1, n != _COMMON
+        words[n] = _word(number, omega) << signed | (n < _COMMON)
+        lengths[n] = _length(number, omega) + signed
+    body[0] = mode
+    held, bits, at = 0, 0, 1
+    for start in range(0, size, BLOCK):
+        some = taken[: min(BLOCK, size - start)]
+        take(levels, start, some)
+        for i in range(some.size):
+            level = np.int64(some[i])
+            if -_COMMON <= level < _COMMON:
+                place = level + _COMMON
+                held, bits, at = _write(held, bits, at, words[place], lengths[place], body)
+            else:
+                held, bits, at = _write_number(held, bits, at, abs(level) + 1, omega, body)
+                held, bits, at = _write(held, bits, at, int(level < 0), 1, body)
+    _end(held, bits, at, body)
+
+
+@njit(nogil=True, cache=True)
+def _encode_sparse(levels: Levels, size: int, mode: int, body: np.ndarray) -> None:
+    omega, taken, last = mode & _OMEGA != 0, np.empty(BLOCK, np.int16), -1
+    body[0] = mode
+    held, bits, at = 0, 0, 1
+    for start in range(0, size, BLOCK):
+        some = taken[: min(BLOCK, size - start)]
+        take(levels, start, some)
+        for i in range(some.size):
+            level = np.int64(some[i])
+            if level:
+                held, bits, at = _write_number(held, bits, at, start + i - last, omega, body)
+                held, bits, at = _write(held, bits, at, int(level < 0), 1, body)
+                held, bits, at = _write_number(held, bits, at, abs(level), omega, body)
+                last = start + i
+    held, bits, at = _write_number(held, bits, at, size - last, omega, body)
+    _end(held, bits, at, body)
+
+
+@njit(nogil=True, cache=True)
+def _window(body: np.ndarray, at: int) -> np.uint64:
+    """Return the bits from bit `at` on, at least 57 of them, the first one highest; zeros beyond the end."""
+    first, window = np.uint64(at) >> np.uint64(3), np.uint64(0)
+    whole = first + np.uint64(8) <= np.uint64(body.size)
+    for k in range(8):
+        byte = first + np.uint64(k)
+        window <<= np.uint64(8)
+        if whole or byte < np.uint64(body.size):
+            window |= np.uint64(body[byte])
+    return window << np.uint64(at & 7)
+
+
+@njit(nogil=True, cache=True)
+def _top(window: np.uint64, length: int) -> int:
+    """Return the first bits of a window, at least one, as a number."""
+    return np.int64(window >> np.uint64(64 - length))  # type: ignore[return-value]
+
+
+@njit(nogil=True, cache=True)
+def _read(body: np.ndarray, at: int, omega: bool) -> tuple[int, int]:
+    """Return the number whose code starts at bit `at`, and where it ends; 0 if it is none of 1 to 2^33 - 1."""
+    window = _window(body, at)
+    if not omega:
+        zeros = leading_zeros(window)
+        if zeros > 32:
+            return 0, at
+        if zeros > 28:
+            return _top(_window(body, at + zeros), zeros + 1), at + 2 * zeros + 1
+        return _top(window << np.uint64(zeros), zeros + 1), at + 2 * zeros + 1
+    n, used = 1, 0
+    while _top(window << np.uint64(used), 1):
+        if n > 32:
+            return 0, at
+        # The groups before the last have 2, 2 or 3, and 3 to 6 bits.
+        if used + n + 2 > 57:
+            at, used = at + used, 0
+            window = _window(body, at)
+        n, used = _top(window << np.uint64(used), n + 1), used + n + 1
+    return n, at + used + 1
+
+
+@njit(nogil=True, cache=True)
+def _ends(body: np.ndarray, at: int) -> bool:
+    """Tell whether the bits end at `at`, but for zeros that fill the last byte."""
+    return (at + 7) >> 3 == body.size and (at & 7 == 0 or np.uint8(body[body.size - 1] << (at & 7)) == 0)
+
+
+@njit(nogil=True, cache=True)
+def _decode_dense(body: np.ndarray, into: Levels, size: int, s: int) -> bool:
+    omega, found, at, end = body[0] & _OMEGA != 0, np.empty(BLOCK, np.int16), 8, 8 * body.size
+    for start in range(0, size, BLOCK):
+        some = found[: min(BLOCK, size - start)]
+        for i in range(some.size):
+            if at >= end:
+                return False
+            n, at = _read(body, at, omega)
+            if not 1 <= n <= s + 1:
+                return False
+            level = n - 1
+            if level:
+                if _top(_window(body, at), 1):
+                    level = -level
+                at += 1
+            some[i] = level
+        put(into, start, some)
+    return _ends(body, at)
+
+
+@njit(nogil=True, cache=True)
+def _decode_sparse(body: np.ndarray, into: Levels, size: int, s: int) -> bool:
+    omega, found, at, end = body[0] & _OMEGA != 0, np.empty(BLOCK, np.int16), 8, 8 * body.size
+    gap, at = _read(body, at, omega)
+    place = gap - 1
+    if gap < 1:
+        return False
+    for start in range(0, size, BLOCK):
+        some = found[: min(BLOCK, size - start)]
+        some[:] = 0
+        while place < start + some.size:
+            if at >= end:
+                return False
+            negative = _top(_window(body, at), 1) == 1
+            n, at = _read(body, at + 1, omega)
+            if not 1 <= n <= s:
+                return False
+            some[place - start] = -n if negative else n
+            gap, at = _read(body, at, omega)
+            if gap < 1:
+                return False
+            place += gap
+        put(into, start, some)
+    return place == size and _ends(body, at)

@@ -1,0 +1,165 @@
+"""Vectors to levels on a grid of multiples of norm / s, by stochastic rounding, and back; a norm for each bucket."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+from numba.extending import overload
+
+from relufit.compression.levels import is_a, put, take
+from relufit.simd import dots, round_levels
+
+#: Norms between these can be divided by s, and s by them, in full precision.
+_TINY, _HUGE = 1e-290, 1e290
+
+
+class Rounded(NamedTuple):
+    """Levels that are rounded from a vector as they are taken."""
+
+    vector: np.ndarray
+    norms: np.ndarray
+    s: int
+    bucket: int
+    key: np.ndarray
+
+    @property
+    def size(self) -> int:
+        """The number of levels."""
+        return int(self.vector.size)
+
+
+class Restored(NamedTuple):
+    """A vector that is filled with levels times norm / s as they are put."""
+
+    vector: np.ndarray
+    norms: np.ndarray
+    s: int
+    bucket: int
+
+    @property
+    def size(self) -> int:
+        """The number of levels."""
+        return int(self.vector.size)
+
+
+def norms_of(v: np.ndarray, bucket: int, norm: str) -> np.ndarray:
+    """Return the norm of each bucket, ``"l2"`` or ``"max"``, in float64; not finite where an element is not."""
+    norms = np.empty(-(-v.size // bucket))
+    if norm == "l2":
+        _euclidean(v, bucket, norms)
+        return norms
+    # Magnitudes are ordered as their bits are, infinity and NaN above all numbers.
+    bits = v.view(np.uint32 if v.dtype == np.float32 else np.uint64)
+    norms = np.empty(norms.size, v.dtype)
+    _largest_bits(bits, bits.dtype.type(np.iinfo(bits.dtype).max >> 1), bucket, norms.view(bits.dtype))
+    return norms.astype(np.float64)
+
+
+@njit(nogil=True, cache=True)
+def check_norms(norms: np.ndarray) -> tuple[bool, bool]:
+    """Tell whether all norms are finite and at least zero, and whether there is one above zero."""
+    sound, some = True, False
+    for norm in norms:
+        sound &= 0.0 <= norm < math.inf
+        some |= norm > 0.0
+    return sound, some
+
+
+@njit(nogil=True, cache=True)
+def _largest_bits(v: np.ndarray, mask: np.uint64, bucket: int, out: np.ndarray) -> None:
+    for j in range(out.size):
+        largest = mask & v[j * bucket]
+        for bits in v[j * bucket : min((j + 1) * bucket, v.size)]:
+            largest = max(largest, bits & mask)
+        out[j] = largest
+
+
+@njit(nogil=True, cache=True)
+def _euclidean(v: np.ndarray, bucket: int, norms: np.ndarray) -> None:
+    for j in range(norms.size):
+        norms[j] = _norm(v[j * bucket : min((j + 1) * bucket, v.size)])
+
+
+@njit(nogil=True, cache=True)
+def _largest(v: np.ndarray) -> float:
+    """Return the largest magnitude; NaN if there is NaN or infinity."""
+    largest = 0.0
+    for value in v:
+        if not abs(value) < math.inf:
+            return math.nan
+        largest = max(largest, np.float64(abs(value)))
+    return largest
+
+
+@njit(nogil=True, cache=True)
+def _norm(v: np.ndarray) -> float:
+    """Return the Euclidean norm without overflow or underflow; not finite if an element is not, or if it is not.
+
+    Neither products nor partial sums of them get smaller as they are rounded, and a sum of positive numbers is at
+    least each of them: so no magnitude exceeds the result by more than a rounding error.
+    """
+    squares = dots((v,), v)[0]
+    if 1e-250 < squares < 1e250:
+        return math.sqrt(squares)
+    largest = _largest(v)
+    if not largest > 0.0:
+        return largest
+    squares = 0.0
+    for value in v:
+        squares += (np.float64(value) / largest) * (np.float64(value) / largest)
+    return largest * math.sqrt(squares)
+
+
+@njit(nogil=True, cache=True)
+def _round(source: Rounded, start: int, levels: np.ndarray) -> None:
+    """Round towards zero after a random part of a level was added.
+
+    With |v_i| / norm <= 1 + 1e-15 and u_i <= 1 - 2^-32 no level exceeds s < 2^15.
+    """
+    key = (source.key[0], source.key[1], source.key[2], source.key[3])
+    at, end = start, start + levels.size
+    while at < end:
+        bucket = at // source.bucket
+        stop = min((bucket + 1) * source.bucket, end)
+        norm, v, some = source.norms[bucket], source.vector[at:stop], levels[at - start : stop - start]
+        if norm == 0.0:
+            some[:] = 0
+        elif _TINY < norm < _HUGE:
+            round_levels(v, source.s / norm, np.uint32(at), key, some)
+        else:
+            round_levels(v / norm, np.float64(source.s), np.uint32(at), key, some)
+        at = stop
+
+
+@njit(nogil=True, cache=True)
+def _restore(target: Restored, start: int, levels: np.ndarray) -> None:
+    at, end = start, start + levels.size
+    while at < end:
+        bucket = at // target.bucket
+        stop = min((bucket + 1) * target.bucket, end)
+        norm, v, some = target.norms[bucket], target.vector[at:stop], levels[at - start : stop - start]
+        if _TINY < norm < _HUGE:
+            factor = norm / target.s
+            for i in range(v.size):
+                v[i] = some[i] * factor
+        else:
+            for i in range(v.size):
+                v[i] = some[i] / target.s * norm
+        at = stop
+
+
+@overload(take)
+def _take(source, start, levels):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    if not is_a(source, Rounded):
+        return None
+    return lambda source, start, levels: _round(source, start, levels)
+
+
+@overload(put)
+def _put(target, start, levels):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    if not is_a(target, Restored):
+        return None
+    return lambda target, start, levels: _restore(target, start, levels)

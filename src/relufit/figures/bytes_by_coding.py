@@ -1,0 +1,53 @@
+"""How long a payload is in each coding, and what that saves on the way to the tolerance."""
+
+from __future__ import annotations
+
+import pandas as pd
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from relufit.figures import style
+
+#: Colours and marks that can be told apart without colour.
+_LOOKS = {"rans": ("#0072B2", "o"), "elias": ("#D55E00", "s"), "packed": ("#009E73", "^"), "auto": ("#CC79A7", "D")}
+
+
+def draw(tables: list[pd.DataFrame]) -> Figure:
+    """Draw the figure from the tables of codings and of predictions."""
+    codings, predictions = tables
+    figure, (left, right) = plt.subplots(1, 2, figsize=(7.0, 3.8))
+    names = list(dict.fromkeys(codings["coding"]))
+    levels = sorted(codings["levels"].unique())
+    for coding in names:
+        colour, mark = _LOOKS[coding]
+        rows = codings[codings["coding"] == coding].sort_values("levels")
+        left.plot(rows["levels"], rows["bits"], mark, color=colour, markersize=4, label=coding)
+        bars = [rows["saving"] - rows["low"], rows["high"] - rows["saving"]]
+        right.errorbar(rows["levels"], rows["saving"], bars, fmt=mark, color=colour, markersize=4, capsize=3)
+        expected = predictions[predictions["coding"] == coding]
+        style.predicted(left, expected["levels"], expected["bits"])
+        style.predicted(right, expected["levels"], expected["saving"])
+    entropy = codings.drop_duplicates("levels").sort_values("levels")
+    left.plot(entropy["levels"], entropy["entropy"], "-", color="0.55", linewidth=1.2, label="entropy of the levels")
+    _line(left, levels, 32, "fp32")
+    _line(left, levels, 16, "fp16")
+    left.set(ylabel="payload in bits a coordinate", yscale="log")
+    left.set_yticks([0.25, 0.5, 1, 2, 4, 8, 16, 32], ["1/4", "1/2", "1", "2", "4", "8", "16", "32"])
+    _line(right, levels, 1, "SGD, fp32")
+    right.set(ylabel="uplink bytes of SGD in fp32\nover those of QSGD, to the same error", ylim=(0, None))
+    for axes in (left, right):
+        axes.set_xscale("log", base=2)
+        axes.set(xlabel="quantization levels $s$")
+        axes.set_xticks(levels, [f"{level:g}" for level in levels])
+        axes.minorticks_off()
+    handles, labels = left.get_legend_handles_labels()
+    handles.append(style.prediction_line())
+    labels.append("predicted, nothing fitted")
+    figure.legend(handles, labels, loc="outside lower center", ncols=3)
+    return figure
+
+
+def _line(axes: Axes, levels: list[float], height: float, label: str) -> None:
+    axes.axhline(height, color="0.55", linewidth=0.8, linestyle=":")
+    axes.annotate(label, (max(levels), height), (0, 2), textcoords="offset points", ha="right", color="0.35")

@@ -1,0 +1,65 @@
+"""What the experiments must show: closed forms and recursions without fitted constants.
+
+Inputs are ``x ~ N(0, I_d)``, labels ``y = max(0, <w*, x>)``, and the gradient of one sample at ``w`` is
+``(max(0, <w, x>) - y) 1{<w, x> > 0} x``. Errors are relative, squared: ``||w - w*||^2 / ||w*||^2``. A batch
+of `m` samples is shared evenly by `workers`; each sends the mean gradient of its ``b = m / workers`` samples
+through an unbiased compressor Q with ``E||Q(v) - v||^2 = omega ||v||^2``, and the receiver averages.
+
+Every function raises ValueError, with the argument's name, where an argument is out of its range; dimensions,
+counts and `levels`, the number s of quantization levels above zero, are positive whole numbers.
+"""
+
+from __future__ import annotations
+
+from relufit.theory.coding import (
+    dense_code_bits,
+    elias_bits,
+    gamma_length,
+    omega_length,
+    rate_distortion_bits,
+    sparse_code_bits,
+)
+from relufit.theory.quantization import (
+    level_entropy,
+    level_probabilities,
+    natural_probabilities,
+    natural_variance,
+    natural_variance_bound,
+    qsgd_variance,
+    qsgd_variance_bound,
+)
+from relufit.theory.sgd import (
+    contraction,
+    critical_batch,
+    initial_error,
+    optimal_step,
+    recovery_probability,
+    stability_limit,
+)
+from relufit.theory.spectrum import fixed_data_curve, initial_profile, iterations_to, marchenko_pastur
+
+__all__ = [
+    "contraction",
+    "critical_batch",
+    "dense_code_bits",
+    "elias_bits",
+    "fixed_data_curve",
+    "gamma_length",
+    "initial_error",
+    "initial_profile",
+    "iterations_to",
+    "level_entropy",
+    "level_probabilities",
+    "marchenko_pastur",
+    "natural_probabilities",
+    "natural_variance",
+    "natural_variance_bound",
+    "omega_length",
+    "optimal_step",
+    "qsgd_variance",
+    "qsgd_variance_bound",
+    "rate_distortion_bits",
+    "recovery_probability",
+    "sparse_code_bits",
+    "stability_limit",
+]

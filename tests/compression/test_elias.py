@@ -1,0 +1,401 @@
+"""Elias' codes against a reader and a writer in strings of zeros and ones, bit by bit, from the definition.
+
+Statistical tests are seeded and pass if |z| < 4.5: a right prediction fails one with probability 2e-5.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from numpy.typing import NDArray
+
+from relufit import theory
+from relufit.compression.coding import elias
+from relufit.compression.coding.elias import Elias
+from relufit.errors import PayloadError
+
+Levels = NDArray[np.int16]
+MODES = DENSE_GAMMA, SPARSE_GAMMA, DENSE_OMEGA, SPARSE_OMEGA = range(4)
+LARGEST = 2**15 - 1
+WHOLE = [*range(1, 200), *(2**j + step for j in range(3, 33) for step in (-1, 0, 1) if 2**j + step <= 2**32)]
+
+
+def gamma(n: int) -> str:
+    """One zero less than n has bits, then its bits."""
+    return "0" * (len(f"{n:b}") - 1) + f"{n:b}"
+
+
+def omega(n: int) -> str:
+    """A zero; before it n; before that the number of its bits less one, and so on down to 1."""
+    code = "0"
+    while n > 1:
+        code = f"{n:b}" + code
+        n = len(f"{n:b}") - 1
+    return code
+
+
+def code_of(n: int, mode: int) -> str:
+    return omega(n) if mode in (DENSE_OMEGA, SPARSE_OMEGA) else gamma(n)
+
+
+def written(levels: Levels | list[int], mode: int) -> str:
+    """The bits that follow the first byte."""
+    values = [int(level) for level in levels]
+    signs = ["" if value == 0 else "1" if value < 0 else "0" for value in values]
+    if mode in (DENSE_GAMMA, DENSE_OMEGA):
+        return "".join(code_of(abs(value) + 1, mode) + sign for value, sign in zip(values, signs, strict=True))
+    bits, last = "", -1
+    for place, value in enumerate(values):
+        if value:
+            bits += code_of(place - last, mode) + signs[place] + code_of(abs(value), mode)
+            last = place
+    return bits + code_of(len(values) - last, mode)
+
+
+def to_bytes(bits: str, mode: int) -> bytes:
+    bits += "0" * (-len(bits) % 8)
+    return bytes([mode]) + bytes(int(bits[i : i + 8], 2) for i in range(0, len(bits), 8))
+
+
+def reference(levels: Levels | list[int], mode: int) -> bytes:
+    return to_bytes(written(levels, mode), mode)
+
+
+class Reader:
+    """Reads numbers from a string of bits; IndexError at its end."""
+
+    def __init__(self, bits: str) -> None:
+        self.bits, self.at = bits, 0
+
+    def bit(self) -> int:
+        self.at += 1
+        return int(self.bits[self.at - 1])
+
+    def number(self, length: int, first: str = "") -> int:
+        return int(first + "".join(str(self.bit()) for _ in range(length)), 2)
+
+    def gamma(self) -> int:
+        zeros = 0
+        while not self.bit():
+            zeros += 1
+        return self.number(zeros, "1")
+
+    def omega(self) -> int:
+        n = 1
+        while self.bit():
+            n = self.number(n, "1")
+        return n
+
+
+def read(body: bytes, size: int) -> list[int]:
+    mode = body[0]
+    reader = Reader("".join(f"{byte:08b}" for byte in body[1:]))
+    number = reader.omega if mode in (DENSE_OMEGA, SPARSE_OMEGA) else reader.gamma
+    levels: list[int] = []
+    if mode in (DENSE_GAMMA, DENSE_OMEGA):
+        while len(levels) < size:
+            magnitude = number() - 1
+            levels.append(-magnitude if magnitude and reader.bit() else magnitude)
+    else:
+        while True:
+            levels += [0] * (number() - 1)
+            if len(levels) >= size:
+                break
+            sign = -1 if reader.bit() else 1
+            levels.append(sign * number())
+    rest = reader.bits[reader.at :]
+    assert len(levels) == size
+    assert len(rest) < 8
+    assert "1" not in rest
+    return levels
+
+
+def check(levels: Levels, s: int) -> int:
+    """Encode, compare with the reference in all four codes, decode; return the code that was chosen."""
+    body = Elias().encode(levels, s)
+    lengths = [len(written(levels, mode)) for mode in MODES]
+    assert elias._count(levels, levels.size).tolist() == lengths
+    assert lengths[body[0]] == min(lengths)
+    assert body == reference(levels, body[0])
+    np.testing.assert_array_equal(read(body, levels.size), levels)
+    for mode in MODES:
+        decoded = Elias().decode(memoryview(reference(levels, mode)), levels.size, s)
+        assert decoded.dtype == np.int16
+        np.testing.assert_array_equal(decoded, levels)
+    return body[0]
+
+
+# The codes of numbers.
+
+GAMMA = {1: "1", 2: "010", 3: "011", 4: "00100", 5: "00101", 8: "0001000", 10: "0001010", 17: "000010001"}
+OMEGA = {
+    1: "0",
+    2: "100",
+    3: "110",
+    4: "101000",
+    7: "101110",
+    8: "1110000",
+    15: "1111110",
+    16: "10100100000",
+    31: "10100111110",
+    32: "101011000000",
+    100: "1011011001000",
+    1000: "11100111111010000",
+    1_000_000: "1010010011111101000010010000000",
+}
+
+
+@pytest.mark.parametrize(("codes", "write", "is_omega"), [(GAMMA, gamma, False), (OMEGA, omega, True)])
+def test_codes_of_numbers_are_those_of_the_literature(codes: dict[int, str], write: Any, is_omega: bool) -> None:
+    for n, code in codes.items():
+        assert write(n) == code
+        assert elias._length(np.int64(n), is_omega) == len(code)
+        assert elias._word(np.int64(n), is_omega) == int(code, 2)
+
+
+@pytest.mark.parametrize(("write", "is_omega"), [(gamma, False), (omega, True)])
+def test_words_and_lengths_are_those_of_the_definition_up_to_2_to_the_32(write: Any, is_omega: bool) -> None:
+    lengths = (theory.omega_length if is_omega else theory.gamma_length)(WHOLE)
+    for n, length in zip(WHOLE, lengths, strict=True):
+        code = write(n)
+        assert elias._length(np.int64(n), is_omega) == len(code) == length
+        assert elias._word(np.int64(n), is_omega) == int(code, 2)
+
+
+@pytest.mark.parametrize("around", ["0", "1"])
+@pytest.mark.parametrize(("write", "is_omega"), [(gamma, False), (omega, True)])
+def test_numbers_are_read_wherever_they_start(write: Any, is_omega: bool, around: str) -> None:
+    for n in WHOLE:
+        for start in range(9):
+            bits = around * start + write(n)
+            for after in ("", around * 80):
+                body = np.frombuffer(to_bytes(bits + after, 0)[1:], np.uint8)
+                assert elias._read(body, np.int64(start), is_omega) == (n, len(bits))
+
+
+@pytest.mark.parametrize(("write", "is_omega"), [(gamma, False), (omega, True)])
+def test_larger_numbers_and_endless_codes_are_told(write: Any, is_omega: bool) -> None:
+    for n in (2**32 + 1, 2**33 - 1):
+        code = write(n)
+        assert elias._read(np.frombuffer(to_bytes(code, 0)[1:], np.uint8), np.int64(0), is_omega) == (n, len(code))
+    for bits in (write(2**33), write(2**40), write(2**62), ("1" if is_omega else "0") * 200):
+        assert elias._read(np.frombuffer(to_bytes(bits, 0)[1:], np.uint8), np.int64(0), is_omega)[0] == 0
+
+
+# The codes of levels.
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.data(), st.sampled_from([1, 2, 4, 15, 63, 64, 65, 1000, LARGEST]), st.integers(1, 80))
+def test_levels_of_every_kind_are_coded_as_defined(data: st.DataObject, s: int, size: int) -> None:
+    elements = st.integers(-s, s) if data.draw(st.booleans()) else st.sampled_from([0, 0, 0, 0, 0, s, -s])
+    check(data.draw(arrays.arrays(np.int16, size, elements=elements)), s)
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 8, 9, 63, 64, 65, 2559, 2560, 2561, 5121, 6000])
+@pytest.mark.parametrize("density", [0.0, 0.01, 0.3, 1.0])
+def test_vectors_around_the_limits_of_blocks_are_coded_as_defined(size: int, density: float) -> None:
+    rng = np.random.default_rng([size, int(100 * density)])
+    for s in (1, 70, LARGEST):
+        levels = rng.integers(-s, s + 1, size) * (rng.random(size) < density)
+        check(levels.astype(np.int16), s)
+    for place in {0, size // 2, size - 1}:
+        levels = np.zeros(size, np.int16)
+        levels[place] = -LARGEST
+        check(levels, LARGEST)
+
+
+def spread(s: int, gap: int, count: int) -> Levels:
+    """Levels of about s, each `gap` coordinates after the one before."""
+    levels = np.zeros(gap * count, np.int16)
+    levels[gap - 1 :: gap] = np.where(np.arange(count) % 3, s, -s)
+    return levels
+
+
+def test_each_of_the_four_codes_is_the_shortest_for_some_levels() -> None:
+    # Dense codes are no longer where |level| + 1 has as many bits as |level|, and there are few zeros to skip.
+    dense = np.tile(np.array([0, 2, -5, 0, 5], np.int16), 20)
+    assert check(dense, 5) == DENSE_GAMMA
+    assert check(spread(1, 30, 20), 1) == SPARSE_GAMMA
+    assert check(dense * np.int16(5000), LARGEST) == DENSE_OMEGA
+    assert check(spread(LARGEST, 500, 20), LARGEST) == SPARSE_OMEGA
+
+
+def test_of_codes_of_one_length_the_first_is_taken() -> None:
+    # A single zero is 1 or 010, 0 or 100.
+    assert Elias().encode(np.zeros(1, np.int16), 1) == bytes([DENSE_GAMMA, 0b10000000])
+
+
+@pytest.mark.parametrize("gap", [2**12, 2**16 - 1, 2**20 - 1, 2**20, 2**20 + 1])
+def test_long_distances_come_back(gap: int) -> None:
+    levels = np.zeros(gap + 3000, np.int16)
+    levels[gap - 1], levels[gap + 1], levels[-1] = LARGEST, -1, -LARGEST
+    body = Elias().encode(levels, LARGEST)
+    assert body == reference(levels, SPARSE_OMEGA)
+    for mode in (SPARSE_GAMMA, SPARSE_OMEGA):
+        decoded = Elias().decode(reference(levels, mode), levels.size, LARGEST)
+        np.testing.assert_array_equal(decoded, levels)
+
+
+def test_what_comes_before_the_levels_is_left_as_it_is() -> None:
+    for levels in (spread(1, 30, 20), np.arange(-100, 100, dtype=np.int16)):
+        assert Elias().encode(levels, 100, b"before") == b"before" + Elias().encode(levels, 100)
+
+
+# What is no code.
+
+
+def small(seed: int, size: int = 40, s: int = 4) -> Levels:
+    rng = np.random.default_rng(seed)
+    return (rng.integers(-s, s + 1, size) * (rng.random(size) < 0.5)).astype(np.int16)
+
+
+def refused(body: bytes, size: int, s: int) -> None:
+    with pytest.raises(PayloadError, match=f"{size} levels from -{s} to {s}"):
+        Elias().decode(body, size, s)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_truncated_and_extended_bodies_are_refused(mode: int) -> None:
+    levels = small(mode)
+    body = reference(levels, mode)
+    for length in range(len(body)):
+        refused(body[:length], 40, 4)
+    for more in (b"\0", b"\x80", b"\xff", bytes(8), bytes(100), body):
+        refused(body + more, 40, 4)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_another_number_of_levels_is_refused(mode: int) -> None:
+    for seed in range(8):
+        levels = small(seed)
+        levels[-1] = -1
+        # In omega codes the zeros at the end could be a few more coordinates.
+        for size in (1, 39, 48, 2600) if mode in (DENSE_OMEGA, SPARSE_OMEGA) else (1, 39, 41, 48, 2600):
+            refused(reference(levels, mode), size, 4)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_padding_that_is_not_zero_is_refused(mode: int) -> None:
+    seen = set()
+    for size in range(1, 60):
+        levels = small(size, size)
+        bits = written(levels, mode)
+        seen.add(-len(bits) % 8)
+        for bit in range(-len(bits) % 8):
+            damaged = bytearray(to_bytes(bits, mode))
+            damaged[-1] |= 1 << bit
+            refused(damaged, size, 4)
+    assert seen == set(range(8))
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("s", [1, 4, 63, 64, 1000, LARGEST])
+@pytest.mark.parametrize("place", [0, 20, 39])
+def test_a_level_beyond_the_largest_is_refused_wherever_it_is(mode: int, s: int, place: int) -> None:
+    levels = [int(level) for level in small(0, 40, 1)]
+    for level in (s, -s):
+        levels[place] = level
+        np.testing.assert_array_equal(Elias().decode(reference(levels, mode), 40, s), levels)
+    for level in (s + 1, -s - 1, 2**15, 2**16, 2**31, 2**32 - 1, 2**32, 2**40):
+        levels[place] = level
+        refused(reference(levels, mode), 40, s)
+
+
+@pytest.mark.parametrize("mode", [SPARSE_GAMMA, SPARSE_OMEGA])
+@pytest.mark.parametrize("gap", [11, 12, 2561, 2**16 + 10, 2**31, 2**32, 2**32 + 10, 2**33 - 1, 2**33])
+def test_a_distance_beyond_the_end_is_refused(mode: int, gap: int) -> None:
+    start = code_of(1, mode) + "0" + code_of(1, mode)
+    assert Elias().decode(to_bytes(start + code_of(10, mode), mode), 10, 1).tolist() == [1] + 9 * [0]
+    refused(to_bytes(start + code_of(gap, mode), mode), 10, 1)
+    refused(to_bytes(start + code_of(gap, mode) + start[1:] + code_of(1, mode), mode), 10, 1)
+    refused(to_bytes(code_of(gap + 1, mode), mode), 10, 1)
+
+
+@pytest.mark.parametrize("mode", [4, 5, 7, 8, 128, 255])
+def test_a_code_that_there_is_not_is_refused(mode: int) -> None:
+    refused(bytes([mode]) + reference(small(0), mode & 3)[1:], 40, 4)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_every_body_is_refused_or_the_code_of_what_it_decodes_to(mode: int) -> None:
+    rng, codes = np.random.default_rng(mode), 0
+    for _ in range(4000):
+        size = int(rng.integers(1, 6))
+        body = bytes([mode]) + rng.bytes(int(rng.integers(0, 4)))
+        try:
+            levels = Elias().decode(body, size, 100)
+        except PayloadError:
+            with pytest.raises((IndexError, AssertionError)):
+                found = read(body, size)
+                assert max(map(abs, found)) <= 100
+            continue
+        codes += 1
+        assert reference(levels, mode) == body
+    assert codes > 20
+
+
+# What is to be expected.
+
+
+def exact_sparse_bits(law: NDArray[np.float64], size: int, length: Any) -> float:
+    """The mean length of the sparse code of `size` independent levels.
+
+    The distance that ends at coordinate i is geometric, cut off at i + 1, and so is that to the end of the vector.
+    """
+    p, reach = 1 - law[0], np.arange(1, size + 2)
+    above = (1 - p) ** (reach - 1.0)
+    lengths = length(reach)
+    cut = np.append(0, np.cumsum(p * above[:-1] * lengths[:-1])) + above * lengths
+    levels = np.arange(1, law.size)
+    return float(p * np.sum(cut[:size]) + cut[size] + size * np.sum(law[1:] * (1 + length(levels))))
+
+
+@pytest.mark.parametrize("s", [1, 4, 30, 1000])
+@pytest.mark.parametrize("size", [100, 1000, 10_000])
+@pytest.mark.parametrize("norm", ["l2", "max"])
+def test_lengths_are_on_average_those_to_be_expected(size: int, s: int, norm: str) -> None:
+    law = theory.level_probabilities(size, s, norm=norm)
+    law = law / law.sum()
+    rng, count = np.random.default_rng([size, s]), 1_000_000 // size
+    bits, bodies = [], []
+    for _ in range(count):
+        magnitudes = rng.choice(law.size, size, p=law)
+        levels = (magnitudes * rng.choice([-1, 1], size)).astype(np.int16)
+        bits.append(elias._count(levels, size))
+        bodies.append(8.0 * len(Elias().encode(levels, s)))
+    exact = [
+        size * theory.dense_code_bits(law, theory.gamma_length),
+        exact_sparse_bits(law, size, theory.gamma_length),
+        size * theory.dense_code_bits(law, theory.omega_length),
+        exact_sparse_bits(law, size, theory.omega_length),
+    ]
+    table = np.array(bits, np.float64)
+    errors = np.std(table, axis=0, ddof=1) / math.sqrt(count)
+    assert np.all(np.abs(table.mean(axis=0) - exact) < 4.5 * errors + 1e-9)
+    expected = Elias().expected_bits([(size, law)], s)
+    # The prediction is for long vectors: it leaves out the last distance.
+    assert abs(expected - 8 - min(exact)) < 0.02 * min(exact) + 8
+    # On top of it are 0 to 7 bits of padding, and off it what is gained by choosing for each vector.
+    mean, error = np.mean(bodies), 4.5 * np.std(bodies, ddof=1) / math.sqrt(count)
+    assert abs(mean - expected) < error + 0.02 * expected + 16
+
+
+def test_what_is_to_be_expected_of_several_laws_is_their_sum_in_one_code() -> None:
+    # Sparse codes are shorter for the first law, dense codes for the second: one of them is used for all.
+    few, many = np.array([0.99, 0.01]), np.array([0.4, 0.0, 0.4, 0.0, 0.0, 0.2])
+    codes = [
+        (kind, length)
+        for kind in (theory.dense_code_bits, theory.sparse_code_bits)
+        for length in (theory.gamma_length, theory.omega_length)
+    ]
+    together = min(1000 * kind(few, length) + 100 * kind(many, length) for kind, length in codes)
+    assert Elias().expected_bits([(1000, few), (100, many)], 5) == pytest.approx(8 + together, rel=1e-12)
+    alone = [Elias().expected_bits([law], 5) - 8 for law in ((1000, few), (100, many))]
+    assert together > sum(alone) + 10

@@ -1,0 +1,134 @@
+"""Steps of SGD against Monte Carlo in plain numpy, other formulas of the same quantity, known numbers.
+
+Statistical tests are seeded and pass if |z| < 4: a right prediction fails one with probability 6e-5.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from random_vectors import Array, quantize, reproducible, sphere, thin, z_score
+
+from relufit import theory
+
+
+def one_step(
+    rng: np.random.Generator,
+    d: int,
+    m: int,
+    step: float,
+    workers: int = 1,
+    compress: Callable[[Array], Array] = lambda gradients: gradients,
+) -> float:
+    target, start = sphere(rng, 2, d)
+    weights = target + 1e-7 * start
+    inputs = rng.standard_normal((workers, m // workers, d))
+    active = inputs @ weights
+    residuals = np.maximum(active, 0) - np.maximum(inputs @ target, 0)
+    gradients = np.mean((residuals * (active > 0))[..., None] * inputs, axis=1)
+    after = weights - step * np.mean(compress(gradients), axis=0)
+    return float(np.sum((after - target) ** 2) / np.sum((weights - target) ** 2))
+
+
+@pytest.mark.parametrize(("d", "m", "step"), [(5, 1, 0.1), (5, 1, 0.3), (8, 4, 0.5), (20, 40, 0.9), (20, 40, 2.0)])
+def test_one_step_contracts_the_squared_error_as_predicted(d: int, m: int, step: float) -> None:
+    rng = np.random.default_rng(1)
+    sample = np.array([one_step(rng, d, m, step) for _ in range(2500)])
+    assert abs(z_score(sample, theory.contraction(d, m, step))) < 4
+
+
+@pytest.mark.parametrize(
+    ("d", "m", "workers", "omega", "step"),
+    [(6, 4, 4, 3.0, 0.3), (10, 12, 3, 1.0, 0.5), (16, 8, 1, 0.25, 0.3)],
+)
+def test_one_compressed_step_contracts_the_squared_error_as_predicted(
+    d: int, m: int, workers: int, omega: float, step: float
+) -> None:
+    rng = np.random.default_rng(2)
+    sample = np.array([one_step(rng, d, m, step, workers, lambda g: thin(rng, g, omega)) for _ in range(2500)])
+    assert abs(z_score(sample, theory.contraction(d, m, step, omega=omega, workers=workers))) < 4
+
+
+def test_one_step_of_quantized_sgd_contracts_as_its_variance_predicts() -> None:
+    d, m, workers, levels = 200, 32, 4, 2
+    omega, rng = theory.qsgd_variance(d, levels), np.random.default_rng(3)
+    step = theory.optimal_step(d, m, omega=omega, workers=workers)
+    sample = np.array([one_step(rng, d, m, step, workers, lambda g: quantize(rng, g, levels)) for _ in range(1500)])
+    assert abs(z_score(sample, theory.contraction(d, m, step, omega=omega, workers=workers))) < 4
+
+
+def test_without_compression_the_optimal_step_and_its_factor_have_their_short_form() -> None:
+    assert theory.optimal_step(400, 40) == pytest.approx(80 / 843, rel=1e-14)
+    assert theory.contraction(400, 40, 80 / 843) == pytest.approx(1 - 40 / 843, rel=1e-14)
+    assert theory.critical_batch(400) == 803
+    assert theory.contraction(400, 803, theory.optimal_step(400, 803)) == pytest.approx(0.5, rel=1e-14)
+
+
+@pytest.mark.parametrize(("levels", "diverges"), [(1, True), (2, True), (4, True), (8, False)])
+def test_the_step_of_plain_sgd_diverges_where_the_variance_exceeds_one(levels: int, diverges: bool) -> None:
+    d, m, workers = 200, 8, 4
+    omega = theory.qsgd_variance(d, levels)
+    factor = theory.contraction(d, m, theory.optimal_step(d, m), omega=omega, workers=workers)
+    assert (factor > 1) == diverges == (omega > 1)
+
+
+@reproducible
+@given(d=st.integers(1, 10**9), b=st.integers(1, 10**6), workers=st.integers(1, 1000), omega=st.floats(0, 1e5))
+def test_no_step_contracts_more_than_the_optimal_one(d: int, b: int, workers: int, omega: float) -> None:
+    m = b * workers
+    best = theory.optimal_step(d, m, omega=omega, workers=workers)
+    factors = [theory.contraction(d, m, best * f, omega=omega, workers=workers) for f in (0.8, 1.0, 1.2)]
+    assert 0 <= factors[1] <= min(factors) <= 1
+    limit = theory.stability_limit(d, m, omega=omega, workers=workers)
+    assert limit == pytest.approx(2 * best, rel=1e-12)
+    assert theory.contraction(d, m, limit, omega=omega, workers=workers) == pytest.approx(1, abs=1e-9)
+
+
+@reproducible
+@given(d=st.integers(1, 10**6), b=st.integers(1, 1000), omega=st.floats(0, 100))
+def test_batches_much_smaller_than_the_dimension_pay_one_plus_omega(d: int, b: int, omega: float) -> None:
+    for workers in (1, 8):
+        m = b * workers
+        slowdown = theory.optimal_step(d, m) / theory.optimal_step(d, m, omega=omega, workers=workers)
+        assert slowdown * (1 + 1e-12) >= 1
+        assert (1 + omega) * d / (d + m) <= slowdown * (1 + 1e-12) <= (1 + omega) * (1 + 1e-9)
+
+
+@pytest.mark.parametrize(("n", "d"), [(60, 20), (10, 20), (200, 3)])
+def test_the_initial_weights_have_the_predicted_error(n: int, d: int) -> None:
+    rng, sample = np.random.default_rng(4), []
+    for _ in range(3000):
+        inputs, target = rng.standard_normal((n, d)), sphere(rng, 1, d)[0]
+        start = 2 / n * np.maximum(inputs @ target, 0) @ inputs
+        sample.append(np.sum((start - target) ** 2))
+    assert abs(z_score(np.array(sample), theory.initial_error(n, d))) < 4
+    assert theory.initial_error(400, 100) == 0.5075
+
+
+@reproducible
+@given(n=st.integers(1, 300), d=st.integers(1, 300))
+def test_recovery_has_the_probability_of_d_heads(n: int, d: int) -> None:
+    heads = sum(math.comb(n, k) for k in range(d, n + 1))
+    assert theory.recovery_probability(n, d) == pytest.approx(heads / 2**n, rel=1e-10)
+
+
+@pytest.mark.parametrize("d", [1, 50, 10**4, 10**6, 10**8])
+def test_recovery_is_a_coin_toss_at_one_sample_less_than_two_a_dimension(d: int) -> None:
+    assert theory.recovery_probability(2 * d - 1, d) == pytest.approx(0.5, rel=1e-9)
+    assert theory.recovery_probability(d, d) == pytest.approx(0.5**d, rel=1e-9)
+    assert theory.recovery_probability(d, d + 1) == 0
+
+
+def test_least_squares_recovers_the_weights_as_often_as_predicted() -> None:
+    rng, n, d, hits = np.random.default_rng(5), 22, 10, []
+    for _ in range(1500):
+        inputs, target = rng.standard_normal((n, d)), rng.standard_normal(d)
+        labels = np.maximum(inputs @ target, 0)
+        found = np.linalg.lstsq(inputs[labels > 0], labels[labels > 0])[0]
+        hits.append(np.allclose(found, target, atol=1e-6))
+    assert abs(z_score(np.array(hits, dtype=float), theory.recovery_probability(n, d))) < 4
