@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: setup reproduce smoke test lint format bench lock clean
+.PHONY: setup reproduce smoke test lint format bench fuzz lock clean
 
 setup: $(READY)
 
@@ -40,6 +40,10 @@ format: $(READY)
 bench: $(READY)
 	$(BIN)/python benchmarks/bench_kernels.py
 	$(BIN)/python benchmarks/bench_compressors.py
+
+# One million damaged payloads through every decoder, with bounds of arrays checked. `make test` sends fewer.
+fuzz: $(READY)
+	NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR="$$(mktemp -d)" $(BIN)/python tests/compression/hostile.py --count 1000000
 
 # Needs uv and a network; run after a change of the dependencies in pyproject.toml.
 lock:

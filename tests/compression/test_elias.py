@@ -155,8 +155,8 @@ OMEGA = {
 def test_codes_of_numbers_are_those_of_the_literature(codes: dict[int, str], write: Any, is_omega: bool) -> None:
     for n, code in codes.items():
         assert write(n) == code
-        assert elias._length(np.int64(n), is_omega) == len(code)
-        assert elias._word(np.int64(n), is_omega) == int(code, 2)
+        assert elias._length(np.int64(n), int(is_omega)) == len(code)
+        assert elias._word(np.int64(n), int(is_omega)) == int(code, 2)
 
 
 @pytest.mark.parametrize(("write", "is_omega"), [(gamma, False), (omega, True)])
@@ -164,8 +164,8 @@ def test_words_and_lengths_are_those_of_the_definition_up_to_2_to_the_32(write: 
     lengths = (theory.omega_length if is_omega else theory.gamma_length)(WHOLE)
     for n, length in zip(WHOLE, lengths, strict=True):
         code = write(n)
-        assert elias._length(np.int64(n), is_omega) == len(code) == length
-        assert elias._word(np.int64(n), is_omega) == int(code, 2)
+        assert elias._length(np.int64(n), int(is_omega)) == len(code) == length
+        assert elias._word(np.int64(n), int(is_omega)) == int(code, 2)
 
 
 @pytest.mark.parametrize("around", ["0", "1"])

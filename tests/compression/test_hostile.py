@@ -17,6 +17,7 @@ from references import Array, Case
 
 from relufit.compression import make_compressor
 from relufit.errors import PayloadError
+from relufit.reuse import code_digest
 
 COUNT = 200_000
 
@@ -25,7 +26,9 @@ COUNT = 200_000
 def checked(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The environment in which compiled loops check every index. Loops without checks are cached elsewhere."""
     cache = getattr(pytestconfig, "cache", None)
-    folder = cache.mkdir("numba-boundscheck") if cache else tmp_path_factory.mktemp("numba-boundscheck")
+    # A loop on disk is not compiled again when another that it calls has changed.
+    name = f"numba-boundscheck-{code_digest('trials')[:16]}"
+    folder = cache.mkdir(name) if cache else tmp_path_factory.mktemp(name)
     return {"NUMBA_BOUNDSCHECK": "1", "NUMBA_CACHE_DIR": str(folder)}
 
 

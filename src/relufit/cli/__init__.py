@@ -24,6 +24,7 @@ _REMEDIES = {
     errno.EPERM: "make it writable for you, or choose another folder",
     errno.EROFS: "the file system is read-only; choose another folder",
     errno.ENOTDIR: "a part of the path is a file; choose another folder",
+    errno.EEXIST: "there is a file where a folder should be; choose another path",
     errno.ENOENT: "check the path",
 }
 

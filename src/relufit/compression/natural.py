@@ -17,9 +17,9 @@ from numba import njit
 from numba.extending import overload
 
 from relufit import theory
-from relufit.compression.base import NOT_FINITE, check_range, check_vector, header, room_for, split
+from relufit.compression.base import HEADER_BYTES, NOT_FINITE, check_range, check_vector, header, room_for, split
 from relufit.compression.choice import AUTO, check_coding, coding_of, shortest
-from relufit.compression.coding import CODINGS, Coding, Law
+from relufit.compression.coding import CODINGS, Coding
 from relufit.compression.levels import is_a, put, take
 from relufit.errors import PayloadError
 from relufit.simd import draw
@@ -134,15 +134,25 @@ class Natural:
         """Return the published bound, 1/8."""
         return theory.natural_variance_bound()
 
+    def expected_bits(self, size: int) -> float:
+        """Return about how many bits the payload of a uniformly distributed direction has."""
+        law, span = _law(size)
+        return 8 * (HEADER_BYTES + _TOP.size) + self._coding(size).expected_bits([(size, law)], span)
+
     def _coding(self, size: int) -> Coding:
         return CODINGS[_shortest(size) if self.coding == AUTO else self.coding]
 
 
+def _law(size: int) -> tuple[np.ndarray, int]:
+    """Return the law of levels, and the number of exponents to be expected."""
+    law = np.append(0.0, theory.natural_probabilities(size))
+    return law, max(2, int(np.count_nonzero(size * law > 0.5)))
+
+
 @lru_cache(maxsize=1024)
 def _shortest(size: int) -> str:
-    law = np.append(0.0, theory.natural_probabilities(size))
-    laws: list[Law] = [(size, law)]
-    return shortest(laws, max(2, int(np.count_nonzero(size * law > 0.5))))
+    law, span = _law(size)
+    return shortest([(size, law)], span)
 
 
 def _range(v: np.ndarray) -> tuple[float, float]:

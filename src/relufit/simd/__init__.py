@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
-from relufit.simd.bits import count, leading_zeros, multiply_high
+from relufit.simd.bits import count, leading_zeros, load_bits, multiply_high, store_bits
 from relufit.simd.dots import dots
 from relufit.simd.packing import pack, unpack
 from relufit.simd.rounding import draw, round_levels
 
-__all__ = ["count", "dots", "draw", "leading_zeros", "multiply_high", "pack", "round_levels", "unpack"]
+__all__ = [
+    "count",
+    "dots",
+    "draw",
+    "leading_zeros",
+    "load_bits",
+    "multiply_high",
+    "pack",
+    "round_levels",
+    "store_bits",
+    "unpack",
+]

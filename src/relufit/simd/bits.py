@@ -9,7 +9,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from relufit.simd.emit import INT32, copies, each, load
+from relufit.simd.emit import INT32, copies, each, load, store
 
 
 @intrinsic
@@ -60,3 +60,41 @@ def count(typingctx, levels, value):  # type: ignore[no-untyped-def]  # noqa: AN
         return builder.zext(builder.load(total), ir.IntType(64))
 
     return types.int64(levels, value), codegen  # type: ignore[operator]
+
+
+def _is_body(body: Any, at: Any) -> bool:  # noqa: ANN401 - numba's types are untyped
+    return isinstance(body, types.Array) and body.dtype == types.uint8 and at == types.uint64
+
+
+@intrinsic
+def load_bits(typingctx, body, at):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201 - numba's protocol
+    """Eight bytes of the uint8 array `body` from index `at` on, uint64, as a number whose first byte is the highest.
+
+    Nothing is checked: they have to be there. For use inside compiled functions.
+    """
+    if not _is_body(body, at):
+        return None
+
+    def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+        array = context.make_array(sig.args[0])(context, builder, args[0])
+        data = builder.bitcast(builder.gep(array.data, [args[1]]), ir.IntType(64).as_pointer())
+        return builder.bswap(load(builder, data, ir.Constant(INT32, 0), 1))
+
+    return types.uint64(body, at), codegen  # type: ignore[operator]
+
+
+@intrinsic
+def store_bits(typingctx, word, body, at):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201 - numba's protocol
+    """Write a uint64 to the uint8 array `body` from index `at` on, uint64, its highest byte first.
+
+    Nothing is checked: there have to be eight bytes. For use inside compiled functions.
+    """
+    if not _is_body(body, at) or word != types.uint64:
+        return None
+
+    def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+        array = context.make_array(sig.args[1])(context, builder, args[1])
+        store(builder, builder.bswap(args[0]), array.data, args[2])
+        return context.get_dummy_value()
+
+    return types.void(word, body, at), codegen  # type: ignore[operator]

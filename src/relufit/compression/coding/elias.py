@@ -32,11 +32,11 @@ from relufit import theory
 from relufit.compression.base import Payload
 from relufit.compression.coding.base import Coding, Law, no_code
 from relufit.compression.levels import BLOCK, Levels, put, take
-from relufit.simd import leading_zeros
+from relufit.simd import count, leading_zeros, load_bits, store_bits
 
 _SPARSE, _OMEGA = 1, 2
-#: Magnitudes whose dense codes are looked up.
-_COMMON = 64
+#: Numbers below have their codes looked up.
+_COMMON = 1024
 
 
 class Elias(Coding):
@@ -49,7 +49,8 @@ class Elias(Coding):
         bits = _count(levels, levels.size)
         mode = int(np.argmin(bits))
         length = 1 + (int(bits[mode]) + 7) // 8
-        payload = Payload(start, length)
+        # Words of eight bytes are written.
+        payload = Payload(start, length + 8)
         (_encode_sparse if mode & _SPARSE else _encode_dense)(levels, levels.size, mode, payload.body())
         return payload.finish(length)
 
@@ -75,10 +76,29 @@ def _bits(n: int) -> int:
     return 64 - leading_zeros(np.uint64(n))
 
 
+def _words() -> np.ndarray:
+    """Return the codes of the numbers below `_COMMON`, gamma and omega, as numbers."""
+    words = np.zeros((2, _COMMON), np.int64)
+    words[0] = np.arange(_COMMON)
+    for n in range(1, _COMMON):
+        digits, part = "0", n
+        while part > 1:
+            digits, part = f"{part:b}{digits}", part.bit_length() - 1
+        words[1, n] = int(digits, 2)
+    return words
+
+
+_NUMBERS = np.arange(1, _COMMON)
+_WORDS = _words()
+_LENGTHS = np.stack([np.append(0, length(_NUMBERS)) for length in (theory.gamma_length, theory.omega_length)])
+
+
 @njit(nogil=True, cache=True)
-def _length(n: int, omega: bool) -> int:
-    """Return the number of bits of the code of n."""
-    if not omega:
+def _length(n: int, code: int) -> int:
+    """Return the number of bits of the code of n; `code` is 0 for gamma, 1 for omega."""
+    if n < _COMMON:
+        return _LENGTHS[code, n]
+    if code == 0:
         return 2 * _bits(n) - 1
     length = 1
     while n > 1:
@@ -88,9 +108,11 @@ def _length(n: int, omega: bool) -> int:
 
 
 @njit(nogil=True, cache=True)
-def _word(n: int, omega: bool) -> int:
+def _word(n: int, code: int) -> int:
     """Return the code of n as a number; below 2^64 for n up to 2^32."""
-    if not omega:
+    if n < _COMMON:
+        return _WORDS[code, n]
+    if code == 0:
         return n
     word, length = 0, 1
     while n > 1:
@@ -104,133 +126,99 @@ def _word(n: int, omega: bool) -> int:
 def _count(levels: Levels, size: int) -> np.ndarray:
     """Return the bits of the four codes, in the order of their numbers."""
     bits, taken, last = np.zeros(4, np.int64), np.empty(BLOCK, np.int16), -1
-    dense, alone = np.empty((2, _COMMON), np.int64), np.empty((2, _COMMON), np.int64)
-    for n in range(_COMMON):
-        for code in range(2):
-            dense[code, n] = _length(n + 1, code == 1) + (n > 0)
-            alone[code, n] = _length(max(n, 1), code == 1) + 1
     for start in range(0, size, BLOCK):
         some = taken[: min(BLOCK, size - start)]
         take(levels, start, some)
-        zeros = 0
-        for i in range(some.size):
-            zeros += some[i] == 0
+        zeros = count(some, np.int16(0))
         bits[0] += zeros
         bits[2] += zeros
         if zeros == some.size:
             continue
         for i in range(some.size):
             n = abs(np.int64(some[i]))
-            if n == 0:
-                continue
-            gap, last = start + i - last, start + i
-            if n < _COMMON:
-                bits[0] += dense[0, n]
-                bits[1] += alone[0, n]
-                bits[2] += dense[1, n]
-                bits[3] += alone[1, n]
-            else:
-                bits[0] += _length(n + 1, False) + 1
-                bits[1] += _length(n, False) + 1
-                bits[2] += _length(n + 1, True) + 1
-                bits[3] += _length(n, True) + 1
-            if gap < _COMMON:
-                bits[1] += alone[0, gap] - 1
-                bits[3] += alone[1, gap] - 1
-            else:
-                bits[1] += _length(gap, False)
-                bits[3] += _length(gap, True)
-    bits[1] += _length(size - last, False)
-    bits[3] += _length(size - last, True)
+            if n:
+                gap, last = start + i - last, start + i
+                for code in range(2):
+                    bits[2 * code] += _length(n + 1, code) + 1
+                    bits[2 * code + 1] += _length(gap, code) + _length(n, code) + 1
+    for code in range(2):
+        bits[2 * code + 1] += _length(size - last, code)
     return bits
 
 
 @njit(nogil=True, cache=True)
-def _write(held: int, bits: int, at: int, word: int, length: int, body: np.ndarray) -> tuple[int, int, int]:
-    """Append `length` bits, at most 32, to the fewer than 32 that are held, and store 32 where there are so many."""
-    held, bits = held << length | word, bits + length
-    if bits >= 32:
-        bits -= 32
-        word = held >> bits
-        for k in range(4):
-            body[np.uint64(at) + np.uint64(k)] = np.uint8(word >> (24 - 8 * k) & 255)
-        held &= (1 << bits) - 1
-        at += 4
-    return held, bits, at
+def _write(held: np.uint64, at: int, word: int, length: int, body: np.ndarray) -> tuple[np.uint64, int]:
+    """Write `length` bits, 1 to 56, from bit `at` on; `held` has those of the byte that is not full, from the top."""
+    held |= np.uint64(word) << np.uint64(64 - (at & 7) - length)
+    store_bits(held, body, np.uint64(at) >> np.uint64(3))
+    end = at + length
+    return held << np.uint64(8 * ((end >> 3) - (at >> 3))), end
 
 
 @njit(nogil=True, cache=True)
-def _write_number(held: int, bits: int, at: int, n: int, omega: bool, body: np.ndarray) -> tuple[int, int, int]:
-    word, length = _word(n, omega), _length(n, omega)
-    if length > 64:
-        held, bits, at = _write(held, bits, at, 0, length - 64, body)
-        length = 64
+def _write_number(held: np.uint64, at: int, n: int, code: int, body: np.ndarray) -> tuple[np.uint64, int]:
+    word, length = _word(n, code), _length(n, code)
     if length > 32:
-        held, bits, at = _write(held, bits, at, word >> 32, length - 32, body)
-        length = 32
-    return _write(held, bits, at, word & 0xFFFFFFFF, length, body)
-
-
-@njit(nogil=True, cache=True)
-def _end(held: int, bits: int, at: int, body: np.ndarray) -> None:
-    held <<= 32 - bits
-    for k in range((bits + 7) // 8):
-        body[at + k] = np.uint8(held >> (24 - 8 * k) & 255)
+        # What is above 64 bits is a zero.
+        if length > 64:
+            held, at = _write(held, at, 0, length - 64, body)
+            length = 64
+        held, at = _write(held, at, word >> 32, length - 32, body)
+        word, length = word & 0xFFFFFFFF, 32
+    return _write(held, at, word, length, body)
 
 
 @njit(nogil=True, cache=True)
 def _encode_dense(levels: Levels, size: int, mode: int, body: np.ndarray) -> None:
-    omega, taken = mode & _OMEGA != 0, np.empty(BLOCK, np.int16)
-    words, lengths = np.empty(2 * _COMMON, np.int64), np.empty(2 * _COMMON, np.int64)
-    for n in range(2 * _COMMON):
-        number, signed = abs(n - _COMMON) + 1, n != _COMMON
-        words[n] = _word(number, omega) << signed | (n < _COMMON)
-        lengths[n] = _length(number, omega) + signed
+    code, taken = mode >> 1, np.empty(BLOCK, np.int16)
     body[0] = mode
-    held, bits, at = 0, 0, 1
+    held, at = np.uint64(0), 8
     for start in range(0, size, BLOCK):
         some = taken[: min(BLOCK, size - start)]
         take(levels, start, some)
         for i in range(some.size):
             level = np.int64(some[i])
-            if -_COMMON <= level < _COMMON:
-                place = level + _COMMON
-                held, bits, at = _write(held, bits, at, words[place], lengths[place], body)
+            n, signed = abs(level) + 1, np.int64(level != 0)
+            if n < _COMMON:
+                word = _WORDS[code, n] << signed | np.int64(level < 0)
+                held, at = _write(held, at, word, _LENGTHS[code, n] + signed, body)
             else:
-                held, bits, at = _write_number(held, bits, at, abs(level) + 1, omega, body)
-                held, bits, at = _write(held, bits, at, int(level < 0), 1, body)
-    _end(held, bits, at, body)
+                held, at = _write_number(held, at, n, code, body)
+                held, at = _write(held, at, np.int64(level < 0), 1, body)
 
 
 @njit(nogil=True, cache=True)
 def _encode_sparse(levels: Levels, size: int, mode: int, body: np.ndarray) -> None:
-    omega, taken, last = mode & _OMEGA != 0, np.empty(BLOCK, np.int16), -1
+    code, taken, last = mode >> 1, np.empty(BLOCK, np.int16), -1
     body[0] = mode
-    held, bits, at = 0, 0, 1
+    held, at = np.uint64(0), 8
     for start in range(0, size, BLOCK):
         some = taken[: min(BLOCK, size - start)]
         take(levels, start, some)
+        if count(some, np.int16(0)) == some.size:
+            continue
         for i in range(some.size):
             level = np.int64(some[i])
             if level:
-                held, bits, at = _write_number(held, bits, at, start + i - last, omega, body)
-                held, bits, at = _write(held, bits, at, int(level < 0), 1, body)
-                held, bits, at = _write_number(held, bits, at, abs(level), omega, body)
+                held, at = _write_number(held, at, start + i - last, code, body)
+                held, at = _write(held, at, np.int64(level < 0), 1, body)
+                held, at = _write_number(held, at, abs(level), code, body)
                 last = start + i
-    held, bits, at = _write_number(held, bits, at, size - last, omega, body)
-    _end(held, bits, at, body)
+    _write_number(held, at, size - last, code, body)
 
 
 @njit(nogil=True, cache=True)
 def _window(body: np.ndarray, at: int) -> np.uint64:
     """Return the bits from bit `at` on, at least 57 of them, the first one highest; zeros beyond the end."""
     first, window = np.uint64(at) >> np.uint64(3), np.uint64(0)
-    whole = first + np.uint64(8) <= np.uint64(body.size)
-    for k in range(8):
-        byte = first + np.uint64(k)
-        window <<= np.uint64(8)
-        if whole or byte < np.uint64(body.size):
-            window |= np.uint64(body[byte])
+    if first + np.uint64(8) <= np.uint64(body.size):
+        window = load_bits(body, first)
+    else:
+        for k in range(8):
+            byte = first + np.uint64(k)
+            window <<= np.uint64(8)
+            if byte < np.uint64(body.size):
+                window |= np.uint64(body[byte])
     return window << np.uint64(at & 7)
 
 
