@@ -76,7 +76,8 @@ def test_a_data_set_is_made_as_asked_and_can_be_trained_on(
     assert "optimal, omega" in told
     table, about = records.read(trace)
     assert table["relative_error"].iloc[-1] <= 1e-4
-    assert about["spec"]["compressor"] == {"name": "qsgd", "levels": 8, "coding": "packed", "bucket_size": None}
+    coded = {"coding": "packed", "bucket_size": None, "norm": "l2"}
+    assert about["spec"]["compressor"] == {"name": "qsgd", "levels": 8, **coded}
     timing = records.read(records.timing_path(trace))
     assert (timing.table["elapsed"].diff().dropna() >= 0).all()
     assert timing.about["machine"]["packages"]["numpy"] == np.__version__

@@ -19,8 +19,8 @@ ROOT = Path(__file__).parent.parent.parent
 TINY = """
 run: tiny
 geometric_convergence: {dimension: 60, ratios: [10], mini_batch: 8, trials: 3}
-qsgd_convergence: {dimension: 60, workers: 2, mini_batch: 8, levels: [8], trials: 3}
-time_to_accuracy: {dimension: 60, mini_batch: 8, levels: [8], trials: 2}
+qsgd_convergence: {dimension: 60, workers: 2, mini_batch: 8, levels: [8], other_codings: [packed], trials: 3}
+time_to_accuracy: {dimension: 60, mini_batch: 8, levels: [8], other_codings: [], trials: 2}
 """
 CONFIGURED = ["--cores", "2", "--configfile", "tiny.yaml"]
 
@@ -58,7 +58,7 @@ def test_a_run_leaves_claims_report_manifest_figures_and_traces(finished: Path) 
     report = (run / "report.html").read_text()
     assert "Relative error against iterations" in report
     assert not re.search(r'<(script|link|img)[^>]+(src|href)="https?:', report), "the report fetches nothing"
-    for name in ("geometric_convergence", "qsgd_against_sgd", "iteration_time.timing"):
+    for name in ("geometric_convergence", "qsgd_against_sgd", "bytes_by_coding", "iteration_time.timing"):
         assert (run / f"figures/{name}.png").stat().st_size > 10_000
         assert (run / f"figures/{name}.svg").stat().st_size > 5_000
     assert (run / "traces/time_to_accuracy/qsgd-s8.timing.parquet").exists()

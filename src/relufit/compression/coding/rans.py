@@ -127,7 +127,9 @@ def _count(levels: Levels, size: int) -> np.ndarray:
         else:
             for i in range(some.size):
                 counts[i & 3, symbol_of(np.int64(some[i]))] += 1
-    return counts.sum(axis=0)
+    for symbol in range(SYMBOLS):
+        counts[0, symbol] += counts[1, symbol] + counts[2, symbol] + counts[3, symbol]
+    return counts[0]
 
 
 @njit(nogil=True, cache=True)
