@@ -42,7 +42,7 @@ def smoke(tmp_path: Path) -> Path:
     over.write_text(
         "run: tiny\n"
         "geometric_convergence: {dimension: 40, ratios: [10], mini_batch: 8, trials: 2}\n"
-        "qsgd_convergence: {dimension: 40, workers: 2, mini_batch: 8, levels: [8], trials: 2}\n"
+        "qsgd_convergence: {dimension: 40, workers: 2, mini_batch: 8, levels: [8], other_codings: [elias], trials: 2}\n"
     )
     config = tmp_path / "config.yaml"
     assert main(["config", str(ROOT / "config.yaml"), str(over), "--output", str(config)]) == 0
@@ -243,7 +243,7 @@ def test_without_a_terminal_progress_is_plain_lines(tmp_path: Path) -> None:
 
 def test_trials_claims_and_figures_follow_one_another_by_hand(smoke: Path, tmp_path: Path) -> None:
     traces, tables = tmp_path / "run/traces/qsgd_convergence", tmp_path / "run/tables"
-    for setting in ("sgd-fp64", "sgd-fp32", "qsgd-s8"):
+    for setting in ("sgd-fp64", "sgd-fp32", "qsgd-s8", "qsgd-s8-elias"):
         output = str(traces / f"{setting}.parquet")
         assert main(["trials", "qsgd_convergence", setting, "--config", str(smoke), "-o", output]) == 0
     judged = tmp_path / "run/claims/qsgd_convergence.json"
