@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parent.parent / "src" / "relufit"
 FLOORS = [
     {"cli"},
     {"experiments"},
-    {"training", "clusters", "figures"},
+    {"training", "solvers", "clusters", "figures"},
     {"claims", "records", "reuse", "manifest", "config"},
     {"dataset", "transport"},
     {"compression", "planted"},

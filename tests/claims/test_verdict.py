@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from relufit.claims.abstract import CLAIMS, summarise
+from relufit.claims.abstract import CLAIMS, FINDINGS, summarise
 from relufit.claims.report import as_json, as_markdown
 from relufit.claims.statistics import Interval
 from relufit.claims.verdict import combine, exactly, judge
@@ -53,13 +53,15 @@ def test_a_claim_is_no_better_than_its_worst_statistic(verdicts: list[str], comb
 def _judged(verdict: str) -> dict[str, Any]:
     interval = {"confirmed": Interval(1, 1, 1), "refuted": Interval(0, 0, 0)}[verdict]
     found = judge("ratio | of", "here", interval, least=1, trials=2, evidence="traces/a.parquet", note="Mind this.")
-    return {"title": "T", "question": "Q?", "setting": "S", "verdicts": {"fast convergence": [found.as_json()]}}
+    words = {"title": "T", "question": "Q?", "prediction": "P.", "setting": "S", "budget": "B"}
+    return {**words, "verdicts": {"fast convergence": [found.as_json()]}}
 
 
 def test_a_refuted_statistic_refutes_the_claim_it_bears_on_and_no_other() -> None:
-    claims = {claim["claim"]: claim for claim in summarise({"good": _judged("confirmed"), "bad": _judged("refuted")})}
+    judged = {"good": _judged("confirmed"), "bad": _judged("refuted")}
+    claims = {claim["claim"]: claim for claim in summarise(CLAIMS, judged)}
     assert claims["qsgd_convergence"]["verdict"] == "refuted"
-    assert claims["qsgd_convergence"]["experiments"] == ["good", "bad"]
+    assert claims["qsgd_convergence"]["experiments"] == {"good": "confirmed", "bad": "refuted"}
     assert {its["verdict"] for name, its in claims.items() if name != "qsgd_convergence"} == {"inconclusive"}
 
 
@@ -67,6 +69,6 @@ def test_every_claim_is_in_both_reports_with_its_words() -> None:
     content = as_json("mine", 7, {"good": _judged("confirmed")})
     text = as_markdown(content)
     assert [claim["words"] for claim in content["claims"]] == [claim.words for claim in CLAIMS]
-    assert all(claim.words in text for claim in CLAIMS)
+    assert all(claim.words in text and claim.condition in text for claim in CLAIMS + FINDINGS)
     assert "Mind this." in text
     assert "traces/a.parquet" in text

@@ -12,8 +12,9 @@ import pytest
 from relufit import records
 from relufit.config import load
 from relufit.errors import ConfigError
-from relufit.experiments import CATALOGUE, find_setting, trials
-from relufit.experiments.base import trial_seed
+from relufit.experiments import CATALOGUE, find_group, trials
+from relufit.experiments.base import as_json, trial_seed
+from relufit.experiments.procedures import model_of
 from relufit.records import Record, timing_path
 
 ROOT = Path(__file__).parent.parent.parent
@@ -33,17 +34,10 @@ def config() -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def traces(config: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Record]]:
+def traces(config: dict[str, Any]) -> dict[str, dict[str, Record]]:
     """The traces of the two serial experiments."""
-    folder = tmp_path_factory.mktemp("traces")
-    found: dict[str, dict[str, Record]] = {}
-    for name in ("geometric_convergence", "qsgd_convergence"):
-        found[name] = {}
-        for setting in CATALOGUE[name].settings(config):
-            path = folder / name / f"{setting.name}.parquet"
-            trials.run(setting, config["seed"], path, folder)
-            found[name][setting.name] = records.read(path)
-    return found
+    names = ("geometric_convergence", "qsgd_convergence")
+    return {name: trials.simulate(CATALOGUE[name].settings(config), config["seed"])[0].results for name in names}
 
 
 def _verdicts(judged: Any, word: str) -> list[str]:
@@ -54,13 +48,13 @@ def test_settings_have_different_names_and_different_content(config: dict[str, A
     for experiment in CATALOGUE.values():
         settings = experiment.settings(config)
         assert len({setting.name for setting in settings}) == len(settings)
-        assert len({setting.as_json(1) for setting in settings}) == len(settings)
-        assert settings[0].as_json(1) != settings[0].as_json(2)
+        assert len({as_json([setting], 1) for setting in settings}) == len(settings)
+        assert as_json(settings, 1) != as_json(settings, 2)
 
 
 def test_an_unknown_setting_is_answered_with_those_there_are(config: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="sgd-fp64, sgd-fp32, qsgd-s20"):
-        find_setting(config, "qsgd_convergence", "qsgd-s3")
+        find_group(config, "qsgd_convergence", "qsgd-s3")
 
 
 def test_seeds_of_trials_differ_between_trials_purposes_and_experiments() -> None:
@@ -71,7 +65,7 @@ def test_seeds_of_trials_differ_between_trials_purposes_and_experiments() -> Non
 
 def test_all_settings_of_an_experiment_see_the_same_data(config: dict[str, Any]) -> None:
     settings = CATALOGUE["qsgd_convergence"].settings(config)
-    assert len({trials.model_of(setting, 3, 1) for setting in settings}) == 1
+    assert len({model_of(setting, 3, 1) for setting in settings}) == 1
 
 
 def test_sgd_is_confirmed_to_converge_geometrically(

@@ -11,7 +11,8 @@ from snakemake.exceptions import WorkflowError
 from relufit.config import check
 from relufit.errors import RelufitError
 from relufit.experiments import CATALOGUE
-from relufit.experiments.trials import model_of
+from relufit.experiments.base import as_json
+from relufit.experiments.procedures import model_of
 from relufit.figures import FIGURES
 from relufit.files import check_writable, write_text
 from relufit.reuse import sources
@@ -23,11 +24,11 @@ report: "../report/workflow.rst"
 try:
     CONFIG = check(config)
     check_writable(f"{CONFIG['results']}/{CONFIG['run']}")
-    SETTINGS = {
-        (setting.experiment, setting.name): setting
+    SETTINGS = [
+        setting
         for name in CONFIG["experiments"]
         for setting in CATALOGUE[name].settings(CONFIG)
-    }
+    ]
 except RelufitError as error:
     raise WorkflowError(str(error)) from None
 
@@ -42,9 +43,13 @@ onstart:
     write_text(CONFIG_FILE, yaml.safe_dump(CONFIG, sort_keys=False))
 
 
+# The settings of a group share a job and the files of its traces.
+GROUPS = {}
+for _setting in SETTINGS:
+    GROUPS.setdefault((_setting.experiment, _setting.group), []).append(_setting)
 DATASETS = {
     name: (setting, trial)
-    for setting in SETTINGS.values()
+    for setting in SETTINGS
     for trial, name in enumerate(setting.datasets)
 }
 DRAWN = [
@@ -57,8 +62,8 @@ DRAWN = [
 def traces(experiment, ending):
     """Return the traces or the timings of all settings of an experiment."""
     return [
-        f"{RUN}/traces/{name}/{setting}{ending}"
-        for name, setting in SETTINGS
+        f"{RUN}/traces/{name}/{group}{ending}"
+        for name, group in GROUPS
         if name == experiment
     ]
 
@@ -89,7 +94,7 @@ shell.prefix(
 
 
 wildcard_constraints:
-    setting="[^/]+?",
+    group="[^/]+?",
     experiment="|".join(CATALOGUE),
     dataset="[^/]+",
 

@@ -19,27 +19,28 @@ rule dataset:
 
 
 rule train:
-    # All trials of one setting; one that a clock is read in has the machine to itself.
+    # All trials of a group of settings; one that a clock is read in has the machine to itself.
     input:
         code=sources("trials"),
         data=lambda wildcards: [
             f"{RUN}/data/{name}.zarr"
-            for name in SETTINGS[wildcards.experiment, wildcards.setting].datasets
+            for setting in GROUPS[wildcards.experiment, wildcards.group]
+            for name in setting.datasets
         ],
     output:
-        results=f"{RUN}/traces/{{experiment}}/{{setting}}.parquet",
-        timings=f"{RUN}/traces/{{experiment}}/{{setting}}.timing.parquet",
+        results=f"{RUN}/traces/{{experiment}}/{{group}}.parquet",
+        timings=f"{RUN}/traces/{{experiment}}/{{group}}.timing.parquet",
     log:
-        f"{RUN}/logs/train/{{experiment}}/{{setting}}.log",
+        f"{RUN}/logs/train/{{experiment}}/{{group}}.log",
     conda:
         "../../envs/environment.yaml"
     threads: lambda wildcards: workflow.cores if CATALOGUE[wildcards.experiment].TIMED else 1
     params:
-        setting=lambda wildcards: SETTINGS[
-            wildcards.experiment, wildcards.setting
-        ].as_json(SEED),
+        settings=lambda wildcards: as_json(
+            GROUPS[wildcards.experiment, wildcards.group], SEED
+        ),
         config=CONFIG_FILE,
         run=subpath(output.results, ancestor=3),
     shell:
-        "relufit trials {wildcards.experiment} {wildcards.setting:q} --config {params.config:q} "
+        "relufit trials {wildcards.experiment} {wildcards.group:q} --config {params.config:q} "
         "--data {params.run:q}/data --reuse --output {output.results:q} > {log:q} 2>&1"

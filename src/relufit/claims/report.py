@@ -4,41 +4,43 @@ from __future__ import annotations
 
 from typing import Any
 
-from relufit.claims.abstract import SOURCE, summarise
+from relufit.claims.abstract import CLAIMS, FINDINGS, SOURCE, summarise
+from relufit.claims.verdict import combine
 
 
 def as_json(run: str, seed: int, experiments: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """Return the content of claims.json: the claims with their verdicts, then every experiment's judgement."""
+    """Return the content of claims.json: claims and findings with their verdicts, then every judgement."""
+    judged = {
+        name: {"verdict": combine(v["verdict"] for its in one["verdicts"].values() for v in its), **one}
+        for name, one in experiments.items()
+    }
     return {
         "run": run,
         "seed": seed,
         "source": SOURCE,
-        "claims": summarise(experiments),
-        "experiments": experiments,
+        "claims": summarise(CLAIMS, judged),
+        "findings": summarise(FINDINGS, judged),
+        "experiments": judged,
     }
 
 
 def as_markdown(content: dict[str, Any]) -> str:
     """Return the content of claims.md."""
     lines = [
-        f"# Verdicts of the run `{content['run']}`",
+        f"# Verdicts of the run `{content['run']}`, seed {content['seed']}",
         "",
         f"Claims are quoted from the abstract of: {content['source']}.",
+        "",
+        *_statements("claim of the abstract", content["claims"], "“{}”"),
+        "",
+        "What the abstract does not say:",
+        "",
+        *_statements("finding", content["findings"], "{}"),
     ]
-    lines += ["", "| claim | verdict | experiments |", "|---|---|---|"]
-    for claim in content["claims"]:
-        bearing = ", ".join(f"`{name}`" for name in claim["experiments"]) or claim["note"]
-        lines.append(f"| “{claim['words']}” | **{claim['verdict']}** | {bearing} |")
     for name, judged in content["experiments"].items():
-        lines += [
-            "",
-            f"## {judged['title']}",
-            "",
-            judged["question"],
-            "",
-            f"Setting: {judged['setting']}.",
-            "",
-        ]
+        lines += ["", f"## {judged['title']}: {judged['verdict']}", "", judged["question"], ""]
+        lines += [f"Prediction: {judged['prediction']}", "", f"Setting: {judged['setting']}."]
+        lines += [f"Budget: {judged['budget']}. Seed: {content['seed']}.", ""]
         lines += ["| statistic | setting | value | interval | confirmed within | trials | verdict |"]
         lines += ["|---|---|---|---|---|---|---|"]
         for verdicts in judged["verdicts"].values():
@@ -50,23 +52,35 @@ def as_markdown(content: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _statements(title: str, statements: list[dict[str, Any]], quoted: str) -> list[str]:
+    rows = [f"| {title} | verdict | condition | experiments |", "|---|---|---|---|"]
+    for its in statements:
+        bearing = ", ".join(f"`{name}`: {verdict}" for name, verdict in its["experiments"].items()) or its["note"]
+        rows.append(f"| {quoted.format(its['words'])} | **{its['verdict']}** | {its['condition']} | {bearing} |")
+    return rows
+
+
 def _row(verdict: dict[str, Any]) -> str:
-    interval = f"{_number(verdict['low'])} to {_number(verdict['high'])}"
-    least, most = verdict["least"], verdict["most"]
-    if least is not None and most is not None:
-        wanted = f"{_number(least)} to {_number(most)}"
-    else:
-        wanted = f"at least {_number(least)}" if least is not None else f"at most {_number(most)}"
+    interval = f"{number(verdict['low'])} to {number(verdict['high'])} ({100 * verdict['confidence']:.4g} %)"
     cells = (
         verdict["statistic"],
         verdict["setting"],
-        _number(verdict["value"]),
+        number(verdict["value"]),
         interval,
-        wanted,
+        wanted(verdict),
         verdict["trials"],
     )
     return "| " + " | ".join(map(str, cells)) + f" | **{verdict['verdict']}** |"
 
 
-def _number(value: float | None) -> str:
+def wanted(verdict: dict[str, Any]) -> str:
+    """Return in words within what bounds a verdict is confirmed."""
+    least, most = verdict["least"], verdict["most"]
+    if least is not None and most is not None:
+        return f"{number(least)} to {number(most)}"
+    return f"at least {number(least)}" if least is not None else f"at most {number(most)}"
+
+
+def number(value: float | None) -> str:
+    """Return a number in four digits; a dash where there is none."""
     return "—" if value is None else f"{value:.4g}"

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from relufit.claims.statistics import Interval
+from relufit.claims.statistics import CONFIDENCE, Interval
 
 CONFIRMED, REFUTED, INCONCLUSIVE = "confirmed", "refuted", "inconclusive"
 
@@ -26,13 +26,15 @@ class Verdict:
         The statistic and its interval.
     least, most : float
         The bounds within which the interval must lie for the verdict to be *confirmed*; outside of which it must
-        lie for *refuted*. Infinite where there is none.
+        lie for *refuted*, see `judge` and `agrees`. Infinite where there is none.
     verdict : str
     trials : int
     evidence : str
         The file that the statistic was computed from, relative to the run's folder.
     note : str
         A condition or a reason that the reader should know.
+    confidence : float
+        Of the interval.
     """
 
     statistic: str
@@ -46,6 +48,7 @@ class Verdict:
     trials: int
     evidence: str
     note: str = ""
+    confidence: float = CONFIDENCE
 
     def as_json(self) -> dict[str, Any]:
         """Return JSON-ready values, None in place of what is infinite or undefined."""
@@ -63,6 +66,7 @@ def judge(
     trials: int,
     evidence: str,
     note: str = "",
+    confidence: float = CONFIDENCE,
 ) -> Verdict:
     """Return the verdict on an interval: confirmed inside [least, most], refuted outside, else inconclusive.
 
@@ -75,7 +79,34 @@ def judge(
         decided = CONFIRMED
     else:
         decided = REFUTED if high < least or low > most else INCONCLUSIVE
-    return Verdict(statistic, setting, mean, low, high, least, most, decided, trials, evidence, note)
+    return Verdict(statistic, setting, mean, low, high, least, most, decided, trials, evidence, note, confidence)
+
+
+def agrees(
+    statistic: str,
+    setting: str,
+    ratio: Interval,
+    *,
+    resolution: float,
+    trials: int,
+    evidence: str,
+    confidence: float,
+    note: str = "",
+) -> Verdict:
+    """Return the verdict on measured over predicted where the prediction is exact, a test at level 1 - confidence.
+
+    It is refuted if the interval does not hold 1, confirmed if it does and is within `resolution` of it, and
+    inconclusive if it is too wide to tell a deviation of that size.
+    """
+    mean, low, high = ratio
+    if not (math.isfinite(low) and math.isfinite(high)):
+        decided = INCONCLUSIVE
+    elif not low <= 1 <= high:
+        decided = REFUTED
+    else:
+        decided = CONFIRMED if 1 - resolution <= low and high <= 1 + resolution else INCONCLUSIVE
+    bounds = (1 - resolution, 1 + resolution)
+    return Verdict(statistic, setting, mean, low, high, *bounds, decided, trials, evidence, note, confidence)
 
 
 def exactly(statistic: str, setting: str, holds: bool, *, trials: int, evidence: str, note: str = "") -> Verdict:

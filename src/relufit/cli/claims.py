@@ -27,23 +27,13 @@ def add(parts: Any) -> None:  # noqa: ANN401
 
 def run(chosen: argparse.Namespace) -> None:
     """Run the subcommand."""
-    from relufit import records
     from relufit.config import load
-    from relufit.errors import ConfigError
-    from relufit.experiments import CATALOGUE
+    from relufit.experiments import find_experiment, trials
     from relufit.files import replacing, write_json
 
     config = load(chosen.config)
-    if chosen.experiment not in CATALOGUE:
-        raise ConfigError(
-            f"unknown experiment {chosen.experiment!r}",
-            where="experiment",
-            remedy=f"choose one of {', '.join(CATALOGUE)}",
-        )
-    experiment = CATALOGUE[chosen.experiment]
-    paths = {setting.name: chosen.traces / f"{setting.name}.parquet" for setting in experiment.settings(config)}
-    results = {name: records.read(path) for name, path in paths.items()}
-    timings = {name: records.read(records.timing_path(path)) for name, path in paths.items()}
+    experiment = find_experiment(chosen.experiment)
+    results, timings = trials.read(experiment, config, chosen.traces)
     judged = experiment.judge(config, results, timings)
     for name, table in judged.tables.items():
         with replacing(chosen.tables / f"{experiment.NAME}.{name}.csv") as path:
@@ -54,7 +44,9 @@ def run(chosen: argparse.Namespace) -> None:
             "experiment": experiment.NAME,
             "title": experiment.TITLE,
             "question": experiment.QUESTION,
+            "prediction": experiment.PREDICTION,
             "setting": judged.setting,
+            "budget": judged.budget,
             "verdicts": {topic: [v.as_json() for v in verdicts] for topic, verdicts in judged.verdicts.items()},
         },
     )

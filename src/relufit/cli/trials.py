@@ -1,4 +1,4 @@
-"""``relufit trials``: all trials of one setting of an experiment."""
+"""``relufit trials``: all trials of one setting of an experiment, or of a group of small ones."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ def add(parts: Any) -> None:  # noqa: ANN401
     part = subcommand(
         parts,
         "trials",
-        "all trials of one setting of an experiment",
-        "Run the trials of one setting of an experiment and write their traces to one Parquet file, their timings "
+        "all trials of a setting, or of a group of them",
+        "Run the trials of one setting of an experiment, or of a group of small ones, and write their traces "
+        "to one Parquet file, their timings "
         "to another beside it. An unknown name is answered with the names there are.",
     )
     part.add_argument("experiment", help="such as qsgd_convergence")
@@ -31,21 +32,22 @@ def add(parts: Any) -> None:  # noqa: ANN401
 def run(chosen: argparse.Namespace) -> None:
     """Run the subcommand."""
     from relufit.config import load
-    from relufit.experiments import find_setting, trials
+    from relufit.experiments import find_group, trials
 
     config = load(chosen.config)
-    setting = find_setting(config, chosen.experiment, chosen.setting)
-    if chosen.reuse and trials.take_over(setting, config["seed"], chosen.output):
+    settings = find_group(config, chosen.experiment, chosen.setting)
+    if chosen.reuse and trials.take_over(settings, config["seed"], chosen.output):
         return
     data = chosen.data or chosen.output.parent.parent.parent / "data"
-    with progress(f"{chosen.experiment} {chosen.setting}", setting.trials) as tell:
+    total = sum(setting.trials for setting in settings)
+    with progress(f"{chosen.experiment} {chosen.setting}", total) as tell:
         trials.run(
-            setting,
+            settings,
             config["seed"],
             chosen.output,
             data,
-            lambda trial, of, iteration, error, uplink: tell(
-                trial, f"trials, iteration {iteration}, relative error {error:.3g}, {uplink} B up"
+            lambda done, of, iteration, error, uplink: tell(
+                done, f"trials, iteration {iteration}, relative error {error:.3g}, {uplink} B up"
             ),
         )
-        tell(setting.trials, "trials")
+        tell(total, "trials")

@@ -11,32 +11,41 @@ from relufit.experiments.geometric_convergence import GeometricConvergence
 from relufit.experiments.qsgd_convergence import QsgdConvergence
 from relufit.experiments.time_to_accuracy import TimeToAccuracy
 
-__all__ = ["CATALOGUE", "Experiment", "Judgement", "Setting", "find_setting"]
+__all__ = ["CATALOGUE", "Experiment", "Judgement", "Setting", "find_experiment", "find_group"]
 
 CATALOGUE: dict[str, Experiment] = {
     experiment.NAME: experiment for experiment in (GeometricConvergence(), QsgdConvergence(), TimeToAccuracy())
 }
 
 
-def find_setting(config: Mapping[str, Any], experiment: str, name: str) -> Setting:
-    """Return a setting by its names.
+def find_group(config: Mapping[str, Any], experiment: str, group: str) -> list[Setting]:
+    """Return the settings of a group by its name: those whose traces share a file.
 
     Raises
     ------
     ConfigError
         If the configuration has none of that name.
     """
-    if experiment not in CATALOGUE:
+    groups: dict[str, list[Setting]] = {}
+    for setting in find_experiment(experiment).settings(config):
+        groups.setdefault(setting.group, []).append(setting)
+    if group not in groups:
         raise ConfigError(
-            f"unknown experiment {experiment!r}",
-            where="experiment",
-            remedy=f"choose one of {', '.join(CATALOGUE)}",
+            f"{experiment} has no settings {group!r}", where="setting", remedy=f"choose one of {', '.join(groups)}"
         )
-    settings = {setting.name: setting for setting in CATALOGUE[experiment].settings(config)}
-    if name not in settings:
+    return groups[group]
+
+
+def find_experiment(name: str) -> Experiment:
+    """Return an experiment by its name.
+
+    Raises
+    ------
+    ConfigError
+        If there is none.
+    """
+    if name not in CATALOGUE:
         raise ConfigError(
-            f"{experiment} has no setting {name!r}",
-            where="setting",
-            remedy=f"choose one of {', '.join(settings)}",
+            f"unknown experiment {name!r}", where="experiment", remedy=f"choose one of {', '.join(CATALOGUE)}"
         )
-    return settings[name]
+    return CATALOGUE[name]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -21,12 +21,20 @@ class Setting:
     Parameters
     ----------
     experiment, name : str
-        Its results go to ``traces/{experiment}/{name}.parquet``.
+        Its name is unique within the experiment.
     data : dict
-        ``n`` and ``d`` of the planted data.
+        ``n`` and ``d`` of the planted data, and what else `relufit.planted.PlantedModel` takes but for the seed.
     spec : dict
-        What `relufit.TrainingSpec` takes, but for the data and the seed.
+        What the procedure takes; for ``train``, what `relufit.TrainingSpec` takes, but for the data and the seed.
     trials : int
+    procedure : str
+        What a trial does, a key of `relufit.experiments.procedures.PROCEDURES`.
+    group : str
+        Settings of one group share a job and a file, ``traces/{experiment}/{group}.parquet``; each is its own group
+        if none is given. All settings of a group have the same procedure.
+    stream : str
+        Settings of an experiment with the same stream have the same data and the same draws trial by trial, so
+        that they can be paired; with different streams they are independent.
     datasets : tuple of str
         Names of the data sets on disk, one a trial; empty where each rank makes its rows.
     cluster : dict, optional
@@ -35,25 +43,35 @@ class Setting:
 
     experiment: str
     name: str
-    data: dict[str, int]
+    data: dict[str, Any]
     spec: dict[str, Any]
     trials: int
+    procedure: str = "train"
+    group: str = ""
+    stream: str = ""
     datasets: tuple[str, ...] = ()
     cluster: dict[str, Any] | None = None
 
-    def as_json(self, seed: int) -> str:
-        """Return everything that the results depend on, as text: what a rerun is triggered by."""
-        return json.dumps({"seed": seed, **asdict(self)}, sort_keys=True)
+    def __post_init__(self) -> None:
+        """Name the group."""
+        object.__setattr__(self, "group", self.group or self.name)
+
+    @property
+    def evidence(self) -> str:
+        """The file of its traces, relative to the run's folder."""
+        return f"traces/{self.experiment}/{self.group}.parquet"
 
 
 class Judgement(NamedTuple):
     """What the traces of an experiment show.
 
-    `setting` says it in a line; `verdicts` are filed under the topics of `relufit.claims.abstract`; `tables` go
-    to ``tables/{experiment}.{name}.csv``, those whose names begin with ``timing`` holding what a clock measured.
+    `setting` says it in a line, and `budget` how long a trial may take at most; `verdicts` are filed under the topics
+    of `relufit.claims.abstract`; `tables` go to ``tables/{experiment}.{name}.csv``, those whose names begin with
+    ``timing`` holding what a clock measured.
     """
 
     setting: str
+    budget: str
     verdicts: dict[str, list[Verdict]]
     tables: dict[str, pd.DataFrame]
 
@@ -74,6 +92,10 @@ class Experiment(Protocol):
         """What it asks."""
 
     @property
+    def PREDICTION(self) -> str:  # noqa: N802
+        """What theory says, in a sentence, with the formula's name or form."""
+
+    @property
     def TIMED(self) -> bool:  # noqa: N802
         """Whether its judgement rests on a clock, and so differs from run to run."""
 
@@ -90,6 +112,17 @@ class Experiment(Protocol):
         """Return the judgement of the traces of all settings, by their names."""
 
 
+def as_json(settings: Sequence[Setting], seed: int) -> str:
+    """Return everything that the results of a group depend on, as text: what a rerun is triggered by."""
+    return json.dumps({"seed": seed, "settings": [asdict(setting) for setting in settings]}, sort_keys=True)
+
+
 def trial_seed(seed: int, experiment: str, what: str, trial: int) -> int:
     """Return the seed of one trial: the same for all settings of an experiment, so that they can be paired."""
     return streams.key(seed, iteration=trial, purpose=f"{experiment} {what}") >> 65
+
+
+def seed_of(setting: Setting, seed: int, what: str, trial: int) -> int:
+    """Return the seed of one trial of a setting: the same for all settings of its stream."""
+    stream = f"{setting.stream} " if setting.stream else ""
+    return trial_seed(seed, setting.experiment, f"{stream}{what}", trial)

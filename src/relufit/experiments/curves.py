@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from relufit.claims.statistics import mean_interval
+from relufit.claims.statistics import CONFIDENCE, mean_interval
+from relufit.records import Record
 
 _POINTS = 200
 
 
-def typical_curve(table: pd.DataFrame, confidence: float = 0.9) -> pd.DataFrame:
+def typical_curve(table: pd.DataFrame, confidence: float = CONFIDENCE) -> pd.DataFrame:
     """Return the geometric mean of the relative errors of all trials, with its interval, per iteration.
 
     Only iterations that every trial has reached are there, about 200 of them, evenly spaced.
@@ -39,3 +40,10 @@ def on_grid(curve: np.ndarray, iterations: np.ndarray) -> np.ndarray:
     inside = iterations < len(curve)
     values[inside] = np.sqrt(curve[iterations[inside]])
     return values
+
+
+def ends(record: Record, tolerance: float) -> pd.DataFrame:
+    """Return the last row of each trial, ``iterations`` among its columns, with NaN where it has not converged."""
+    last = record.table.groupby("trial").last()
+    reached = last["relative_error"] <= tolerance
+    return last.rename(columns={"iteration": "iterations"}).where(reached)

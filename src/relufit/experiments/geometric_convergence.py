@@ -26,6 +26,10 @@ from relufit.records import Record
 NAME = "geometric_convergence"
 TITLE = "SGD converges geometrically"
 QUESTION = "From the initial weights (2/n) sum y x, does the error fall geometrically, and at the predicted rate?"
+PREDICTION = (
+    "with replacement, the recursion of the second moments in the eigenbasis of each trial's own active rows "
+    "(theory.fixed_data_curve); reshuffled, at least that slope"
+)
 TIMED = False
 #: Relative errors between which slopes are taken: below the first the slow directions rule.
 BAND = 1e-3
@@ -36,7 +40,7 @@ LOOSE, TIGHT, WELL_SAMPLED, STRAIGHT = 0.10, 0.05, 10, 0.99
 class GeometricConvergence:
     """The experiment ``geometric_convergence``."""
 
-    NAME, TITLE, QUESTION, TIMED = NAME, TITLE, QUESTION, TIMED
+    NAME, TITLE, QUESTION, PREDICTION, TIMED = NAME, TITLE, QUESTION, PREDICTION, TIMED
     TABLES = ("curves", "slopes")
 
     def settings(self, config: Mapping[str, Any]) -> list[Setting]:
@@ -93,11 +97,11 @@ class GeometricConvergence:
                 logs = [np.log(on_grid(p, curve["iteration"].to_numpy())) for p in predicted]
                 curves.append(curve.assign(sampling=sampling, ratio=ratio, predicted=np.exp(np.mean(logs, axis=0))))
         setting = (
-            f"d = {d}, n/d in {section['ratios']}, m = {m}, one rank, optimal step for fresh samples, "
-            f"{trials} trials, to relative error {section['tolerance']:g} within {section['iterations']} iterations"
+            f"d = {d}, n/d in {section['ratios']}, m = {m}, one rank, optimal step for fresh samples, {trials} trials"
         )
+        budget = f"{section['iterations']} iterations to relative error {section['tolerance']:g}"
         tables = {"curves": pd.concat(curves), "slopes": pd.concat(rates)}
-        return Judgement(setting, {"geometric rate": verdicts}, tables)
+        return Judgement(setting, budget, {"geometric rate": verdicts}, tables)
 
 
 def _predicted_curve(model: PlantedModel, m: int, iterations: int) -> np.ndarray:

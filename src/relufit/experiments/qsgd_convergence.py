@@ -20,12 +20,16 @@ from relufit.claims.verdict import Verdict, exactly, judge
 from relufit.compression import Compressor, make_compressor
 from relufit.compression.qsgd import QSGD
 from relufit.experiments.base import Judgement, Setting
-from relufit.experiments.curves import on_grid, typical_curve
+from relufit.experiments.curves import ends, on_grid, typical_curve
 from relufit.records import Record
 
 NAME = "qsgd_convergence"
 TITLE = "QSGD keeps the convergence of SGD"
 QUESTION = "How many more iterations does QSGD take than SGD, and how many bytes does it save on the way?"
+PREDICTION = (
+    "iterations by the recursion of the second moments over the limiting spectrum, omega of the compressor in it "
+    "(theory.fixed_data_curve); bytes by the expected length of the code"
+)
 TIMED = False
 #: Tolerance of the iterations against the prediction; how much slower than SGD is still "the same".
 TOLERANCE, SAME = 0.07, 1.25
@@ -111,10 +115,10 @@ def _predictions(section: Mapping[str, Any]) -> pd.DataFrame:
 
     Columns: the iterations; the bits of a payload over its coordinates; the bytes saved against fp32.
     """
-    d, ends = section["dimension"], section["levels"]
+    d, wanted = section["dimension"], section["levels"]
     single = _due(section, {"name": "fp32"}) * 4 * d + 8 * d
     rows = []
-    for levels in np.unique(np.geomspace(min(ends), max(ends), _LEVELS_PREDICTED).round().astype(int)):
+    for levels in np.unique(np.geomspace(min(wanted), max(wanted), _LEVELS_PREDICTED).round().astype(int)):
         compressor = _qsgd(section, int(levels))
         due = _due(section, compressor)
         for coding in _all_codings(section):
@@ -132,7 +136,7 @@ def _due(section: Mapping[str, Any], compressor: dict[str, Any]) -> float:
 class QsgdConvergence:
     """The experiment ``qsgd_convergence``."""
 
-    NAME, TITLE, QUESTION, TIMED = NAME, TITLE, QUESTION, TIMED
+    NAME, TITLE, QUESTION, PREDICTION, TIMED = NAME, TITLE, QUESTION, PREDICTION, TIMED
     TABLES = ("curves", "summary", "codings", "predictions")
 
     def settings(self, config: Mapping[str, Any]) -> list[Setting]:
@@ -151,7 +155,7 @@ class QsgdConvergence:
         """Compare iterations with prediction and SGD, and bytes with fp32."""
         section = config[NAME]
         single = {**section, "other_codings": []}
-        ends = {name: _ends(record, section["tolerance"]) for name, record in results.items()}
+        reached = {name: ends(record, section["tolerance"]) for name, record in results.items()}
         fast: list[Verdict] = []
         cheap: list[Verdict] = []
         rows, curves = [], []
@@ -159,7 +163,7 @@ class QsgdConvergence:
             evidence, trials = f"traces/{NAME}/{name}.parquet", section["trials"]
             predicted = predicted_curve(section, compressor, int(results[name].table["iteration"].max()))
             due = theory.iterations_to(predicted, section["tolerance"])
-            took = ends[name]["iterations"]
+            took = reached[name]["iterations"]
             fast.append(
                 judge(
                     f"iterations to {section['tolerance']:g} over the prediction",
@@ -171,8 +175,8 @@ class QsgdConvergence:
                     evidence=evidence,
                 )
             )
-            slower = mean_interval(took / ends["sgd-fp64"]["iterations"])
-            saving = mean_interval(ends["sgd-fp32"]["uplink_bytes"] / ends[name]["uplink_bytes"])
+            slower = mean_interval(took / reached["sgd-fp64"]["iterations"])
+            saving = mean_interval(reached["sgd-fp32"]["uplink_bytes"] / reached[name]["uplink_bytes"])
             levels = compressor.get("levels", math.nan)
             if levels >= math.sqrt(section["dimension"]):
                 fast.append(
@@ -200,7 +204,7 @@ class QsgdConvergence:
             f"m = {section['mini_batch']}, {section['sampling']}, coding {section['coding']}, optimal step for each "
             f"omega, {section['trials']} trials"
         )
-        codings, same = _codings(section, results, ends)
+        codings, same = _codings(section, results, reached)
         summary = pd.DataFrame(rows, columns=["setting", "levels", "quantity", "mean", "low", "high", "predicted"])
         tables = {
             "curves": pd.concat(curves),
@@ -208,14 +212,8 @@ class QsgdConvergence:
             "codings": codings,
             "predictions": _predictions(section),
         }
-        return Judgement(setting, {"fast convergence": fast, "communication": best + same}, tables)
-
-
-def _ends(record: Record, tolerance: float) -> pd.DataFrame:
-    """Return the last row of each trial, with NaN where it has not converged."""
-    last = record.table.groupby("trial").last()
-    reached = last["relative_error"] <= tolerance
-    return last.rename(columns={"iteration": "iterations"}).where(reached)
+        budget = f"{section['iterations']} iterations to relative error {section['tolerance']:g}"
+        return Judgement(setting, budget, {"fast convergence": fast, "communication": best + same}, tables)
 
 
 def _trials(section: Mapping[str, Any], compressor: dict[str, Any]) -> int:
@@ -224,7 +222,7 @@ def _trials(section: Mapping[str, Any], compressor: dict[str, Any]) -> int:
 
 
 def _codings(
-    section: Mapping[str, Any], results: Mapping[str, Record], ends: Mapping[str, pd.DataFrame]
+    section: Mapping[str, Any], results: Mapping[str, Record], reached: Mapping[str, pd.DataFrame]
 ) -> tuple[pd.DataFrame, list[Verdict]]:
     """Return what the levels cost in each coding, and whether the errors are the same numbers in all of them."""
     d, workers = section["dimension"], section["workers"]
@@ -239,8 +237,8 @@ def _codings(
         first, last = (table.groupby("trial")[["iteration", "uplink_bytes"]].agg(which) for which in ("first", "last"))
         moments = float(first["uplink_bytes"].mean())
         cost = float((8 * (last["uplink_bytes"] - moments) / (last["iteration"] * workers * d)).mean())
-        sent = workers * d * ends[main]["iterations"] * cost / 8 + moments
-        saving = mean_interval(ends["sgd-fp32"]["uplink_bytes"] / sent)
+        sent = workers * d * reached[main]["iterations"] * cost / 8 + moments
+        saving = mean_interval(reached["sgd-fp32"]["uplink_bytes"] / sent)
         rows.append((coding, levels, cost, theory.level_entropy(section["bucket_size"] or d, levels), *saving))
     verdict = exactly(
         "the errors are the same numbers in every coding",

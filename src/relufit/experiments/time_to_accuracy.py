@@ -24,6 +24,7 @@ from relufit.records import Record
 NAME = "time_to_accuracy"
 TITLE = "Bytes and seconds of real ranks"
 QUESTION = "With ranks that exchange real bytes, is what is counted what is sent, and where does the time go?"
+PREDICTION = "every byte counted is received, and the weights are those of the serial engine bit for bit"
 TIMED = True
 _PARTS = ["compute", "encode", "exchange", "wait", "decode", "update"]
 
@@ -31,7 +32,7 @@ _PARTS = ["compute", "encode", "exchange", "wait", "decode", "update"]
 class TimeToAccuracy:
     """The experiment ``time_to_accuracy``."""
 
-    NAME, TITLE, QUESTION, TIMED = NAME, TITLE, QUESTION, TIMED
+    NAME, TITLE, QUESTION, PREDICTION, TIMED = NAME, TITLE, QUESTION, PREDICTION, TIMED
     TABLES = ("timing-curves", "timing-parts")
 
     def settings(self, config: Mapping[str, Any]) -> list[Setting]:
@@ -47,8 +48,8 @@ class TimeToAccuracy:
                 data,
                 training(section, compressor),
                 section["trials"],
-                datasets,
-                dict(config["cluster"]),
+                datasets=datasets,
+                cluster=dict(config["cluster"]),
             )
             for name, compressor in compressors(section, ("fp64", "fp32")).items()
         ]
@@ -98,7 +99,8 @@ class TimeToAccuracy:
             "timing-curves": pd.concat(curves),
             "timing-parts": pd.DataFrame(parts, columns=["setting", "part", "mean", "low", "high"]),
         }
-        return Judgement(setting, {"communication": exact, "network": seconds}, tables)
+        budget = f"{section['iterations']} iterations to relative error {section['tolerance']:g}"
+        return Judgement(setting, budget, {"communication": exact, "network": seconds}, tables)
 
 
 def _exactness(name: str, results: Record, timings: Record, trials: int, evidence: str) -> list[Verdict]:

@@ -1,76 +1,111 @@
-"""Running a setting: its trials one after the other, their traces in one file."""
+"""Running a group of settings: trial after trial, the traces in one file, the timings in another beside it."""
 
 from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
 from relufit import records, reuse
-from relufit.clusters import open_cluster
-from relufit.dataset import Dataset
+from relufit.clusters import Cluster, open_cluster
 from relufit.errors import DataError
-from relufit.experiments.base import Setting, trial_seed
-from relufit.planted import PlantedModel
-from relufit.training import Trace, TrainingSpec, train
+from relufit.experiments.base import Experiment, Setting, as_json
+from relufit.experiments.procedures import PROCEDURES, Outcome, Tell
+from relufit.records import Record
 
-#: Told (trial, trials, iteration, relative error, uplink bytes) a few times a second.
+#: Told (trials done, trials in all, iteration, relative error, uplink bytes) a few times a second.
 Progress = Callable[[int, int, int, float, int], None]
 
 
-def model_of(setting: Setting, seed: int, trial: int) -> PlantedModel:
-    """Return the recipe of the data of one trial."""
-    return PlantedModel(setting.data["n"], setting.data["d"], trial_seed(seed, setting.experiment, "data", trial))
+class Traces(NamedTuple):
+    """What the trials of some settings leave, by the names of the settings: results and timings."""
+
+    results: dict[str, Record]
+    timings: dict[str, Record]
 
 
-def run(
-    setting: Setting, seed: int, path: str | os.PathLike[str], data: Path, progress: Progress | None = None
-) -> None:
-    """Run all trials of a setting and write their traces to `path`, the timings beside them.
+def simulate(
+    settings: Sequence[Setting], seed: int, data: Path = Path(), progress: Progress | None = None
+) -> tuple[Traces, dict[str, Any] | None]:
+    """Run all trials of some settings, which share a cluster if they have one.
 
     Parameters
     ----------
-    setting : Setting
+    settings : sequence of Setting
     seed : int
         The seed of the configuration.
-    path : path
-        Of the Parquet file of the results.
     data : Path
         Folder of the data sets on disk.
     progress : callable, optional
+
+    Returns
+    -------
+    traces : Traces
+    where : dict or None
+        What the cluster was, if there was one.
     """
-    traces: list[Trace] = []
-    oracles: list[Trace | None] = []
-    with open_cluster(setting.cluster, setting.spec["workers"]) if setting.cluster else nullcontext() as cluster:
-        for trial in range(setting.trials):
-            told = _telling(progress, trial, setting.trials)
-            spec = _spec(setting, seed, trial, data)
-            traces.append(train(spec, cluster.client if cluster else None, progress=told))
-            # What the distributed engine must equal, where it ran.
-            oracles.append(train(spec) if cluster and cluster.client else None)
-        where = cluster.describe() if cluster else None
-    origin = _origin(setting, seed)
-    about = {"origin": origin, "trials": [trace.summary for trace in traces]}
-    times = [
-        {
-            "received": trace.received,
-            "weights_sha256": trace.summary["weights_sha256"],
-            "serial_sha256": oracle.summary["weights_sha256"] if oracle else None,
-        }
-        for trace, oracle in zip(traces, oracles, strict=True)
-    ]
-    records.write(
-        records.timing_path(path),
-        _stack([trace.timing for trace in traces]),
-        {"origin": origin, "trials": times, "cluster": where, "machine": machine()},
-    )
-    records.write(path, _stack([trace.table for trace in traces]), about)
+    first, traces, done = settings[0], Traces({}, {}), 0
+    total = sum(setting.trials for setting in settings)
+    with open_cluster(first.cluster, first.spec["workers"]) if first.cluster else nullcontext() as cluster:
+        for setting in settings:
+            outcomes: list[Outcome] = []
+            for trial in range(setting.trials):
+                outcomes.append(_trial(setting, seed, trial, data, cluster, _telling(progress, done, total)))
+                done += 1
+                if progress:
+                    progress(done, total, 0, 0.0, 0)
+            traces.results[setting.name] = Record(
+                _stack([outcome.table for outcome in outcomes]), {"trials": [outcome.summary for outcome in outcomes]}
+            )
+            traces.timings[setting.name] = Record(
+                _stack([outcome.timing for outcome in outcomes]), {"trials": [outcome.measured for outcome in outcomes]}
+            )
+        return traces, cluster.describe() if cluster else None
+
+
+def run(
+    settings: Sequence[Setting],
+    seed: int,
+    path: str | os.PathLike[str],
+    data: Path,
+    progress: Progress | None = None,
+) -> None:
+    """Run all trials of a group of settings and write their traces to `path`, the timings beside them."""
+    traces, where = simulate(settings, seed, data, progress)
+    origin = _origin(settings, seed)
+    _write(records.timing_path(path), traces.timings, {"origin": origin, "cluster": where, "machine": machine()})
+    _write(path, traces.results, {"origin": origin})
+
+
+def read(experiment: Experiment, config: Mapping[str, Any], folder: Path) -> Traces:
+    """Return the traces of an experiment from the folder that has its files.
+
+    Raises
+    ------
+    DataError
+        If one is missing, or is none of ours.
+    """
+    traces = Traces({}, {})
+    for group in dict.fromkeys(setting.group for setting in experiment.settings(config)):
+        path = folder / f"{group}.parquet"
+        for found, where in ((traces.results, path), (traces.timings, records.timing_path(path))):
+            whole = records.read(where)
+            for name, about in whole.about["settings"].items():
+                its = whole.table[whole.table["setting"] == name].drop(columns="setting")
+                found[name] = Record(its.reset_index(drop=True), about)
+    return traces
+
+
+def _write(path: str | os.PathLike[str], traces: Mapping[str, Record], about: dict[str, Any]) -> None:
+    table = pd.concat([record.table.assign(setting=name) for name, record in traces.items()], ignore_index=True)
+    settings = {name: record.about for name, record in traces.items()}
+    records.write(path, table.astype({"setting": "category"}), {**about, "settings": settings})
 
 
 def machine() -> dict[str, Any]:
@@ -96,28 +131,23 @@ def machine() -> dict[str, Any]:
     }
 
 
-def _spec(setting: Setting, seed: int, trial: int, data: Path) -> TrainingSpec:
-    model = model_of(setting, seed, trial)
-    source: Any = model
-    if setting.datasets:
-        source = data / f"{setting.datasets[trial]}.zarr"
-        Dataset(source, expected=model)
-    return TrainingSpec(dataset=source, seed=trial_seed(seed, setting.experiment, "training", trial), **setting.spec)
+def _trial(setting: Setting, seed: int, trial: int, data: Path, cluster: Cluster | None, tell: Tell | None) -> Outcome:
+    return PROCEDURES[setting.procedure](setting, seed, trial, data=data, cluster=cluster, tell=tell)
 
 
-def _telling(progress: Progress | None, trial: int, trials: int) -> Callable[[int, float, int], None] | None:
+def _telling(progress: Progress | None, done: int, total: int) -> Tell | None:
     if progress is None:
         return None
-    return lambda iteration, error, uplink: progress(trial, trials, iteration, error, uplink)
+    return lambda iteration, error, uplink: progress(done, total, iteration, error, uplink)
 
 
 def _stack(tables: list[pd.DataFrame]) -> pd.DataFrame:
     return pd.concat([table.assign(trial=trial) for trial, table in enumerate(tables)], ignore_index=True)
 
 
-def take_over(setting: Setting, seed: int, path: Path) -> bool:
-    """Link the traces of another run beside this one if they are of the same setting, seed and code."""
-    wanted = _origin(setting, seed)
+def take_over(settings: Sequence[Setting], seed: int, path: Path) -> bool:
+    """Link the traces of another run beside this one if they are of the same settings, seed and code."""
+    wanted = _origin(settings, seed)
     for other in reuse.elsewhere(path, depth=2):
         try:
             found, timing = records.read(other), records.read(records.timing_path(other))
@@ -130,5 +160,5 @@ def take_over(setting: Setting, seed: int, path: Path) -> bool:
     return False
 
 
-def _origin(setting: Setting, seed: int) -> dict[str, str]:
-    return {"setting": setting.as_json(seed), "code": reuse.code_digest("trials")}
+def _origin(settings: Sequence[Setting], seed: int) -> dict[str, str]:
+    return {"settings": as_json(settings, seed), "code": reuse.code_digest("trials")}

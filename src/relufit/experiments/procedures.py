@@ -1,0 +1,148 @@
+"""What a trial does: a training run, a solver, single steps, single payloads. Each is a function of its seed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from time import perf_counter
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import pandas as pd
+
+from relufit import solvers, streams
+from relufit.clusters import Cluster
+from relufit.compression import make_compressor
+from relufit.dataset import Dataset, open_rows
+from relufit.experiments.base import Setting, seed_of
+from relufit.planted import PlantedModel, relative_error
+from relufit.training import TrainingSpec, train
+from relufit.training.master import Master
+from relufit.training.rank import Rank
+from relufit.training.spec import make_plan
+
+#: Told (iteration, relative error, uplink bytes) now and then.
+Tell = Callable[[int, float, int], None]
+#: Distance from w* at which single steps are looked at: no row changes its side, and nothing is lost to rounding.
+_NEAR = 1e-6
+
+
+class Outcome(NamedTuple):
+    """What a trial leaves: results, the same on every run, and what a clock measured."""
+
+    table: pd.DataFrame
+    summary: dict[str, Any]
+    timing: pd.DataFrame
+    measured: dict[str, Any]
+
+
+class Procedure(Protocol):
+    """One trial of a setting."""
+
+    def __call__(
+        self, setting: Setting, seed: int, trial: int, *, data: Path, cluster: Cluster | None, tell: Tell | None
+    ) -> Outcome:
+        """Return what the trial with that number leaves; `data` is the folder of the data sets on disk."""
+
+
+def model_of(setting: Setting, seed: int, trial: int) -> PlantedModel:
+    """Return the recipe of the data of one trial."""
+    return PlantedModel(**setting.data, seed=seed_of(setting, seed, "data", trial))
+
+
+def _training_spec(setting: Setting, seed: int, trial: int, data: Path) -> TrainingSpec:
+    source: Any = model_of(setting, seed, trial)
+    if setting.datasets:
+        path = data / f"{setting.datasets[trial]}.zarr"
+        Dataset(path, expected=source)
+        source = path
+    return TrainingSpec(dataset=source, seed=seed_of(setting, seed, "training", trial), **setting.spec)
+
+
+def _train(
+    setting: Setting, seed: int, trial: int, *, data: Path, cluster: Cluster | None, tell: Tell | None
+) -> Outcome:
+    """Train as `relufit.train` does; on a cluster the serial engine runs too, which the weights must equal."""
+    spec = _training_spec(setting, seed, trial, data)
+    trace = train(spec, cluster.client if cluster else None, progress=tell)
+    oracle = train(spec) if cluster and cluster.client else None
+    measured = {
+        "received": trace.received,
+        "weights_sha256": trace.summary["weights_sha256"],
+        "serial_sha256": oracle.summary["weights_sha256"] if oracle else None,
+    }
+    return Outcome(trace.table, trace.summary, trace.timing, measured)
+
+
+def _solve(
+    setting: Setting, seed: int, trial: int, *, data: Path, cluster: Cluster | None, tell: Tell | None
+) -> Outcome:
+    """Run a solver of `relufit.solvers` on all rows, from a start by name, until w* is near or its budget spent."""
+    model, spec = model_of(setting, seed, trial), dict(setting.spec)
+    w_star = model.weights()
+    x, y = model.rows(0, model.n, w_star)
+    draw = streams.generator(streams.key(seed_of(setting, seed, "start", trial), purpose="start"))
+    began = perf_counter()
+    start = solvers.STARTS[spec.pop("start")](x, y, w_star, draw)
+    tolerance = spec.pop("tolerance")
+    solver = solvers.SOLVERS[spec.pop("solver")]
+    solution = solver(x, y, start, near=lambda w: relative_error(w, w_star) <= tolerance, **spec)
+    error = relative_error(solution.weights, w_star)
+    row = {"iterations": solution.iterations, "start": relative_error(start, w_star), "relative_error": error}
+    table = pd.DataFrame([{**row, "reached": error <= tolerance}])
+    return Outcome(table, {}, _elapsed(began), {})
+
+
+def _one_step(
+    setting: Setting, seed: int, trial: int, *, data: Path, cluster: Cluster | None, tell: Tell | None
+) -> Outcome:
+    """Take single steps from random points near w*, by the ranks and the master of a training run.
+
+    The specification is that of a training run, whose iterations are the steps. The table has the factor on the
+    squared error of each step.
+    """
+    spec = _training_spec(setting, seed, trial, data)
+    rows = open_rows(spec.dataset)
+    plan = make_plan(spec, rows)
+    ranks, master = [Rank(plan, rank, rows) for rank in range(spec.workers)], Master(plan, rows.w_star)
+    draw = streams.generator(streams.key(seed_of(setting, seed, "direction", trial), purpose="direction"))
+    began, factors = perf_counter(), np.empty(spec.iterations)
+    for iteration in range(spec.iterations):
+        direction = draw.standard_normal(rows.d)
+        w = rows.w_star + _NEAR / np.linalg.norm(direction) * direction
+        before = relative_error(w, rows.w_star)
+        master.weights[:] = w
+        for rank in ranks:
+            master.add(rank.step(iteration, w).payload)
+        master.update()
+        factors[iteration] = (master.error / before) ** 2
+    return Outcome(pd.DataFrame({"factor": factors}), {"step_size": plan.step}, _elapsed(began), {})
+
+
+def _quantize(
+    setting: Setting, seed: int, trial: int, *, data: Path, cluster: Cluster | None, tell: Tell | None
+) -> Outcome:
+    """Encode and decode Gaussian vectors, whose directions are uniformly distributed.
+
+    The specification has the ``compressor`` and the number of ``vectors``. The table has, for each vector v and
+    its copy q, ``error``, ||q - v||^2 / ||v||^2; ``along``, <q - v, v> / ||v||^2; ``across``, sum(q - v) / ||v||;
+    and the ``bytes`` of the payload.
+    """
+    compressor = make_compressor(**setting.spec["compressor"])
+    d, key = setting.data["d"], seed_of(setting, seed, "vectors", trial)
+    draw = streams.generator(streams.key(key, purpose="vectors"))
+    began, rows = perf_counter(), []
+    for number in range(setting.spec["vectors"]):
+        v = draw.standard_normal(d)
+        payload = compressor.encode(v, streams.key(key, iteration=number))
+        lost = compressor.decode(payload, d) - v
+        square = v @ v
+        rows.append((lost @ lost / square, lost @ v / square, lost.sum() / np.sqrt(square), len(payload)))
+    return Outcome(pd.DataFrame(rows, columns=["error", "along", "across", "bytes"]), {}, _elapsed(began), {})
+
+
+def _elapsed(began: float) -> pd.DataFrame:
+    return pd.DataFrame({"elapsed": [perf_counter() - began]})
+
+
+PROCEDURES: dict[str, Procedure] = {"train": _train, "solve": _solve, "one_step": _one_step, "quantize": _quantize}
