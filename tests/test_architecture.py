@@ -18,7 +18,7 @@ FLOORS = [
     {"compression", "planted"},
     {"theory", "kernels"},
     {"simd", "streams", "files"},
-    {"errors", "loops"},
+    {"errors", "loops", "remaining"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
 WITHOUT_DASK = {"planted", "theory", "compression", "claims", "figures"}

@@ -3,6 +3,7 @@ import json
 import os
 import shlex
 import sys
+from math import ceil
 from pathlib import Path
 
 import yaml
@@ -12,9 +13,11 @@ from relufit.config import check
 from relufit.errors import RelufitError
 from relufit.experiments import CATALOGUE
 from relufit.experiments.base import as_json
+from relufit.experiments.effort import expected_seconds
 from relufit.experiments.procedures import model_of
 from relufit.figures import FIGURES
 from relufit.files import check_writable, write_text
+from relufit.remaining import Job, watch
 from relufit.reuse import sources
 
 
@@ -41,6 +44,16 @@ CONFIG_FILE = f"{RUN}/config.yaml"
 
 onstart:
     write_text(CONFIG_FILE, yaml.safe_dump(CONFIG, sort_keys=False))
+    # Long jobs first say what they cost; the others take about as long as Python takes to start.
+    watch(
+        Job(
+            Path(job.output[-1]),
+            Path(job.log[0]) if job.log else None,
+            job.resources.get("effort", 2),
+        )
+        for job in workflow.dag.needrun_jobs()
+        if job.output
+    )
 
 
 # The settings of a group share a job and the files of its traces.

@@ -35,6 +35,10 @@ rule train:
     conda:
         "../../envs/environment.yaml"
     threads: lambda wildcards: workflow.cores if CATALOGUE[wildcards.experiment].TIMED else 1
+    resources:
+        effort=lambda wildcards: ceil(
+            expected_seconds(GROUPS[wildcards.experiment, wildcards.group])
+        ),
     params:
         settings=lambda wildcards: as_json(
             GROUPS[wildcards.experiment, wildcards.group], SEED

@@ -15,7 +15,19 @@ import relufit
 from relufit.errors import RelufitError
 
 #: Subcommands in the order in which a workflow uses them; each is a module of this package.
-COMMANDS = ("config", "dataset", "train", "trials", "claims", "verdicts", "figure", "report", "manifest", "compress")
+COMMANDS = (
+    "config",
+    "dataset",
+    "train",
+    "trials",
+    "claims",
+    "verdicts",
+    "figure",
+    "report",
+    "manifest",
+    "compare",
+    "compress",
+)
 
 _REMEDIES = {
     errno.ENOSPC: "free some space on that disk; nothing half-written is left",
