@@ -118,6 +118,29 @@ def test_the_variance_has_its_two_limits_in_high_dimension(d: int) -> None:
     assert theory.qsgd_variance(d, many) == pytest.approx(d / (6 * many**2), rel=1e-8)
 
 
+@pytest.mark.parametrize("levels", [1, 30, 200, 490, 510, 1500, 30_000])
+def test_the_limit_is_reached_in_high_dimension(levels: int) -> None:
+    d = 10**6
+    omega, entropy = theory.qsgd_limit(levels / math.sqrt(d))
+    assert theory.qsgd_variance(d, levels) == pytest.approx(omega, rel=1e-5)
+    assert theory.level_entropy(d, levels) == pytest.approx(entropy, rel=1e-5)
+
+
+@pytest.mark.parametrize("sigma", [1e-6, 0.01, 0.1, 0.4, 0.5, 0.6, 1.0, 3.0, 1000.0])
+def test_the_limit_equals_its_series_and_its_known_limits(sigma: float) -> None:
+    omega, entropy = theory.qsgd_limit(sigma)
+    if sigma < 0.2:
+        # Up to the first level the rounding is of sigma |g| to 0 or 1.
+        assert omega == pytest.approx(math.sqrt(2 / math.pi) / sigma - 1, rel=1e-4)
+    if sigma > 0.05:
+        k = np.arange(1, 100)
+        series = 1 / 6 - np.sum(np.exp(-2 * (np.pi * k * sigma) ** 2) / k**2) / np.pi**2
+        assert omega == pytest.approx(series / sigma**2, rel=1e-9)
+    if sigma >= 3:
+        # The entropy of a normal number, and of a rounding at random, which spreads it by 1/6.
+        assert entropy == pytest.approx(math.log2(2 * math.pi * math.e * (sigma**2 + 1 / 6)) / 2, abs=1e-3)
+
+
 @reproducible
 @given(levels=level_counts)
 def test_in_one_dimension_only_the_sign_is_random(levels: int) -> None:

@@ -99,6 +99,50 @@ def test_batches_much_smaller_than_the_dimension_pay_one_plus_omega(d: int, b: i
         assert (1 + omega) * d / (d + m) <= slowdown * (1 + 1e-12) <= (1 + omega) * (1 + 1e-9)
 
 
+@pytest.mark.parametrize(("d", "m", "share"), [(100, 2, 1.0), (60, 12, 1.0), (60, 12, 0.5), (60, 120, 1.0)])
+def test_the_logarithm_of_the_error_spreads_and_falls_as_predicted(d: int, m: int, share: float) -> None:
+    rng, runs, iterations = np.random.default_rng(6), 1500, max(3, 120 // m)
+    step = share * theory.optimal_step(d, m)
+    target, error = np.eye(d)[0], np.tile(np.eye(d)[1], (runs, 1))
+    for _ in range(iterations):
+        x = rng.standard_normal((runs, m, d), dtype=np.float32)
+        along = np.matmul(x, error[..., None])[..., 0] * (x @ target > 0)
+        error = error - step / m * np.matmul(along[:, None], x)[:, 0]
+    logs = np.log(np.sum(error**2, axis=1))
+    variance = theory.log_error_variance(d, m, step, iterations)
+    # The sample's variance has a relative standard error of 4%; terms of order 1/d are left out.
+    assert np.var(logs) == pytest.approx(variance, rel=0.2)
+    typical = iterations * math.log(theory.contraction(d, m, step)) - variance / 2
+    assert np.mean(logs) == pytest.approx(typical, abs=4 * math.sqrt(variance / runs) + 0.02 * variance)
+
+
+@pytest.mark.parametrize("d", [1000, 10**5])
+@pytest.mark.parametrize("share", [0.01, 1.0, 4.0])
+@pytest.mark.parametrize("factor", [0.3, 1.0, 1.5])
+def test_in_high_dimension_the_spread_is_that_of_two_random_numbers(d: int, share: float, factor: float) -> None:
+    # The active rows' components along the error, and across it, are all that the factor depends on.
+    rng, m, draws = np.random.default_rng(7), round(share * d), 40_000
+    step = factor * theory.optimal_step(d, m)
+    active = rng.binomial(m, 0.5, draws)
+    projection = np.where(active > 0, rng.chisquare(np.maximum(active, 1)), 0) / m
+    factors = (1 - step * projection) ** 2 + step**2 / m * projection * rng.chisquare(d - 1, draws)
+    # The standard error of a variance is 0.7% here, somewhat more where rows are few.
+    assert np.var(np.log(factors)) == pytest.approx(theory.log_error_variance(d, m, step, 1), rel=0.05)
+
+
+def test_the_spread_of_the_logarithm_has_its_known_values() -> None:
+    for d, m, expected in ((400, 40, 8.2), (10**6, 1, 8.31), (10**6, 2 * 10**6, 6.7)):
+        step = theory.optimal_step(d, m)
+        iterations = round(theory.iterations_fresh(d, m, 1.0, 1e-6))
+        spread = math.sqrt(theory.log_error_variance(d, m, step, iterations))
+        assert spread * math.sqrt(d) == pytest.approx(expected, abs=0.03)
+    assert theory.log_error_variance(400, 40, 0.1, 0) == theory.log_error_variance(400, 40, 0.0, 9) == 0
+    # -2.5 ln(e) / d for batches much smaller than the dimension.
+    iterations = round(theory.iterations_fresh(10**6, 1, 1.0, 1e-6))
+    small = theory.log_error_variance(10**6, 1, theory.optimal_step(10**6, 1), iterations)
+    assert small == pytest.approx(2.5 * 12 * math.log(10) / 1e6, rel=1e-3)
+
+
 @pytest.mark.parametrize(("n", "d"), [(60, 20), (10, 20), (200, 3)])
 def test_the_initial_weights_have_the_predicted_error(n: int, d: int) -> None:
     rng, sample = np.random.default_rng(4), []

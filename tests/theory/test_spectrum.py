@@ -55,6 +55,50 @@ def test_the_error_of_the_initial_weights_lies_along_the_eigenvectors_as_predict
     assert np.sum(theory.initial_profile(*theory.marchenko_pastur(7))) == pytest.approx(2 / 7, rel=1e-12)
 
 
+@pytest.mark.parametrize(("n", "d"), [(300, 12), (20, 15), (1, 1)])
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_the_spectrum_of_a_data_set_is_its_own(n: int, d: int, kind: type) -> None:
+    rng, target = np.random.default_rng(10), 3 * sphere(np.random.default_rng(11), 1, d)[0]
+    x = rng.standard_normal((n, d)).astype(kind)
+    wide = x.astype(np.float64)
+    y = np.maximum(wide @ target, 0)
+    values, weights, start = theory.instance_spectrum(x, y, target)
+    assert values.shape == weights.shape == start.shape == (d,)
+    np.testing.assert_allclose(values, np.linalg.eigvalsh(wide[y > 0].T @ wide[y > 0] / n), atol=1e-13)
+    assert np.all(values >= 0)
+    np.testing.assert_array_equal(weights, 1 / d)
+    error = 2 / n * y @ wide - target
+    # Moments of the shares: h' H^k h needs no eigenvectors.
+    gram = wide[y > 0].T @ wide[y > 0] / n
+    for power in range(4):
+        moment = error @ np.linalg.matrix_power(gram, power) @ error / (target @ target)
+        assert np.sum(start * values**power) == pytest.approx(moment, rel=1e-10)
+    if n > 2 * d:
+        vectors = np.linalg.eigh(gram)[1]
+        np.testing.assert_allclose(start, ((2 * values - 1) * (vectors.T @ target)) ** 2 / 9, rtol=1e-6, atol=1e-12)
+
+
+def test_a_data_set_of_many_blocks_has_the_spectrum_of_their_sum(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng, target = np.random.default_rng(12), sphere(np.random.default_rng(13), 1, 6)[0]
+    x = rng.standard_normal((101, 6)).astype(np.float32)
+    y = np.maximum(x @ target, 0) + 0.1 * rng.standard_normal(101)
+    whole = theory.instance_spectrum(x, y, target)
+    monkeypatch.setattr("relufit.theory.spectrum._BLOCK", 60)
+    for one, many in zip(whole, theory.instance_spectrum(x, y, target), strict=True):
+        np.testing.assert_allclose(many, one, rtol=1e-9)
+    # With noise the start is that of the labels as they are.
+    assert np.sum(whole[2]) == pytest.approx(np.sum((2 / 101 * y @ x - target) ** 2), rel=1e-6)
+
+
+def test_over_data_sets_the_start_is_the_profile_of_its_spectrum() -> None:
+    rng, d, n, gaps = np.random.default_rng(14), 20, 80, []
+    for _ in range(1000):
+        x, target = rng.standard_normal((n, d)), sphere(rng, 1, d)[0]
+        values, weights, start = theory.instance_spectrum(x, np.maximum(x @ target, 0), target)
+        gaps.append(np.sum((start - theory.initial_profile(values, weights))[: d // 4]))
+    assert abs(z_score(np.array(gaps), 0)) < 4
+
+
 @pytest.mark.parametrize(("omega", "workers"), [(0.0, 1), (2.0, 4)])
 def test_sgd_with_replacement_follows_the_curve_of_its_own_spectrum(omega: float, workers: int) -> None:
     d, n, m, iterations = 60, 240, 12, 100

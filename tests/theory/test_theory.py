@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 
 from relufit import theory
@@ -60,6 +61,45 @@ SPECTRUM = ([0.4, 0.6], [0.5, 0.5])
             "initial_error_squared",
             lambda: theory.fixed_data_curve(*SPECTRUM, 2, 1, 0.1, 3, initial_error_squared=[1]),
         ),
+        ("x", lambda: theory.instance_spectrum([1.0, 2.0], [1.0, 2.0], [1.0])),
+        ("x", lambda: theory.instance_spectrum(np.empty((0, 2)), [], [1.0, 2.0])),
+        ("x and y", lambda: theory.instance_spectrum([[1.0]], [math.nan], [1.0])),
+        ("y", lambda: theory.instance_spectrum([[1.0], [2.0]], [1.0], [1.0])),
+        ("w_star", lambda: theory.instance_spectrum([[1.0], [2.0]], [1.0, 2.0], [1.0, 1.0])),
+        ("w_star", lambda: theory.instance_spectrum([[1.0], [2.0]], [1.0, 2.0], [0.0])),
+        ("iterations", lambda: theory.log_error_variance(3, 4, 0.1, -1)),
+        ("sigma", lambda: theory.qsgd_limit(0.0)),
+        ("sigma", lambda: theory.saving_limit(math.inf)),
+        ("ratio", lambda: theory.descent_factor(2.0, 0.1)),
+        ("step", lambda: theory.descent_factor(3.0, -0.1)),
+        ("ratio", lambda: theory.descent_optimal_step(math.inf)),
+        ("eigenvalues", lambda: theory.descent_curve([[1.0]], [1.0], 0.1, 3, initial_error_squared=1.0)),
+        ("step", lambda: theory.descent_curve(*SPECTRUM, -0.1, 3, initial_error_squared=1.0)),
+        ("iterations", lambda: theory.descent_curve(*SPECTRUM, 0.1, 1.5, initial_error_squared=1.0)),  # type: ignore[arg-type]
+        ("initial_error_squared", lambda: theory.descent_curve(*SPECTRUM, 0.1, 3, initial_error_squared=[1.0])),
+        ("start", lambda: theory.recovery_ratio(1e-3, 1e-3, 0.1, 10)),
+        ("tolerance", lambda: theory.recovery_ratio(1.0, 0.0, 0.1, 10)),
+        ("step", lambda: theory.recovery_ratio(1.0, 0.1, 0.0, 10)),
+        ("iterations", lambda: theory.recovery_ratio(1.0, 0.1, 0.1, 0)),
+        ("n", lambda: theory.initial_moments(0, 3)),
+        ("norm_squared", lambda: theory.population_loss(-0.1, 0.0)),
+        ("inner", lambda: theory.population_loss(1.0, 1.001)),
+        ("inner", lambda: theory.population_loss(1e-20, -2e-10)),
+        ("inner", lambda: theory.global_curve(3, 4, 0.1, 3, norm_squared=1.0, inner=math.nan)),
+        ("step", lambda: theory.global_curve(3, 4, -0.1, 3, norm_squared=1.0, inner=0.5)),
+        ("workers", lambda: theory.global_curve(3, 4, 0.1, 3, norm_squared=1.0, inner=0.5, workers=5)),
+        ("noise_std", lambda: theory.label_noise_floor(3, 4, 0.1, -0.1)),
+        ("step", lambda: theory.label_noise_floor(3, 4, -0.1, 0.1)),
+        ("initial_error_squared", lambda: theory.label_noise_curve(3, 4, 0.1, 0.1, 5, initial_error_squared=-1.0)),
+        ("start_squared", lambda: theory.iterations_fresh(3, 4, 0.0, 0.1)),
+        ("tolerance", lambda: theory.iterations_fresh(3, 4, 1.0, -0.1)),
+        ("step", lambda: theory.iterations_fresh(3, 4, 1.0, 0.1, step=-0.1)),
+        ("bits_per_coordinate", lambda: theory.saving(3, 4, 0.0, omega=0.1)),
+        ("omega", lambda: theory.saving(3, 4, 1.0, omega=-0.1)),
+        ("downlink_bits", lambda: theory.saving(3, 4, 1.0, omega=0.1, downlink_bits=-1.0)),
+        ("reference_bits", lambda: theory.rate_distortion_saving(1.0, reference_bits=0.0)),
+        ("omega", lambda: theory.rate_distortion_saving(-1.0)),
+        ("bits_per_number", lambda: theory.row_shipping_bits(3, 4, bits_per_number=math.inf)),
         ("tolerance", lambda: theory.iterations_to([1.0], 0.0)),
         ("curve", lambda: theory.iterations_to([], 0.1)),
         ("curve", lambda: theory.iterations_to([1.0, math.nan], 0.1)),

@@ -19,12 +19,17 @@ from relufit.theory.coding import (
     rate_distortion_bits,
     sparse_code_bits,
 )
+from relufit.theory.cost import iterations_fresh, rate_distortion_saving, row_shipping_bits, saving, saving_limit
+from relufit.theory.descent import descent_curve, descent_factor, descent_optimal_step, recovery_ratio
+from relufit.theory.dynamics import global_curve, initial_moments, population_loss
+from relufit.theory.noise import label_noise_curve, label_noise_floor
 from relufit.theory.quantization import (
     level_entropy,
     level_probabilities,
     natural_probabilities,
     natural_variance,
     natural_variance_bound,
+    qsgd_limit,
     qsgd_variance,
     qsgd_variance_bound,
 )
@@ -32,34 +37,58 @@ from relufit.theory.sgd import (
     contraction,
     critical_batch,
     initial_error,
+    log_error_variance,
     optimal_step,
     recovery_probability,
     stability_limit,
 )
-from relufit.theory.spectrum import fixed_data_curve, initial_profile, iterations_to, marchenko_pastur
+from relufit.theory.spectrum import (
+    fixed_data_curve,
+    initial_profile,
+    instance_spectrum,
+    iterations_to,
+    marchenko_pastur,
+)
 
 __all__ = [
     "contraction",
     "critical_batch",
     "dense_code_bits",
+    "descent_curve",
+    "descent_factor",
+    "descent_optimal_step",
     "elias_bits",
     "fixed_data_curve",
     "gamma_length",
+    "global_curve",
     "initial_error",
+    "initial_moments",
     "initial_profile",
+    "instance_spectrum",
+    "iterations_fresh",
     "iterations_to",
+    "label_noise_curve",
+    "label_noise_floor",
     "level_entropy",
     "level_probabilities",
+    "log_error_variance",
     "marchenko_pastur",
     "natural_probabilities",
     "natural_variance",
     "natural_variance_bound",
     "omega_length",
     "optimal_step",
+    "population_loss",
+    "qsgd_limit",
     "qsgd_variance",
     "qsgd_variance_bound",
     "rate_distortion_bits",
+    "rate_distortion_saving",
     "recovery_probability",
+    "recovery_ratio",
+    "row_shipping_bits",
+    "saving",
+    "saving_limit",
     "sparse_code_bits",
     "stability_limit",
 ]

@@ -17,7 +17,7 @@ from numpy.polynomial import Chebyshev
 from numpy.typing import NDArray
 from scipy import special
 
-from relufit.theory._checks import whole
+from relufit.theory._checks import positive, whole
 
 Array = NDArray[np.float64]
 
@@ -76,11 +76,7 @@ def level_probabilities(d: int, levels: int, *, norm: str = "l2") -> Array:
     where the density of u is below e^-40 of its peak are left out, so that L may be less than s; with ``"max"``
     one coordinate in d is the maximum, which is at level s. Both signs of a level are equally likely.
     """
-    cells = _cells(d, levels, norm)
-    up = np.sum(cells.mass * cells.fraction, axis=1)
-    down = np.sum(cells.mass * (1 - cells.fraction), axis=1)
-    probability: Array = np.append(down, cells.top) + np.append(0.0, up)
-    return probability
+    return _probabilities(_cells(d, levels, norm))
 
 
 def level_entropy(d: int, levels: int, *, norm: str = "l2") -> float:
@@ -89,8 +85,20 @@ def level_entropy(d: int, levels: int, *, norm: str = "l2") -> float:
     The levels are those of `level_probabilities`. An ideal entropy coder that knows their law, coordinate by
     coordinate, spends so much on one; the norm is not counted.
     """
-    probability = level_probabilities(d, levels, norm=norm)
-    return float(np.sum(special.entr(probability)) / math.log(2) + np.sum(probability[1:]))
+    return _entropy(level_probabilities(d, levels, norm=norm))
+
+
+def qsgd_limit(sigma: float) -> tuple[float, float]:
+    """Return omega and the entropy of a level in bits of QSGD at ``s = sigma sqrt(d)`` levels as d grows.
+
+    A coordinate of the direction times sqrt(d) is a standard normal g, and ``sigma |g|`` is rounded at random:
+    ``omega = E[f (1 - f)] / sigma^2``, f its fractional part. It is the limit of `qsgd_variance` and `level_entropy`
+    with the Euclidean norm, by the same rules; the relative distance is about 1/d. Memory grows as sigma.
+    """
+    sigma = positive("sigma", sigma)
+    cells = _gaussian(sigma)
+    omega = float(np.sum(cells.square * cells.fraction * (1 - cells.fraction))) / sigma**2
+    return omega, _entropy(_probabilities(cells))
 
 
 def natural_variance() -> float:
@@ -143,6 +151,17 @@ def _cells(d: int, levels: int, norm: str) -> _Cells:
     return law.cells(d, levels)
 
 
+def _probabilities(cells: _Cells) -> Array:
+    up = np.sum(cells.mass * cells.fraction, axis=1)
+    down = np.sum(cells.mass * (1 - cells.fraction), axis=1)
+    probability: Array = np.append(down, cells.top) + np.append(0.0, up)
+    return probability
+
+
+def _entropy(probability: Array) -> float:
+    return float(np.sum(special.entr(probability)) / math.log(2) + np.sum(probability[1:]))
+
+
 def _euclidean(d: int, levels: int) -> _Cells:
     # With u = sin(angle) the density is cos(angle)^(d-2), smooth up to |u| = 1 in every dimension.
     reach = 1.0 if d == 2 else math.sqrt(-math.expm1(-80 / (d - 2)))
@@ -154,6 +173,18 @@ def _euclidean(d: int, levels: int) -> _Cells:
     mass = width * weights * np.exp((d - 2) / 2 * np.log1p(-u * u))
     mass /= mass.sum()
     return _Cells(levels * u - cell[:-1, None], mass, d * mass, 0.0)
+
+
+def _gaussian(sigma: float) -> _Cells:
+    reach = math.sqrt(80)
+    cell = np.arange(math.ceil(sigma * reach) + 1)
+    edges = np.minimum(cell / sigma, reach)
+    place, weights = _rule(2 * min(reach, 1 / sigma))
+    width = np.diff(edges)[:, None]
+    g = edges[:-1, None] + width * place
+    mass = width * weights * np.exp(-g * g / 2)
+    mass /= mass.sum()
+    return _Cells(sigma * g - cell[:-1, None], mass, mass, 0.0)
 
 
 def _maximum(d: int, levels: int) -> _Cells:

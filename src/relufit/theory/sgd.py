@@ -52,6 +52,29 @@ def contraction(d: int, m: int, step: float, *, omega: float = 0.0, workers: int
     return 1 - step + nonnegative("step", step) ** 2 * _curvature(d, m, omega, workers)
 
 
+def log_error_variance(d: int, m: int, step: float, iterations: int) -> float:
+    """Return the variance of ``ln ||h||^2`` after that many steps on fresh samples, near the solution.
+
+    With P = h' M h / ||h||^2, M the mean of ``1{<w*, x> > 0} x x'`` over the batch, and C chi-squared with d - 1
+    degrees of freedom, independent of P, the factor of one step is ``X = (1 - step P)^2 + (step^2 / m) P C``. As M
+    has the same law in all directions, the factors of successive steps are independent: the variance is that of
+    ``ln X``, times the steps. At leading order in 1/d it follows from ``Var P = 5 / (4 m)``, ``Var C = 2 (d - 1)``:
+
+        v = {[2 step (1 - step/2) - step^2 (d - 1) / m]^2 5 / (4 m) + step^4 (d - 1) / (2 m^2)} / contraction^2.
+
+    A typical run falls as ``ln contraction - v / 2`` a step, below the mean of the squared error. At the optimal step
+    the standard deviation at the squared error e is ``sqrt(-2.5 ln(e) / d)`` for m << d, 8.3 / sqrt(d) at 1e-12, and
+    6.7 / sqrt(d) for m = 2 d. Without compression. v is within 1% of simulations at d = 1000 and 10% at d = 100,
+    for all m and steps to 1.5 times the optimal one.
+
+    Parameters are those of `contraction`; `iterations` is 0 or more.
+    """
+    rate = contraction(d, m, step)
+    by_projection = 2 * step * (1 - step / 2) - step**2 * (d - 1) / m
+    variance = by_projection**2 * 5 / (4 * m) + step**4 * (d - 1) / (2 * m**2)
+    return whole("iterations", iterations, least=0) * variance / rate**2
+
+
 def initial_error(n: int, d: int) -> float:
     """Return the expected squared relative error ``(2 d + 3) / n`` of ``w0 = (2/n) sum_i y_i x_i``.
 

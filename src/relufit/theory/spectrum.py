@@ -7,9 +7,12 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from relufit.theory._checks import nonnegative, whole, worker_batch
+from relufit.theory._checks import above_threshold, nonnegative, positive, spectrum, squared_start, whole, worker_batch
 
 Array = NDArray[np.float64]
+
+#: Numbers of x that are converted to float64 at a time.
+_BLOCK = 2**20
 
 
 def marchenko_pastur(ratio: float, nodes: int = 400) -> tuple[Array, Array]:
@@ -27,9 +30,7 @@ def marchenko_pastur(ratio: float, nodes: int = 400) -> tuple[Array, Array]:
     nodes : int
         Number of eigenvalues.
     """
-    if not 2 < ratio < math.inf:
-        raise ValueError(f"ratio must be finite and above 2, not {ratio!r}")
-    root = math.sqrt(2 / ratio)
+    root = math.sqrt(2 / above_threshold(ratio))
     t = np.arange(1, whole("nodes", nodes) + 1) * (np.pi / (nodes + 1))
     doubled = (1 - root) ** 2 + 4 * root * np.cos(t / 2) ** 2
     weights = np.sin(t) ** 2 / doubled
@@ -44,8 +45,60 @@ def initial_profile(eigenvalues: ArrayLike, weights: ArrayLike) -> Array:
     than an isotropic start does. They sum to 2 d / n for the limiting spectrum (n large), and on average over
     data sets to `initial_error`. ValueError for what is no spectrum as `fixed_data_curve` takes it.
     """
-    eigenvalues, weights = _spectrum(eigenvalues, weights)
+    eigenvalues, weights = spectrum(eigenvalues, weights)
     return weights * (2 * eigenvalues - 1) ** 2
+
+
+def instance_spectrum(x: ArrayLike, y: ArrayLike, w_star: ArrayLike) -> tuple[Array, Array, Array]:
+    """Return eigenvalues of one data set's ``H = (1/n) sum_active x x'``, weights, and how its ``w0`` lies to them.
+
+    Active are the rows with ``<w*, x> > 0``. The third array is ``<v_j, w0 - w*>^2 / ||w*||^2``, v_j the eigenvectors
+    and ``w0 = (2/n) sum_i y_i x_i``; its sum is the squared relative error of w0. Without noise it is
+    ``(2 lambda_j - 1)^2 <v_j, w*>^2 / ||w*||^2``, with a mean over data sets of `initial_profile`. The three are what
+    `fixed_data_curve` and `descent_curve` take to predict the run on this data set; in small dimensions, where the
+    least eigenvalue fluctuates, they are closer to it than the spectrum of `marchenko_pastur` is.
+
+    Parameters
+    ----------
+    x : array, shape (n, d)
+        Rows of any kind of real numbers; they are converted to float64 a block at a time.
+    y : array, shape (n,)
+        Labels.
+    w_star : array, shape (d,)
+        Planted weights, other than zero.
+
+    Returns
+    -------
+    eigenvalues, weights, initial_error_squared : array, shape (d,)
+        Eigenvalues rise; each weight is 1/d.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not agree, a number is not finite, or `w_star` is zero.
+    """
+    rows, labels, target = np.asarray(x), np.asarray(y, dtype=np.float64), np.asarray(w_star, dtype=np.float64)
+    if rows.ndim != 2 or not rows.size:
+        raise ValueError(f"x must have shape (n, d), and not be empty: it has {rows.shape}")
+    n, d = rows.shape
+    for name, array, shape in (("y", labels, (n,)), ("w_star", target, (d,))):
+        if array.shape != shape:
+            raise ValueError(f"{name} must have shape {shape}, to go with x, not {array.shape}")
+    square = float(target @ target)
+    if not 0 < square < math.inf:
+        raise ValueError("w_star must be finite, and not zero")
+    gram, moment, count = np.zeros((d, d)), np.zeros(d), max(1, _BLOCK // d)
+    for first in range(0, n, count):
+        block = rows[first : first + count].astype(np.float64)
+        moment += labels[first : first + count] @ block
+        block = block[block @ target > 0]
+        gram += block.T @ block
+    if not (np.isfinite(gram).all() and np.isfinite(moment).all()):
+        raise ValueError("x and y must be finite")
+    eigenvalues, vectors = np.linalg.eigh(gram / n)
+    start = (vectors.T @ (2 / n * moment - target)) ** 2 / square
+    # Where there are fewer than d active rows, some eigenvalues are zeros up to rounding.
+    return np.maximum(eigenvalues, 0.0), np.full(d, 1 / d), start
 
 
 def fixed_data_curve(
@@ -95,14 +148,11 @@ def fixed_data_curve(
     ValueError
         If an argument is out of its range, or `eigenvalues` and `weights` are no spectrum.
     """
-    eigenvalues, weights = _spectrum(eigenvalues, weights)
+    eigenvalues, weights = spectrum(eigenvalues, weights)
     d, m, b = whole("d", d), whole("m", m), worker_batch(m, workers)
     scale = nonnegative("step", step) ** 2
     noise = scale * nonnegative("omega", omega) / workers
-    start = np.asarray(initial_error_squared, dtype=np.float64)
-    if start.shape not in ((), weights.shape) or not np.all((start >= 0) & (start < np.inf)):
-        raise ValueError("initial_error_squared must be finite and nonnegative: a number, or one a node")
-    p = start * weights if start.ndim == 0 else start
+    p = squared_start(initial_error_squared, weights)
     curve = np.empty(whole("iterations", iterations, least=0) + 1)
     moments = np.stack([np.ones_like(weights), eigenvalues, eigenvalues**2])
     kept = (1 - step * eigenvalues) ** 2 - scale / m * eigenvalues**2
@@ -125,9 +175,7 @@ def iterations_to(curve: ArrayLike, tolerance: float) -> float:
     curve = np.asarray(curve, dtype=np.float64)
     if curve.ndim != 1 or not curve.size or not np.all(curve >= 0):
         raise ValueError("curve must be a list of nonnegative numbers, and not empty")
-    if not 0 < tolerance < math.inf:
-        raise ValueError(f"tolerance must be finite and above 0, not {tolerance!r}")
-    reached = np.flatnonzero(np.sqrt(curve) <= tolerance)
+    reached = np.flatnonzero(np.sqrt(curve) <= positive("tolerance", tolerance))
     if not reached.size:
         return math.nan
     last = int(reached[0])
@@ -135,12 +183,3 @@ def iterations_to(curve: ArrayLike, tolerance: float) -> float:
         return float(last)
     above, below = np.log(curve[last - 1 : last + 1])
     return float(last - (2 * math.log(tolerance) - below) / (above - below))
-
-
-def _spectrum(eigenvalues: ArrayLike, weights: ArrayLike) -> tuple[Array, Array]:
-    values, shares = np.asarray(eigenvalues, dtype=np.float64), np.asarray(weights, dtype=np.float64)
-    if values.ndim != 1 or not np.all((values >= 0) & (values < np.inf)):
-        raise ValueError("eigenvalues must be a list of finite nonnegative numbers")
-    if shares.shape != values.shape or not np.all(shares >= 0) or not abs(shares.sum() - 1) < 1e-6:
-        raise ValueError("weights must be nonnegative, one for each of the eigenvalues, and of sum 1")
-    return values, shares
