@@ -1,4 +1,4 @@
-# The workflow: data -> training -> verdicts -> figures -> report -> manifest, for one configuration.
+# The workflow: data -> training -> verdicts -> figures -> manifest -> report, for one configuration.
 # `snakemake --cores all` runs all of it and writes results/{run}/.
 from snakemake.utils import min_version
 

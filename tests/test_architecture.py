@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parent.parent / "src" / "relufit"
 #: Rooms from the top down; each may import only from rooms below it.
 FLOORS = [
     {"cli"},
-    {"experiments"},
+    {"experiments", "report"},
     {"training", "solvers", "clusters", "figures"},
     {"claims", "records", "reuse", "manifest", "config"},
     {"dataset", "transport"},
@@ -21,7 +21,7 @@ FLOORS = [
     {"errors", "loops", "remaining"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
-WITHOUT_DASK = {"planted", "theory", "compression", "claims", "figures"}
+WITHOUT_DASK = {"planted", "theory", "compression", "claims", "figures", "report"}
 
 
 def _imports(path: Path) -> set[str]:

@@ -137,25 +137,56 @@ def _check_sense(config: Config) -> None:
     """Check what relates several keys."""
     for name in config["experiments"]:
         section = config[name]
-        rows = int(min(section.get("ratios", [section.get("ratio", 0)])) * section["dimension"])
-        workers, batch = section.get("workers", 1), section["mini_batch"]
-        size = -(-rows // workers)
-        if workers > rows or size * (workers - 1) >= rows:
+        for run in section.get("runs", [{}]):
+            _check_sizes(name, {**section, **run})
+        for part in section.get("methods", []):
+            _check_grid(f"{name}.{part}", section["dimensions"], section[part])
+
+
+def _check_sizes(name: str, section: Config) -> None:
+    """Check the least batch and number of rows of a section against its largest number of ranks."""
+    batches, workers = _each(section, "mini_batch", "mini_batches"), max(_each(section, "workers") or [1])
+    sizes = _each(section, "dimension", "dimensions"), _each(section, "ratio", "ratios")
+    if not (batches and all(sizes)):
+        return
+    rows, batch = int(min(sizes[0]) * min(sizes[1])), min(batches)
+    where = f"{name}.{'mini_batch' if 'mini_batch' in section else 'mini_batches'}"
+    size = -(-rows // workers)
+    if workers > rows or size * (workers - 1) >= rows:
+        raise ConfigError(
+            f"{workers} ranks for {rows} rows",
+            where=f"{name}.workers",
+            remedy="use fewer workers or more rows",
+        )
+    if batch < workers:
+        raise ConfigError(f"{batch} samples for {workers} ranks", where=where, remedy="give each rank at least one")
+    without = "reshuffled" in _each(section, "sampling", "samplings")
+    if without and -(-batch // workers) > rows - size * (workers - 1):
+        raise ConfigError(
+            f"{batch} samples without replacement from {rows} rows on {workers} ranks",
+            where=where,
+            remedy="use at most the rows there are, or sample with_replacement",
+        )
+
+
+def _check_grid(name: str, dimensions: list[int], part: Config) -> None:
+    """Check that a grid over dimensions and ratios has a number of trials for each of the former, and no cell twice."""
+    if len(part["trials"]) != len(dimensions):
+        raise ConfigError(
+            f"{len(part['trials'])} numbers of trials for {len(dimensions)} dimensions",
+            where=f"{name}.trials",
+            remedy="give one for each",
+        )
+    for d in dimensions:
+        if len({round(ratio * d) for ratio in part["ratios"]}) < len(part["ratios"]):
             raise ConfigError(
-                f"{workers} ranks for {rows} rows",
-                where=f"{name}.workers",
-                remedy="use fewer workers or more rows",
+                f"two of {part['ratios']} are the same number of samples in {d} dimensions",
+                where=f"{name}.ratios",
+                remedy="put them farther apart",
             )
-        if batch < workers:
-            raise ConfigError(
-                f"{batch} samples for {workers} ranks",
-                where=f"{name}.mini_batch",
-                remedy="give each rank at least one",
-            )
-        without = "reshuffled" in [*section.get("samplings", []), section.get("sampling")]
-        if without and -(-batch // workers) > rows - size * (workers - 1):
-            raise ConfigError(
-                f"{batch} samples without replacement from {rows} rows on {workers} ranks",
-                where=f"{name}.mini_batch",
-                remedy="use at most the rows there are, or sample with_replacement",
-            )
+
+
+def _each(section: Config, *keys: str) -> list[Any]:
+    """Return all values that a section has under some keys, one or a list each."""
+    found = [section[key] for key in keys if key in section]
+    return [value for its in found for value in (its if isinstance(its, list) else [its])]

@@ -17,7 +17,6 @@ from typing import Any, BinaryIO, NamedTuple, Protocol
 
 import google_crc32c
 import numpy as np
-import zarr
 
 from relufit import kernels
 from relufit.errors import ConfigError, DataError
@@ -143,6 +142,8 @@ def write(
 
 def _create(folder: Path, model: PlantedModel, w_star: np.ndarray, layouts: dict[str, _Layout], shards: int) -> None:
     """Write everything but the shards."""
+    import zarr
+
     group = zarr.open_group(folder, mode="w", zarr_format=3)
     group.attrs["relufit"] = {"format": FORMAT, "shards": shards, **asdict(model)}
     group.create_array("w_star", data=w_star, chunks=w_star.shape, compressors=None)
@@ -233,6 +234,8 @@ class Dataset:
     def _open(self) -> tuple[int, PlantedModel, dict[str, _Layout], np.ndarray]:
         if not (self.path / "zarr.json").is_file():
             raise DataError("there is no data set", where=str(self.path), remedy="make it with `relufit dataset`")
+        import zarr
+
         try:
             group = zarr.open_group(self.path, mode="r", zarr_format=3)
             attributes: dict[str, Any] = dict(group.attrs["relufit"])  # type: ignore[arg-type]

@@ -30,6 +30,23 @@ def squared_norm(v: np.ndarray) -> float:
 
 
 @njit(nogil=True, cache=True)
+def squared_distance(v: np.ndarray, w: np.ndarray) -> float:
+    """Return the sum of squares of the difference of two float64 vectors of one size."""
+    difference = np.empty(v.size)
+    for k in range(v.size):
+        difference[k] = v[k] - w[k]
+    return dots((difference,), difference)[0]  # type: ignore[no-any-return]
+
+
+@njit(nogil=True, cache=True)
+def descend(w: np.ndarray, total: np.ndarray, step: float) -> None:
+    """Take `step` times `total` off `w`, and set `total` to zero: both (d,) float64."""
+    for k in range(w.size):
+        w[k] -= step * total[k]
+        total[k] = 0.0
+
+
+@njit(nogil=True, cache=True)
 def all_finite(x: np.ndarray) -> bool:
     """Tell whether no element of the two-dimensional `x` is NaN or infinite."""
     for i in range(x.shape[0]):

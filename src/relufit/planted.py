@@ -223,6 +223,7 @@ def loss(w: np.ndarray, x: np.ndarray, y: np.ndarray) -> float:
 
 def relative_error(w: np.ndarray, w_star: np.ndarray) -> float:
     """Return ||w - w*|| / ||w*||."""
-    w_star = np.ascontiguousarray(w_star, np.float64)
-    difference = np.ascontiguousarray(w, np.float64) - w_star
-    return math.sqrt(kernels.squared_norm(difference) / kernels.squared_norm(w_star))
+    w, w_star = np.ascontiguousarray(w, np.float64), np.ascontiguousarray(w_star, np.float64)
+    if w.shape != w_star.shape:
+        raise ConfigError(f"shapes {w.shape} and {w_star.shape}", where="w, w_star", remedy="give (d,) twice")
+    return math.sqrt(kernels.squared_distance(w, w_star) / kernels.squared_norm(w_star))

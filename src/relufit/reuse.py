@@ -34,6 +34,7 @@ SOURCES = {
     ),
     "claims": ("claims/*.py", "compression/**/*.py", "experiments/*.py", "theory/*.py", "planted.py", "records.py"),
     "figures": ("figures/*.py",),
+    "report": ("report/*.py", "report/*.j2", "report/*.css", "claims/*.py", "figures/__init__.py", "records.py"),
     "manifest": ("manifest.py",),
 }
 

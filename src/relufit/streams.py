@@ -14,6 +14,7 @@ import numpy as np
 from relufit.errors import ConfigError
 
 _INT64 = range(-(2**63), 2**63)
+_NUMBERS, _WORD = struct.Struct("<qqq"), np.dtype("<u4")
 
 
 def key(seed: int, *, rank: int = 0, iteration: int = 0, purpose: str = "dither") -> int:
@@ -34,11 +35,21 @@ def key(seed: int, *, rank: int = 0, iteration: int = 0, purpose: str = "dither"
     ConfigError
         If an argument is no 64-bit integer.
     """
-    for name, value in (("seed", seed), ("rank", rank), ("iteration", iteration)):
+    if not (type(seed) is type(rank) is type(iteration) is int):
+        _check(seed=seed, rank=rank, iteration=iteration)
+    try:
+        numbers = _NUMBERS.pack(seed, rank, iteration)
+    except struct.error:
+        _check(seed=seed, rank=rank, iteration=iteration)
+        raise
+    hashed = hashlib.blake2b(numbers + purpose.encode(), digest_size=16, person=b"relufit")
+    return int.from_bytes(hashed.digest(), "little")
+
+
+def _check(**numbers: object) -> None:
+    for name, value in numbers.items():
         if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or int(value) not in _INT64:
             raise ConfigError(f"{value!r} is no 64-bit integer", where=name, remedy="give a whole number")
-    words = struct.pack("<qqq", seed, rank, iteration) + purpose.encode()
-    return int.from_bytes(hashlib.blake2b(words, digest_size=16, person=b"relufit").digest(), "little")
 
 
 def generator(stream: int) -> np.random.Generator:
@@ -48,4 +59,4 @@ def generator(stream: int) -> np.random.Generator:
 
 def words(stream: int) -> np.ndarray:
     """Split a key into four 32-bit words, as the compiled loops take it: (4,) uint32."""
-    return np.frombuffer(stream.to_bytes(16, "little"), "<u4")
+    return np.frombuffer(stream.to_bytes(16, "little"), _WORD)

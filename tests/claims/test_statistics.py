@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from relufit.claims.statistics import line_fit, mean_interval
+from relufit.claims.statistics import line_fit, mean_interval, normal_interval
 
 
 def test_the_interval_is_students_as_scipy_computes_it() -> None:
@@ -38,3 +38,8 @@ def test_a_line_is_fitted_as_scipy_fits_it() -> None:
 def test_two_points_are_too_few_for_a_line() -> None:
     with pytest.raises(ValueError, match="too few"):
         line_fit(np.arange(2), np.arange(2))
+
+
+def test_the_interval_of_a_known_standard_error_is_the_normal_one() -> None:
+    ours = normal_interval(2.0, 0.3, 0.95)
+    assert ours == pytest.approx((2.0, *stats.norm.interval(0.95, 2.0, 0.3)))

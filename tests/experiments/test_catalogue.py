@@ -20,7 +20,7 @@ from relufit.records import Record, timing_path
 ROOT = Path(__file__).parent.parent.parent
 TINY: dict[str, dict[str, Any]] = {
     "geometric_convergence": {"dimension": 200, "ratios": [20], "mini_batch": 20, "trials": 6},
-    "qsgd_convergence": {"dimension": 400, "workers": 2, "mini_batch": 40, "levels": [20], "trials": 16},
+    "qsgd_convergence": {"dimension": 400, "workers": 2, "mini_batch": 40, "levels": [20], "trials": 8},
     "time_to_accuracy": {"dimension": 50, "mini_batch": 8, "levels": [8], "trials": 2},
 }
 
@@ -53,7 +53,7 @@ def test_settings_have_different_names_and_different_content(config: dict[str, A
 
 
 def test_an_unknown_setting_is_answered_with_those_there_are(config: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match="sgd-fp64, sgd-fp32, qsgd-s20"):
+    with pytest.raises(ConfigError, match="sgd-fp64, qsgd-s20"):
         find_group(config, "qsgd_convergence", "qsgd-s3")
 
 
@@ -92,8 +92,9 @@ def test_qsgd_is_confirmed_to_keep_the_convergence(
     config: dict[str, Any], traces: dict[str, dict[str, Record]]
 ) -> None:
     judged = CATALOGUE["qsgd_convergence"].judge(config, traces["qsgd_convergence"], {})
-    assert set(_verdicts(judged, "over the prediction")) == {"confirmed"}
-    assert set(_verdicts(judged, "bytes")) == {"confirmed"}
+    assert _verdicts(judged, "over the prediction") == ["confirmed"] * 2
+    assert _verdicts(judged, "over those of SGD") == ["confirmed"]
+    assert set(judged.tables) == set(CATALOGUE["qsgd_convergence"].TABLES)
 
 
 def test_qsgd_that_takes_a_fifth_longer_is_refuted(
@@ -103,7 +104,7 @@ def test_qsgd_that_takes_a_fifth_longer_is_refuted(
     table, about = slow["qsgd-s20"]
     slow["qsgd-s20"] = Record(table.assign(iteration=(table["iteration"] * 1.2).astype(int)), about)
     judged = CATALOGUE["qsgd_convergence"].judge(config, slow, {})
-    assert _verdicts(judged, "over the prediction") == ["confirmed", "confirmed", "refuted"]
+    assert _verdicts(judged, "over the prediction") == ["confirmed", "refuted"]
 
 
 def test_trials_that_did_not_converge_leave_the_verdict_open(
@@ -113,26 +114,7 @@ def test_trials_that_did_not_converge_leave_the_verdict_open(
     table, about = short["qsgd-s20"]
     short["qsgd-s20"] = Record(table[table["relative_error"] > 1e-3], about)
     judged = CATALOGUE["qsgd_convergence"].judge(config, short, {})
-    assert _verdicts(judged, "over the prediction") == ["confirmed", "confirmed", "inconclusive"]
-
-
-def test_the_levels_are_the_same_in_every_coding_and_only_their_bytes_differ(
-    config: dict[str, Any], traces: dict[str, dict[str, Record]]
-) -> None:
-    judged = CATALOGUE["qsgd_convergence"].judge(config, traces["qsgd_convergence"], {})
-    assert _verdicts(judged, "in every coding") == ["confirmed"]
-    codings = judged.tables["codings"].set_index("coding")
-    assert codings.loc["packed", "bits"] == 8 * (4 + 8 + 400 * 6 / 8) / 400
-    assert codings["bits"].rank().to_dict() == {"rans": 1, "elias": 2, "packed": 3}
-    predicted = judged.tables["predictions"].set_index("coding")
-    for coding, measured in codings.iterrows():
-        assert measured["bits"] == pytest.approx(predicted.loc[coding, "bits"], rel=0.02)
-        assert measured["low"] < predicted.loc[coding, "saving"] < measured["high"]
-    other = dict(traces["qsgd_convergence"])
-    table, about = other["qsgd-s20-elias"]
-    other["qsgd-s20-elias"] = Record(table.assign(relative_error=table["relative_error"] * (1 + 1e-15)), about)
-    judged = CATALOGUE["qsgd_convergence"].judge(config, other, {})
-    assert _verdicts(judged, "in every coding") == ["refuted"]
+    assert _verdicts(judged, "over the prediction") == ["confirmed", "inconclusive"]
 
 
 def test_bytes_that_did_not_arrive_and_weights_that_differ_are_refuted(config: dict[str, Any]) -> None:

@@ -65,10 +65,11 @@ DATASETS = {
     for setting in SETTINGS
     for trial, name in enumerate(setting.datasets)
 }
+# A figure is drawn if all experiments run whose tables it needs.
 DRAWN = [
     name
     for name, figure in FIGURES.items()
-    if figure.experiment in CONFIG["experiments"]
+    if {table.split(".")[0] for table in figure.tables} <= set(CONFIG["experiments"])
 ]
 
 
@@ -88,6 +89,17 @@ def dataset_options(setting, trial):
         f"--rows {model.n} --dimension {model.d} --seed {model.seed} "
         f"--inputs {model.inputs} --noise-std {model.noise_std}"
     )
+
+
+def figures_of(experiment):
+    """Return the names of the figures that belong to an experiment."""
+    return [name for name in DRAWN if FIGURES[name].experiment == experiment]
+
+
+def tables_of(experiment):
+    """Return the names of the tables that the figures of an experiment are drawn from."""
+    names = [table for name in figures_of(experiment) for table in FIGURES[name].tables]
+    return list(dict.fromkeys(names))
 
 
 def judgement(experiment):

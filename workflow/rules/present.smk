@@ -1,37 +1,44 @@
 # Figures, report, manifest.
 
 
-for _name in DRAWN:
+CAPTIONS = os.path.join(workflow.basedir, "workflow", "report")
 
-    # One figure, for print and for screens.
+
+for _name in dict.fromkeys(FIGURES[figure].experiment for figure in DRAWN):
+
+    # The figures of one experiment, for print and for screens.
     rule:
         name:
-            f"figure_{_name}"
+            f"figures_{_name}"
         input:
             code=sources("figures"),
-            tables=[f"{RUN}/tables/{table}.csv" for table in FIGURES[_name].tables],
+            tables=[f"{RUN}/tables/{table}.csv" for table in tables_of(_name)],
         output:
-            svg=report(
-                f"{RUN}/figures/{_name}.svg",
-                caption=f"../report/{_name}.rst",
-                category=CATALOGUE[FIGURES[_name].experiment].TITLE,
-                labels={"figure": FIGURES[_name].title},
-            ),
-            png=f"{RUN}/figures/{_name}.png",
+            svg=[
+                report(
+                    f"{RUN}/figures/{figure}.svg",
+                    caption=f"../report/{figure}.rst",
+                    category=CATALOGUE[_name].TITLE,
+                    labels={"figure": FIGURES[figure].title},
+                )
+                for figure in figures_of(_name)
+            ],
+            png=[f"{RUN}/figures/{figure}.png" for figure in figures_of(_name)],
         log:
-            f"{RUN}/logs/figure/{_name}.log",
+            f"{RUN}/logs/figures/{_name}.log",
         conda:
             "../../envs/environment.yaml"
         params:
-            figure=_name,
+            figures=figures_of(_name),
             tables=lambda wildcards, input: os.path.dirname(input.tables[0]),
-            figures=lambda wildcards, output: os.path.dirname(output.svg),
+            figures_folder=lambda wildcards, output: os.path.dirname(output.svg[0]),
         shell:
-            "relufit figure {params.figure} --tables {params.tables:q} --output {params.figures:q} > {log:q} 2>&1"
+            "relufit figure {params.figures:q} --tables {params.tables:q} --output {params.figures_folder:q} "
+            "> {log:q} 2>&1"
 
 
 rule presented:
-    # Everything that the report shows.
+    # Everything that `snakemake presented --report` shows.
     input:
         f"{RUN}/claims.md",
         expand(f"{RUN}/figures/{{figure}}.svg", figure=DRAWN),
@@ -40,11 +47,21 @@ rule presented:
 rule report:
     # One HTML file that works offline.
     input:
-        rules.presented.input,
-        captions=sorted(
-            str(path)
-            for path in Path(workflow.basedir, "workflow", "report").glob("*.rst")
-        ),
+        code=sources("report"),
+        claims=f"{RUN}/claims.json",
+        manifest=f"{RUN}/manifest.json",
+        timings=[
+            path
+            for name in CONFIG["experiments"]
+            for path in traces(name, ".timing.parquet")
+        ],
+        tables=[
+            f"{RUN}/tables/{name}.{table}.csv"
+            for name in CONFIG["experiments"]
+            for table in CATALOGUE[name].TABLES
+        ],
+        figures=expand(f"{RUN}/figures/{{figure}}.svg", figure=DRAWN),
+        captions=[f"{CAPTIONS}/{figure}.rst" for figure in DRAWN],
     output:
         f"{RUN}/report.html",
     log:
@@ -52,10 +69,11 @@ rule report:
     conda:
         "../../envs/environment.yaml"
     params:
-        config=CONFIG_FILE,
+        run=lambda wildcards, input: os.path.dirname(input.claims),
+        captions=lambda wildcards, input: os.path.dirname(input.captions[0]),
         content=json.dumps(CONFIG),
     shell:
-        "relufit report {params.config:q} --output {output:q} > {log:q} 2>&1"
+        "relufit report {params.run:q} --captions {params.captions:q} --output {output:q} > {log:q} 2>&1"
 
 
 rule manifest:

@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import optimize
 from scipy.special import betaincinv, log_ndtr, ndtri, stdtrit
 
 #: Of intervals: both bounds together are two one-sided tests at 5 % each.
@@ -67,14 +66,18 @@ def proportion_interval(successes: int, trials: int, confidence: float = CONFIDE
     return Interval(successes / trials, low, high)
 
 
+def normal_interval(value: float, error: float, confidence: float = CONFIDENCE) -> Interval:
+    """Return the interval of an estimate whose standard error is known."""
+    half = float(ndtri((1 + confidence) / 2)) * error
+    return Interval(value, value - half, value + half)
+
+
 def slope_interval(x: ArrayLike, y: ArrayLike, errors: ArrayLike, confidence: float = CONFIDENCE) -> Interval:
     """Return the slope of the line through points whose standard errors are known, with its normal interval."""
     x, y, weights = np.asarray(x, np.float64), np.asarray(y, np.float64), 1 / np.asarray(errors, np.float64) ** 2
     dx = x - np.average(x, weights=weights)
     spread = float(weights @ dx**2)
-    slope = float(weights @ (dx * y)) / spread
-    half = float(ndtri((1 + confidence) / 2)) / math.sqrt(spread)
-    return Interval(slope, slope - half, slope + half)
+    return normal_interval(float(weights @ (dx * y)) / spread, 1 / math.sqrt(spread), confidence)
 
 
 class Crossing(NamedTuple):
@@ -96,6 +99,8 @@ def crossing(x: ArrayLike, successes: ArrayLike, trials: ArrayLike) -> Crossing:
     share = hits / tries
     if not (share.min() < 0.5 < share.max()):
         return Crossing(math.nan, math.nan, math.nan)
+    from scipy import optimize
+
     gap = float(np.diff(np.unique(x)).min())
 
     def cost(parameters: np.ndarray) -> float:

@@ -1,4 +1,4 @@
-"""``relufit figure``: draw a figure from tables."""
+"""``relufit figure``: draw figures from tables."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ def add(parts: Any) -> None:  # noqa: ANN401
     part = subcommand(
         parts,
         "figure",
-        "draw a figure from tables",
-        "Draw a figure from the tables of an experiment, as SVG and PNG. An unknown name is answered with all names.",
+        "draw figures from tables",
+        "Draw figures from the tables of an experiment, as SVG and PNG. An unknown name is answered with all names.",
     )
-    part.add_argument("name", help="such as geometric_convergence")
+    part.add_argument("names", nargs="+", metavar="name", help="such as geometric_convergence")
     part.add_argument("--tables", type=Path, required=True, help="folder of the tables")
     part.add_argument("--output", "-o", type=Path, required=True, help="folder for {name}.svg and {name}.png")
     part.set_defaults(run=run)
@@ -27,4 +27,5 @@ def run(chosen: argparse.Namespace) -> None:
     """Run the subcommand."""
     from relufit.figures import draw
 
-    draw(chosen.name, chosen.tables, chosen.output)
+    for name in chosen.names:
+        draw(name, chosen.tables, chosen.output)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,30 +15,29 @@ def add(parts: Any) -> None:  # noqa: ANN401
         parts,
         "report",
         "the report of a run",
-        "Let Snakemake write the report of a finished run, one HTML file that works offline. To be called in the "
-        "folder of the Snakefile.",
+        "Write the report of a finished run, one HTML file that works offline: its verdicts, figures, statistics, "
+        "tables, provenance and configuration.",
     )
-    part.add_argument("config", type=Path, help="the run's own configuration, such as results/paper/config.yaml")
+    part.add_argument("folder", type=Path, help="the run's folder, such as results/paper")
+    part.add_argument(
+        "--captions", type=Path, default=Path("workflow/report"), help="folder of the captions, {figure}.rst"
+    )
     part.add_argument("--output", "-o", type=Path, required=True, help="HTML file")
     part.set_defaults(run=run)
 
 
 def run(chosen: argparse.Namespace) -> None:
     """Run the subcommand."""
-    from relufit.errors import RelufitError
-    from relufit.files import replacing
+    from relufit.config import load
+    from relufit.experiments import find_experiment
+    from relufit.files import write_text
+    from relufit.records import timing_path
+    from relufit.report import read, render
 
-    with replacing(chosen.output) as path:
-        # The workflow that calls this holds the lock of the folder, and the results are complete.
-        command = [
-            sys.executable,
-            "-m",
-            "snakemake",
-            "presented",
-            "--nolock",
-            "--configfile",
-            str(chosen.config),
-        ]
-        done = subprocess.run([*command, "--report", str(path)], capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise RelufitError(done.stderr.strip(), where="snakemake --report", remedy="finish the run first")
+    config = load([chosen.folder / "config.yaml"])
+    settings = {name: find_experiment(name).settings(config) for name in config["experiments"]}
+    timings = {
+        name: [timing_path(chosen.folder / path) for path in dict.fromkeys(setting.evidence for setting in its)]
+        for name, its in settings.items()
+    }
+    write_text(chosen.output, render(read(chosen.folder, chosen.captions, timings)))

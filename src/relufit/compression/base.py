@@ -12,6 +12,7 @@ from relufit.errors import PayloadError
 
 _HEADER = struct.Struct("<BBH")
 HEADER_BYTES = _HEADER.size
+_FLOATS = (np.dtype(np.float64), np.dtype(np.float32))
 
 
 class Compressor(Protocol):
@@ -74,10 +75,8 @@ class Payload:
     """
 
     def __init__(self, start: bytes, room: int) -> None:
-        self._stream, self._start = BytesIO(start), len(start)
-        if room:
-            self._stream.seek(len(start) + room - 1)
-            self._stream.write(b"\0")
+        self._stream, self._start = BytesIO(bytes(len(start) + room)), len(start)
+        self._stream.write(start)
 
     def body(self) -> np.ndarray:
         """Return the body, (room,) uint8, zeros at first; to be let go of before the payload is finished."""
@@ -119,9 +118,10 @@ def split(payload: bytes | memoryview, version: int) -> tuple[int, int, memoryvi
 def check_vector(vector: np.ndarray) -> np.ndarray:
     """Return `vector` as a contiguous array, float32 if it was, else float64, after a check that it is a vector."""
     vector = np.asarray(vector)
-    if vector.dtype.kind not in "fiu":
-        raise PayloadError(f"an array of {vector.dtype} is no vector of real numbers")
-    vector = np.ascontiguousarray(vector, np.float32 if vector.dtype == np.float32 else np.float64)
+    if vector.ndim != 1 or vector.dtype not in _FLOATS or not vector.flags.c_contiguous:
+        if vector.dtype.kind not in "fiu":
+            raise PayloadError(f"an array of {vector.dtype} is no vector of real numbers")
+        vector = np.ascontiguousarray(vector, np.float32 if vector.dtype == np.float32 else np.float64)
     if vector.ndim != 1 or not 0 < vector.size < 2**32:
         raise PayloadError(f"an array of shape {vector.shape} is no vector of 1 to 2^32 - 1 numbers")
     return vector
@@ -133,7 +133,7 @@ def room_for(size: int, out: np.ndarray | None) -> np.ndarray:
         raise ValueError(f"size must be at least 1, not {size}")
     if out is None:
         return np.empty(size)
-    if out.shape != (size,) or out.dtype not in (np.float64, np.float32) or not out.flags.carray:
+    if out.shape != (size,) or out.dtype not in _FLOATS or not out.flags.carray:
         raise ValueError(f"out must be contiguous, of shape ({size},), float64 or float32")
     return out
 

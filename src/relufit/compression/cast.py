@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -17,7 +17,7 @@ _TOP_EXPONENT = 15
 
 def _largest(vector: np.ndarray) -> float:
     """Return the largest magnitude, NaN if there is one, without an array of magnitudes."""
-    return float(np.maximum(np.max(vector), -np.min(vector)))
+    return max(float(np.maximum.reduce(vector)), -float(np.minimum.reduce(vector)))
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class _Float:
     """A cast: header, then the numbers in little-endian order."""
 
     kind: ClassVar[int]
-    dtype: ClassVar[str]
+    dtype: ClassVar[np.dtype[Any]]
     #: From this magnitude on a number would be rounded to infinity.
     beyond: ClassVar[float] = math.inf
 
@@ -36,9 +36,9 @@ class _Float:
         if not math.isfinite(largest):
             raise PayloadError(NOT_FINITE)
         if largest >= self.beyond:
-            raise PayloadError(f"numbers beyond the range of {self.dtype}")
+            raise PayloadError(f"numbers beyond the range of {self.dtype.str}")
         exponent = self._exponent(largest)
-        payload = Payload(header(self.kind, _VERSION, exponent & 0xFFFF), vector.size * np.dtype(self.dtype).itemsize)
+        payload = Payload(header(self.kind, _VERSION, exponent & 0xFFFF), vector.size * self.dtype.itemsize)
         body = payload.body().view(self.dtype)
         if exponent:
             np.ldexp(vector, -exponent, out=body, casting="same_kind")
@@ -53,8 +53,8 @@ class _Float:
         kind, parameter, body = split(payload, _VERSION)
         if kind != self.kind:
             raise PayloadError(f"a payload of kind {kind}, not {self.kind}")
-        if len(body) != size * np.dtype(self.dtype).itemsize:
-            raise PayloadError(f"a body of {len(body)} bytes is no vector of {size} numbers in {self.dtype}")
+        if len(body) != size * self.dtype.itemsize:
+            raise PayloadError(f"a body of {len(body)} bytes is no vector of {size} numbers in {self.dtype.str}")
         exponent = parameter - 2**16 if parameter >= 2**15 else parameter
         if exponent:
             self._check_exponent(exponent)
@@ -79,7 +79,7 @@ class _Float:
         return 0
 
     def _check_exponent(self, exponent: int) -> None:
-        raise PayloadError(f"a scale of 2^{exponent}, which {self.dtype} does not have")
+        raise PayloadError(f"a scale of 2^{exponent}, which {self.dtype.str} does not have")
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class Float64(_Float):
     """The vector as it is, 8 bytes a coordinate."""
 
     kind: ClassVar[int] = 1
-    dtype: ClassVar[str] = "<f8"
+    dtype: ClassVar[np.dtype[Any]] = np.dtype("<f8")
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class Float32(_Float):
     """Rounded to single precision, 4 bytes a coordinate, relative error at most 2^-24."""
 
     kind: ClassVar[int] = 2
-    dtype: ClassVar[str] = "<f4"
+    dtype: ClassVar[np.dtype[Any]] = np.dtype("<f4")
     beyond: ClassVar[float] = (2 - 2**-24) * 2.0**127
 
 
@@ -108,7 +108,7 @@ class Float16(_Float):
     """
 
     kind: ClassVar[int] = 3
-    dtype: ClassVar[str] = "<f2"
+    dtype: ClassVar[np.dtype[Any]] = np.dtype("<f2")
     beyond: ClassVar[float] = (2 - 2**-11) * 2.0**1023
 
     def _exponent(self, largest: float) -> int:

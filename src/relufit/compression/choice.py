@@ -8,6 +8,7 @@ from relufit.compression.coding import CODINGS, Coding, Law
 from relufit.errors import ConfigError, PayloadError
 
 AUTO = "auto"
+_NAMES = {coding.kind: name for name, coding in CODINGS.items()}
 
 
 def check_coding(name: str) -> None:
@@ -36,7 +37,7 @@ def coding_of(kind: int, name: str) -> Coding:
     PayloadError
         If there is none, or a coding was named and it is another.
     """
-    for known, coding in CODINGS.items():
-        if coding.kind == kind and name in (known, AUTO):
-            return coding
-    raise PayloadError(f"a payload of kind {kind}, which is not in the coding {name}")
+    known = _NAMES.get(kind)
+    if known is None or name not in (known, AUTO):
+        raise PayloadError(f"a payload of kind {kind}, which is not in the coding {name}")
+    return CODINGS[known]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -12,6 +12,11 @@ from numba.extending import overload
 from relufit.compression.levels import is_a, put, take
 from relufit.simd import dots, round_levels
 
+#: For each precision the integers that its numbers are read as, and the bits of a magnitude.
+MAGNITUDE_BITS: dict[str, tuple[Any, Any]] = {
+    "f": (np.dtype(np.uint32), np.uint32(2**31 - 1)),
+    "d": (np.dtype(np.uint64), np.uint64(2**63 - 1)),
+}
 #: Norms between these can be divided by s, and s by them, in full precision.
 _TINY, _HUGE = 1e-290, 1e290
 
@@ -47,15 +52,16 @@ class Restored(NamedTuple):
 
 def norms_of(v: np.ndarray, bucket: int, norm: str) -> np.ndarray:
     """Return the norm of each bucket, ``"l2"`` or ``"max"``, in float64; not finite where an element is not."""
-    norms = np.empty(-(-v.size // bucket))
+    count = -(-v.size // bucket)
     if norm == "l2":
+        norms = np.empty(count)
         _euclidean(v, bucket, norms)
         return norms
     # Magnitudes are ordered as their bits are, infinity and NaN above all numbers.
-    bits = v.view(np.uint32 if v.dtype == np.float32 else np.uint64)
-    norms = np.empty(norms.size, v.dtype)
-    _largest_bits(bits, bits.dtype.type(np.iinfo(bits.dtype).max >> 1), bucket, norms.view(bits.dtype))
-    return norms.astype(np.float64)
+    kind, mask = MAGNITUDE_BITS[v.dtype.char]
+    largest = np.empty(count, kind)
+    _largest_bits(v.view(kind), mask, bucket, largest)
+    return largest.view(v.dtype).astype(np.float64)
 
 
 @njit(nogil=True, cache=True)

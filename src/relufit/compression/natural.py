@@ -20,6 +20,7 @@ from relufit import theory
 from relufit.compression.base import HEADER_BYTES, NOT_FINITE, check_range, check_vector, header, room_for, split
 from relufit.compression.choice import AUTO, check_coding, coding_of, shortest
 from relufit.compression.coding import CODINGS, Coding
+from relufit.compression.grid import MAGNITUDE_BITS
 from relufit.compression.levels import is_a, put, take
 from relufit.errors import PayloadError
 from relufit.simd import draw
@@ -158,8 +159,8 @@ def _shortest(size: int) -> str:
 def _range(v: np.ndarray) -> tuple[float, float]:
     """Return the least magnitude that is not zero, and the largest; not finite if an element is not."""
     # Magnitudes are ordered as their bits are, infinity and NaN above all numbers.
-    bits = v.view(np.uint32 if v.dtype == np.float32 else np.uint64)
-    ends = np.array(_range_of_bits(bits, bits.dtype.type(np.iinfo(bits.dtype).max >> 1)), bits.dtype).view(v.dtype)
+    kind, mask = MAGNITUDE_BITS[v.dtype.char]
+    ends = np.array(_range_of_bits(v.view(kind), mask), kind).view(v.dtype)
     return float(ends[0]), float(ends[1])
 
 

@@ -22,6 +22,7 @@ from relufit.errors import ConfigError, PayloadError
 from relufit.streams import words
 
 _VERSION = 1
+_NORM = np.dtype("<f8")
 MAX_LEVELS = 2**15 - 1
 NORMS = ("l2", "max")
 
@@ -97,14 +98,15 @@ class QSGD:
         if not len(body):
             vector[:] = 0
             return vector
-        ends = 8 * -(-size // bucket)
+        buckets = -(-size // bucket)
+        ends = _NORM.itemsize * buckets
         if len(body) < ends:
             raise PayloadError(f"a body of {len(body)} bytes has not the norms of {size} coordinates")
-        norms = np.frombuffer(body[:ends], "<f8")
+        norms = np.frombuffer(body, _NORM, buckets)
         if check_norms(norms) != (True, True):
             raise PayloadError("a norm that is negative or not finite, or none above zero")
         check_range(norms, vector)
-        coding.restore(np.frombuffer(body[ends:], np.uint8), Restored(vector, norms, levels, bucket), levels)
+        coding.restore(np.frombuffer(body, np.uint8, offset=ends), Restored(vector, norms, levels, bucket), levels)
         return vector
 
     def variance(self, size: int) -> float:

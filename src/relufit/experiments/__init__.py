@@ -6,15 +6,42 @@ from collections.abc import Mapping
 from typing import Any
 
 from relufit.errors import ConfigError
+from relufit.experiments.ablations import Ablations
 from relufit.experiments.base import Experiment, Judgement, Setting
+from relufit.experiments.batch_scaling import BatchScaling
+from relufit.experiments.bits_to_accuracy import BitsToAccuracy
 from relufit.experiments.geometric_convergence import GeometricConvergence
+from relufit.experiments.initial_error import InitialError
+from relufit.experiments.initializations import Initializations
+from relufit.experiments.one_step_contraction import OneStepContraction
 from relufit.experiments.qsgd_convergence import QsgdConvergence
+from relufit.experiments.quantizer_variance import QuantizerVariance
+from relufit.experiments.sample_complexity import SampleComplexity
+from relufit.experiments.step_instability import StepInstability
 from relufit.experiments.time_to_accuracy import TimeToAccuracy
+from relufit.experiments.trajectory import Trajectory
+from relufit.experiments.worker_scaling import WorkerScaling
 
 __all__ = ["CATALOGUE", "Experiment", "Judgement", "Setting", "find_experiment", "find_group"]
 
 CATALOGUE: dict[str, Experiment] = {
-    experiment.NAME: experiment for experiment in (GeometricConvergence(), QsgdConvergence(), TimeToAccuracy())
+    experiment.NAME: experiment
+    for experiment in (
+        OneStepContraction(),
+        GeometricConvergence(),
+        BatchScaling(),
+        SampleComplexity(),
+        InitialError(),
+        Initializations(),
+        QuantizerVariance(),
+        QsgdConvergence(),
+        WorkerScaling(),
+        StepInstability(),
+        BitsToAccuracy(),
+        Trajectory(),
+        Ablations(),
+        TimeToAccuracy(),
+    )
 }
 
 

@@ -70,9 +70,15 @@ def _vectors(setting: Setting) -> float:
     return float(setting.spec["vectors"]) * (_STEP + float(setting.data["d"]) * 4 * _ENCODED)
 
 
+def _ship(setting: Setting) -> float:
+    n, d = float(setting.data["n"]), float(setting.data["d"])
+    return min(n / 2, float(setting.spec["rows"] or n)) * d * d * 2e-10
+
+
 _COSTS: dict[str, Callable[[Setting], float]] = {
     "train": _train,
     "solve": _solve,
     "one_step": _one_step,
     "quantize": _vectors,
+    "ship_rows": _ship,
 }

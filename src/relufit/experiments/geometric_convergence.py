@@ -108,13 +108,9 @@ def _predicted_curve(model: PlantedModel, m: int, iterations: int) -> np.ndarray
     """Return the predicted squared relative error of SGD with replacement on the data of `model`."""
     w_star = model.weights()
     x, y = model.rows(0, model.n, w_star)
-    active = x[y > 0].astype(np.float64)
-    eigenvalues, vectors = np.linalg.eigh(active.T @ active / model.n)
-    # On the active rows y = <w*, x>, so that w0 = 2 H w*.
-    start = ((2 * eigenvalues - 1) * (vectors.T @ w_star)) ** 2
-    even = np.full(model.d, 1 / model.d)
+    eigenvalues, weights, start = theory.instance_spectrum(x, y, w_star)
     step = theory.optimal_step(model.d, m)
-    return theory.fixed_data_curve(eigenvalues, even, model.d, m, step, iterations, initial_error_squared=start)
+    return theory.fixed_data_curve(eigenvalues, weights, model.d, m, step, iterations, initial_error_squared=start)
 
 
 def _slopes(trial: pd.DataFrame, predicted: np.ndarray) -> tuple[float, float, float]:

@@ -1,7 +1,8 @@
-"""What a trial does: a training run, a solver, single steps, single payloads. Each is a function of its seed."""
+"""What a trial does: train, solve, take single steps, encode vectors, ship rows. Each is a function of its seed."""
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
@@ -13,7 +14,7 @@ import pandas as pd
 from relufit import solvers, streams
 from relufit.clusters import Cluster
 from relufit.compression import make_compressor
-from relufit.dataset import Dataset, open_rows
+from relufit.dataset import Dataset, open_rows, shard_rows
 from relufit.experiments.base import Setting, seed_of
 from relufit.planted import PlantedModel, relative_error
 from relufit.training import TrainingSpec, train
@@ -77,7 +78,11 @@ def _train(
 def _solve(
     setting: Setting, seed: int, trial: int, *, data: Path, cluster: Cluster | None, tell: Tell | None
 ) -> Outcome:
-    """Run a solver of `relufit.solvers` on all rows, from a start by name, until w* is near or its budget spent."""
+    """Run a solver of `relufit.solvers` on all rows, from a start by name, until w* is near or its budget spent.
+
+    The table has its ``iterations``, the relative error at the ``start`` and at the end, ``relative_error``, whether
+    that ``reached`` the tolerance, and the number of ``active`` rows, those with a label above zero.
+    """
     model, spec = model_of(setting, seed, trial), dict(setting.spec)
     w_star = model.weights()
     x, y = model.rows(0, model.n, w_star)
@@ -89,7 +94,7 @@ def _solve(
     solution = solver(x, y, start, near=lambda w: relative_error(w, w_star) <= tolerance, **spec)
     error = relative_error(solution.weights, w_star)
     row = {"iterations": solution.iterations, "start": relative_error(start, w_star), "relative_error": error}
-    table = pd.DataFrame([{**row, "reached": error <= tolerance}])
+    table = pd.DataFrame([{**row, "reached": error <= tolerance, "active": np.count_nonzero(y > 0)}])
     return Outcome(table, {}, _elapsed(began), {})
 
 
@@ -122,7 +127,7 @@ def _one_step(
 def _quantize(
     setting: Setting, seed: int, trial: int, *, data: Path, cluster: Cluster | None, tell: Tell | None
 ) -> Outcome:
-    """Encode and decode Gaussian vectors, whose directions are uniformly distributed.
+    """Encode and decode Gaussian vectors: directions are uniformly distributed, scales log-uniformly over an octave.
 
     The specification has the ``compressor`` and the number of ``vectors``. The table has, for each vector v and
     its copy q, ``error``, ||q - v||^2 / ||v||^2; ``along``, <q - v, v> / ||v||^2; ``across``, sum(q - v) / ||v||;
@@ -133,7 +138,7 @@ def _quantize(
     draw = streams.generator(streams.key(key, purpose="vectors"))
     began, rows = perf_counter(), []
     for number in range(setting.spec["vectors"]):
-        v = draw.standard_normal(d)
+        v = 2 ** draw.random() * draw.standard_normal(d)
         payload = compressor.encode(v, streams.key(key, iteration=number))
         lost = compressor.decode(payload, d) - v
         square = v @ v
@@ -141,8 +146,50 @@ def _quantize(
     return Outcome(pd.DataFrame(rows, columns=["error", "along", "across", "bytes"]), {}, _elapsed(began), {})
 
 
+def _ship_rows(
+    setting: Setting, seed: int, trial: int, *, data: Path, cluster: Cluster | None, tell: Tell | None
+) -> Outcome:
+    """Send the active rows and their labels once, and solve least squares on what arrives.
+
+    The specification has ``workers``, the ``compressor`` of rows and labels, and ``rows``, how many active rows are
+    sent at most, None for all. A rank's message is their number in four bytes, the labels, and the rows one after the
+    other; the master decodes it.
+    """
+    model, spec = model_of(setting, seed, trial), setting.spec
+    w_star, compressor = model.weights(), make_compressor(**spec["compressor"])
+    most = model.n if spec["rows"] is None else -(-spec["rows"] // spec["workers"])
+    began, sent, inputs, labels = perf_counter(), 0, [], []
+    for start, stop in shard_rows(model.n, spec["workers"]):
+        x, y = model.rows(start, stop, w_star)
+        active = np.flatnonzero(y > 0)[:most]
+        if not active.size:
+            continue
+        message = (
+            struct.pack("<I", active.size),
+            compressor.encode(y[active], 0),
+            compressor.encode(x[active].reshape(-1), 0),
+        )
+        sent += sum(map(len, message))
+        (count,) = struct.unpack("<I", message[0])
+        labels.append(compressor.decode(message[1], count))
+        inputs.append(compressor.decode(message[2], count * model.d).reshape(count, model.d))
+    w = np.zeros(model.d)
+    if inputs:
+        w = solvers.SOLVERS["least_squares"](
+            np.concatenate(inputs), np.concatenate(labels), w, near=lambda w: False
+        ).weights
+    row = {"rows": sum(map(len, labels)), "payload_bytes": sent, "relative_error": relative_error(w, w_star)}
+    return Outcome(pd.DataFrame([row]), {}, _elapsed(began), {})
+
+
 def _elapsed(began: float) -> pd.DataFrame:
     return pd.DataFrame({"elapsed": [perf_counter() - began]})
 
 
-PROCEDURES: dict[str, Procedure] = {"train": _train, "solve": _solve, "one_step": _one_step, "quantize": _quantize}
+PROCEDURES: dict[str, Procedure] = {
+    "train": _train,
+    "solve": _solve,
+    "one_step": _one_step,
+    "quantize": _quantize,
+    "ship_rows": _ship_rows,
+}

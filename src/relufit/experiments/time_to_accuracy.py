@@ -18,7 +18,7 @@ from relufit.claims.statistics import mean_interval
 from relufit.claims.verdict import INCONCLUSIVE, Verdict, exactly, judge
 from relufit.experiments.base import Judgement, Setting
 from relufit.experiments.curves import typical_curve
-from relufit.experiments.qsgd_convergence import compressors, training
+from relufit.experiments.quantized import compressors, training
 from relufit.records import Record
 
 NAME = "time_to_accuracy"

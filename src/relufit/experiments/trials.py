@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import platform
+import resource
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from importlib.metadata import version
 from pathlib import Path
+from time import perf_counter, time
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -77,9 +80,12 @@ def run(
     progress: Progress | None = None,
 ) -> None:
     """Run all trials of a group of settings and write their traces to `path`, the timings beside them."""
+    began, clock = time(), perf_counter()
     traces, where = simulate(settings, seed, data, progress)
+    cost = {"began": began, "seconds": perf_counter() - clock, "peak_bytes": _peak_bytes()}
     origin = _origin(settings, seed)
-    _write(records.timing_path(path), traces.timings, {"origin": origin, "cluster": where, "machine": machine()})
+    about = {"origin": origin, "cluster": where, "machine": machine(), **cost}
+    _write(records.timing_path(path), traces.timings, about)
     _write(path, traces.results, {"origin": origin})
 
 
@@ -129,6 +135,12 @@ def machine() -> dict[str, Any]:
         "python": platform.python_version(),
         "packages": {name: version(name) for name in packages},
     }
+
+
+def _peak_bytes() -> int:
+    """Return the peak memory of the largest process: this one, or one that it has started and that has ended."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return unit * max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
 
 
 def _trial(setting: Setting, seed: int, trial: int, data: Path, cluster: Cluster | None, tell: Tell | None) -> Outcome:

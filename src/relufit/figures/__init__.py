@@ -27,8 +27,35 @@ class FigureSpec:
 
 
 FIGURES = {
+    "one_step_contraction": FigureSpec(
+        "What one step takes off the squared error",
+        "one_step_contraction",
+        ("one_step_contraction.points", "one_step_contraction.predictions"),
+    ),
     "geometric_convergence": FigureSpec(
         "Relative error against iterations", "geometric_convergence", ("geometric_convergence.curves",)
+    ),
+    "batch_scaling": FigureSpec(
+        "Iterations against the mini-batch", "batch_scaling", ("batch_scaling.summary", "batch_scaling.predictions")
+    ),
+    "sample_complexity": FigureSpec(
+        "Share of successes against n/d",
+        "sample_complexity",
+        ("sample_complexity.cells", "sample_complexity.crossings", "sample_complexity.predictions"),
+    ),
+    "samples_against_dimension": FigureSpec(
+        "Samples a dimension that half of the trials need", "sample_complexity", ("sample_complexity.crossings",)
+    ),
+    "initial_error": FigureSpec(
+        "Error of the initial weights", "initial_error", ("initial_error.cells", "initial_error.predictions")
+    ),
+    "initializations": FigureSpec(
+        "Iterations from other starts", "initializations", ("initializations.trials", "initializations.summary")
+    ),
+    "quantizer_variance": FigureSpec(
+        "The variance of quantizers against the number of levels",
+        "quantizer_variance",
+        ("quantizer_variance.cells", "quantizer_variance.predictions"),
     ),
     "qsgd_convergence": FigureSpec(
         "Relative error against iterations, SGD and QSGD", "qsgd_convergence", ("qsgd_convergence.curves",)
@@ -36,11 +63,57 @@ FIGURES = {
     "qsgd_against_sgd": FigureSpec(
         "QSGD against SGD: iterations and bytes to the same error",
         "qsgd_convergence",
-        ("qsgd_convergence.summary", "qsgd_convergence.predictions"),
+        (
+            "qsgd_convergence.summary",
+            "qsgd_convergence.predictions",
+            "bits_to_accuracy.topologies",
+            "bits_to_accuracy.predictions",
+        ),
     ),
-    "error_against_bytes": FigureSpec("Relative error against bytes", "qsgd_convergence", ("qsgd_convergence.curves",)),
+    "worker_scaling": FigureSpec(
+        "Iterations against the number of ranks", "worker_scaling", ("worker_scaling.iterations",)
+    ),
+    "step_instability": FigureSpec(
+        "QSGD at the step of SGD and at its own", "step_instability", ("step_instability.curves",)
+    ),
     "bytes_by_coding": FigureSpec(
-        "Bytes in each coding", "qsgd_convergence", ("qsgd_convergence.codings", "qsgd_convergence.predictions")
+        "Bytes in each coding", "bits_to_accuracy", ("bits_to_accuracy.codings", "bits_to_accuracy.predictions")
+    ),
+    "error_against_bytes": FigureSpec(
+        "Relative error against bytes", "bits_to_accuracy", ("bits_to_accuracy.curves", "bits_to_accuracy.summary")
+    ),
+    "bits_by_topology": FigureSpec(
+        "What is saved over each topology",
+        "bits_to_accuracy",
+        ("bits_to_accuracy.topologies", "bits_to_accuracy.predictions"),
+    ),
+    "trajectory": FigureSpec("The whole way from w0", "trajectory", ("trajectory.curves",)),
+    "summary": FigureSpec(
+        "The claims on one page",
+        "qsgd_convergence",
+        (
+            "geometric_convergence.curves",
+            "batch_scaling.summary",
+            "batch_scaling.predictions",
+            "sample_complexity.cells",
+            "sample_complexity.predictions",
+            "qsgd_convergence.summary",
+            "qsgd_convergence.predictions",
+            "bits_to_accuracy.codings",
+            "bits_to_accuracy.predictions",
+            "trajectory.curves",
+        ),
+    ),
+    "ablations": FigureSpec(
+        "Noise, inputs, buckets, steps",
+        "ablations",
+        (
+            "ablations.noise",
+            "ablations.inputs",
+            "ablations.buckets",
+            "ablations.steps",
+            "ablations.predictions",
+        ),
     ),
     "time_to_accuracy.timing": FigureSpec(
         "Relative error against seconds", "time_to_accuracy", ("time_to_accuracy.timing-curves",)

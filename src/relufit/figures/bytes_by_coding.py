@@ -27,7 +27,7 @@ def draw(tables: list[pd.DataFrame]) -> Figure:
         right.errorbar(rows["levels"], rows["saving"], bars, fmt=mark, color=colour, markersize=4, capsize=3)
         expected = predictions[predictions["coding"] == coding]
         style.predicted(left, expected["levels"], expected["bits"])
-        style.predicted(right, expected["levels"], expected["saving"])
+        style.predicted(right, expected["levels"], expected["uplink_saving"])
     entropy = codings.drop_duplicates("levels").sort_values("levels")
     left.plot(entropy["levels"], entropy["entropy"], "-", color="0.55", linewidth=1.2, label="entropy of the levels")
     _line(left, levels, 32, "fp32")

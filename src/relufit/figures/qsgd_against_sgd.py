@@ -7,44 +7,41 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from relufit.figures import style
+from relufit.figures import ratios, style
 
-_BLUE = "#0072B2"
+_LOOK = {"marker": "o", "color": "#0072B2", "label": "QSGD, measured"}
 
 
 def draw(tables: list[pd.DataFrame]) -> Figure:
-    """Draw the figure from the tables of summaries and of predictions."""
-    summary, predictions = tables
-    # The coding that the experiment runs with comes first.
-    predictions = predictions[predictions["coding"] == predictions["coding"].iloc[0]]
+    """Draw the figure from the summary and predictions of iterations, and from the topologies and predictions of bytes.
+
+    Bytes are those of the uplink, at each number of levels in the coding that is cheapest there.
+    """
+    summary, due, topologies, saved = tables
     figure, (left, right) = plt.subplots(1, 2, figsize=(7.0, 3.0))
-    iterations = _quantity(summary, "iterations")
-    base = summary[(summary["setting"] == "sgd-fp64") & (summary["quantity"] == "iterations")].iloc[0]
-    _points(left, iterations, _BLUE, "QSGD, measured")
-    style.predicted(left, predictions["levels"], predictions["iterations"])
-    left.axhline(base["mean"], color="0.55", linewidth=1.2)
-    left.annotate("SGD", (iterations["levels"].min(), base["mean"]), (0, 3), textcoords="offset points")
-    left.set(ylabel="iterations to the tolerance")
+    iterations = summary[summary["quantity"] == "iterations"]
+    sgd, quantized = iterations[iterations["levels"].isna()].iloc[0], iterations.dropna(subset="levels")
+    ratios.points(left, quantized["levels"], quantized, **_LOOK)
+    style.predicted(left, due["levels"], due["iterations"])
+    _line(left, quantized["levels"].min(), sgd["mean"], "SGD", "left")
+    left.set(ylabel="iterations to the tolerance", yscale="log")
     style.legend(left, loc="upper right")
-    saving = _quantity(summary, "saving")
-    _points(right, saving, _BLUE, "QSGD, measured")
-    right.axhline(1, color="0.55", linewidth=1.2)
-    right.annotate("SGD, fp32", (saving["levels"].max(), 1), (0, 3), textcoords="offset points", ha="right")
-    style.predicted(right, predictions["levels"], predictions["saving"])
+    saving = topologies.dropna(subset="levels").rename(
+        columns={"uplink_saving": "mean", "uplink_low": "low", "uplink_high": "high"}
+    )
+    ratios.points(right, saving["levels"], saving, **_LOOK)
+    best = saved.groupby("levels")["uplink_saving"].max()
+    style.predicted(right, best.index.to_series(), best)
+    _line(right, saving["levels"].max(), 1, "SGD, fp32", "right")
     right.set(ylabel="uplink bytes of SGD in fp32\nover those of QSGD", ylim=(0, None))
-    for axes in (left, right):
+    for axes, rows in ((left, quantized), (right, saving)):
         axes.set_xscale("log", base=2)
         axes.set(xlabel="quantization levels $s$")
-        axes.set_xticks(saving["levels"], [f"{level:g}" for level in saving["levels"]])
-        axes.minorticks_off()
-    left.set_yscale("log")
+        axes.set_xticks(rows["levels"], [f"{level:g}" for level in rows["levels"]])
+        axes.xaxis.minorticks_off()
     return figure
 
 
-def _quantity(summary: pd.DataFrame, name: str) -> pd.DataFrame:
-    return summary[(summary["quantity"] == name) & summary["levels"].notna()].sort_values("levels")
-
-
-def _points(axes: Axes, rows: pd.DataFrame, colour: str, label: str) -> None:
-    bars = [rows["mean"] - rows["low"], rows["high"] - rows["mean"]]
-    axes.errorbar(rows["levels"], rows["mean"], bars, fmt="o", color=colour, markersize=4, capsize=3, label=label)
+def _line(axes: Axes, place: float, height: float, label: str, align: str) -> None:
+    axes.axhline(height, color="0.55", linewidth=1.2)
+    axes.annotate(label, (place, height), (0, 3), textcoords="offset points", ha=align, color="0.35")

@@ -22,7 +22,9 @@ def alternating_minimisation(
     """Return the weights after least squares on the rows that the weights before call active, until those stay.
 
     Rows are active where ``<w, x> > 0``; no use is made of the labels to tell. Unlike least squares on the rows
-    with y > 0 it can be used where noise blurs which those are. Arguments are those of `relufit.solvers.Solver`.
+    with y > 0 it can be used where noise blurs which those are; but with few more rows than are needed, and in few
+    dimensions, it may come to rest, or go round, away from w*. An iteration is one fit. Arguments are those of
+    `relufit.solvers.Solver`.
     """
     w, before, products = start.copy(), np.zeros(len(x), bool), np.empty(len(x))
     for iteration in range(iterations):

@@ -11,7 +11,7 @@ from relufit import kernels
 from relufit.solvers.base import Solution
 
 #: Steps between two questions whether the weights are near enough.
-_STRIDE = 10
+STRIDE = 10
 
 
 def gradient_descent(
@@ -25,22 +25,29 @@ def gradient_descent(
 ) -> Solution:
     """Return the weights after steps of `step_size` along the gradient of `relufit.planted.loss`.
 
-    `near` is asked every few steps. Other arguments are those of `relufit.solvers.Solver`.
+    It stops where the gradient is exactly zero, as it is at w = 0, where no row is active, and where the weights are
+    no longer finite. `near` is asked at the start and every `STRIDE` steps. Arguments are those of
+    `relufit.solvers.Solver`, and the step size on the mean gradient of all rows.
     """
     w, done = start.copy(), 0
     rows, total = np.arange(len(x)), np.empty_like(w)
     while done < iterations and not near(w) and np.isfinite(w).all():
-        count = min(_STRIDE, iterations - done)
-        _descend(x, y, rows, step_size / len(x), count, total, w)
-        done += count
+        wanted = min(STRIDE, iterations - done)
+        taken = _descend(x, y, rows, step_size / len(x), wanted, total, w)
+        done += taken
+        if taken < wanted:
+            break
     return Solution(w, done)
 
 
 @njit(nogil=True, cache=True)
 def _descend(
     x: np.ndarray, y: np.ndarray, rows: np.ndarray, scale: float, count: int, total: np.ndarray, w: np.ndarray
-) -> None:
-    for _ in range(count):
+) -> int:
+    """Take up to `count` steps, and return how many were taken before the gradient was zero."""
+    for taken in range(count):
         kernels.gradient_sum(x, y, rows, w, total)
-        for k in range(w.size):
-            w[k] -= scale * total[k]
+        if not np.any(total):
+            return taken
+        kernels.descend(w, total, scale)
+    return count

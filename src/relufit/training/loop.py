@@ -57,7 +57,8 @@ def run(plan: Plan, w_star: np.ndarray, exchange: Exchange, progress: Progress |
     recorder.start()
     recorder.record(0, master.error, np.nan, uplink, downlink)
     told = perf_counter()
-    while (outcome := master.outcome) is None:
+    outcome = master.outcome
+    while outcome is None:
         iteration, squares, decode = master.iteration, 0.0, 0.0
         payload = master.broadcast()
         downlink += len(payload) * spec.workers
@@ -71,9 +72,10 @@ def run(plan: Plan, w_star: np.ndarray, exchange: Exchange, progress: Progress |
             decode += perf_counter() - began
         began = perf_counter()
         master.update()
+        outcome = master.outcome
         now = perf_counter()
         recorder.spend(exchange.times(), decode, now - began)
-        if master.iteration % spec.record_every == 0 or master.outcome is not None:
+        if master.iteration % spec.record_every == 0 or outcome is not None:
             loss = squares / (2 * spec.batch_size)
             recorder.record(master.iteration, master.error, loss, uplink, downlink)
         if progress and now - told > _PROGRESS_SECONDS:

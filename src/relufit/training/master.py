@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from relufit import kernels
 from relufit.planted import relative_error
 from relufit.training.rank import EXACT, warm_up
 from relufit.training.spec import Plan
@@ -49,9 +50,7 @@ class Master:
 
     def update(self) -> None:
         """Take one step along the summed gradient."""
-        self._sum *= self._plan.step
-        self.weights -= self._sum
-        self._sum[:] = 0.0
+        kernels.descend(self.weights, self._sum, self._plan.step)
         self.iteration += 1
         self.error = relative_error(self.weights, self._w_star)
 

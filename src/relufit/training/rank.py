@@ -36,6 +36,7 @@ def warm_up(compressor: Compressor) -> None:
     """Load or compile every loop of a run, so that no iteration's clock includes that."""
     x, y, total = np.ones((4, 8), np.float32), np.ones(4), np.empty(8)
     kernels.gradient_sum(x, y, np.arange(4), y.repeat(2), total)
+    kernels.descend(y.repeat(2), total, 1.0)
     # A code may have one loop for vectors of which most are zero, and one for others.
     for vector in (np.arange(1.0, _WARM_UP_SIZE), np.arange(1.0, _WARM_UP_SIZE) // (_WARM_UP_SIZE - 1)):
         compressor.decode(compressor.encode(vector, 0), vector.size, out=np.empty(vector.size))
@@ -55,6 +56,7 @@ class Rank:
 
     def __init__(self, plan: Plan, rank: int, rows: RowSource) -> None:
         self._plan, self.rank = plan, rank
+        self._compressor, self._seed, self._share = plan.compressor, plan.spec.seed, 1.0 / plan.spec.batch_size
         self._shard = rows.shard(rank, plan.spec.workers)
         self._sampler: Sampler = SAMPLINGS[plan.spec.sampling](
             plan.spec.seed,
@@ -77,8 +79,8 @@ class Rank:
         began = perf_counter()
         x, y, batch = self._sampler.draw(iteration)
         squares = kernels.gradient_sum(x, y, batch, w, self._gradient)
-        self._gradient *= 1.0 / self._plan.spec.batch_size
+        self._gradient *= self._share
         computed = perf_counter()
-        key = streams.key(self._plan.spec.seed, rank=self.rank, iteration=iteration)
-        payload = self._plan.compressor.encode(self._gradient, key)
+        key = streams.key(self._seed, rank=self.rank, iteration=iteration)
+        payload = self._compressor.encode(self._gradient, key)
         return Contribution(payload, squares, computed - began, perf_counter() - computed)

@@ -72,7 +72,7 @@ class Recorder:
         self._plan = plan
         self._rows: list[tuple[float, ...]] = []
         self._times: list[tuple[float, ...]] = []
-        self._spent = np.zeros(len(TIMINGS))
+        self._spent = [0.0] * len(TIMINGS)
         self._began = perf_counter()
 
     def start(self) -> None:
@@ -81,13 +81,14 @@ class Recorder:
 
     def spend(self, times: Times, decode: float, update: float) -> None:
         """Add the seconds of one iteration."""
-        self._spent += (*times, decode, update)
+        for part, seconds in enumerate((*times, decode, update)):
+            self._spent[part] += seconds
 
     def record(self, iteration: int, error: float, loss: float, uplink: int, downlink: int) -> None:
         """Add a row."""
         self._rows.append((iteration, error, loss, uplink, downlink))
         self._times.append((iteration, perf_counter() - self._began, *self._spent))
-        self._spent[:] = 0.0
+        self._spent = [0.0] * len(TIMINGS)
 
     def finish(self, weights: np.ndarray, outcome: str, received: dict[str, int] | None) -> Trace:
         """Return the trace."""

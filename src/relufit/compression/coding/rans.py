@@ -212,8 +212,9 @@ def _encode(levels: Levels, size: int, table: np.ndarray, body: np.ndarray) -> i
     length, log2_states, precision = _read_table(table, _LARGEST, frequency)
     for place in range(length):
         body[place] = table[place]
-    symbols, total = np.empty((SYMBOLS, 4), np.uint64), 0
-    for symbol in range(SYMBOLS):
+    used, total = 2 * np.int64(table[1]) + 1, 0
+    symbols = np.empty((used, 4), np.uint64)
+    for symbol in range(used):
         f = frequency[symbol]
         # 2^64 / f, rounded up: exact for quotients of numbers below 2^48 by f <= 2^16.
         inverse = np.uint64(2**64 - 1) // np.uint64(max(2, f)) + np.uint64(1)
@@ -267,9 +268,10 @@ def _decode(body: np.ndarray, into: Levels, size: int, s: int) -> bool:
         if x < _LEAST:
             return False
         states[number] = x
-    base, plain = np.empty(SYMBOLS, np.int64), np.empty(SYMBOLS, np.int64)
-    symbols, before, total = np.empty(1 << precision, np.uint8), np.empty(SYMBOLS, np.int64), 0
-    for symbol in range(SYMBOLS):
+    used, total = 2 * np.int64(body[1]) + 1, 0
+    base, plain, before = np.empty(used, np.int64), np.empty(used, np.int64), np.empty(used, np.int64)
+    symbols = np.empty(1 << precision, np.uint8)
+    for symbol in range(used):
         token = (symbol + 1) >> 1
         base[symbol], plain[symbol] = base_of(token) if symbol & 1 else -base_of(token), plain_bits(token)
         before[symbol] = total

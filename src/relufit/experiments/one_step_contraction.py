@@ -1,0 +1,185 @@
+"""Single steps near w*: the factor on the squared error, of SGD and of QSGD.
+
+Each step starts from w* plus a random direction of length 1e-6 and takes fresh samples, so that steps are
+independent and the prediction is exact. The mean of what a step takes off the squared error, 1 - factor, is compared
+with ``eta - eta^2 A_q``. A cell of QSGD in which each rank's batch is larger than 2d shows whether ranks round
+independently of each other: their gradients are then nearly the same vector.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from relufit import theory
+from relufit.claims.verdict import Verdict, agrees
+from relufit.errors import ConfigError
+from relufit.experiments.base import Judgement, Setting
+from relufit.experiments.exact_tests import mean_over, shared, standard_errors
+from relufit.experiments.quantizer_variance import predicted_variance
+from relufit.records import Record
+
+NAME = "one_step_contraction"
+TITLE = "One step of SGD and of QSGD"
+QUESTION = "What does one step on fresh samples, near w*, take off the squared error?"
+PREDICTION = (
+    "the mean of ||h+||^2 / ||h||^2 is 1 - eta + eta^2 A_q (theory.contraction), with A_q from d, m, K and the "
+    "variance omega of the quantizer (theory.qsgd_variance)"
+)
+TIMED = False
+#: What is true is refuted at most with this probability in the whole experiment, and a mean is confirmed if its
+#: interval is within `RESOLUTION` of the prediction.
+LEVEL, RESOLUTION = 0.01, 0.15
+#: The topics of SGD's and QSGD's cells.
+_TOPICS = {"sgd": "geometric rate", "qsgd": "fast convergence"}
+_PREDICTED = 61
+
+
+class Cell(NamedTuple):
+    """Where steps are taken: SGD or QSGD, its sizes, its compressor."""
+
+    kind: str
+    dimension: int
+    mini_batch: int
+    workers: int
+    compressor: dict[str, Any]
+
+    @property
+    def omega(self) -> float:
+        """The variance of the compressor."""
+        return predicted_variance(self.compressor, self.dimension) if self.kind == "qsgd" else 0.0
+
+    @property
+    def name(self) -> str:
+        """Its part of the names of settings."""
+        return "-".join([self.kind, *(f"{key}{value}" for key, value in self._sizes())])
+
+    @property
+    def words(self) -> str:
+        """Its name for readers."""
+        return ", ".join(f"{key} = {value}" for key, value in self._sizes())
+
+    def step(self, factor: float) -> float:
+        """Return that many times the optimal step."""
+        return factor * theory.optimal_step(self.dimension, self.mini_batch, omega=self.omega, workers=self.workers)
+
+    def decrease(self, step: float) -> float:
+        """Return the share of the squared error that a step takes off in the mean, by theory."""
+        d, m = self.dimension, self.mini_batch
+        return 1 - theory.contraction(d, m, step, omega=self.omega, workers=self.workers)
+
+    def _sizes(self) -> list[tuple[str, int]]:
+        sizes = [("d", self.dimension), ("m", self.mini_batch)]
+        if self.kind == "qsgd":
+            sizes += [("K", self.workers), ("s", self.compressor["levels"])]
+            if self.compressor["bucket_size"]:
+                sizes.append(("B", self.compressor["bucket_size"]))
+        return sizes
+
+
+def cells(section: Mapping[str, Any]) -> list[Cell]:
+    """Return the cells of a section, those of SGD first.
+
+    Raises
+    ------
+    ConfigError
+        If the ranks of a cell cannot have equal batches, for which the prediction holds.
+    """
+    found = [Cell("sgd", its["dimension"], its["mini_batch"], 1, {"name": "fp64"}) for its in section["sgd"]["cells"]]
+    for number, its in enumerate(section["qsgd"]["cells"]):
+        if its["mini_batch"] % its["workers"]:
+            raise ConfigError(
+                f"{its['mini_batch']} samples for {its['workers']} ranks",
+                where=f"{NAME}.qsgd.cells.{number}.mini_batch",
+                remedy="give every rank the same number of samples",
+            )
+        compressor = {"name": "qsgd", "levels": its["levels"], "bucket_size": its["bucket_size"]}
+        compressor["coding"] = section["qsgd"]["coding"]
+        found.append(Cell("qsgd", its["dimension"], its["mini_batch"], its["workers"], compressor))
+    return found
+
+
+class OneStepContraction:
+    """The experiment ``one_step_contraction``."""
+
+    NAME, TITLE, QUESTION, PREDICTION, TIMED = NAME, TITLE, QUESTION, PREDICTION, TIMED
+    TABLES = ("points", "predictions")
+
+    def settings(self, config: Mapping[str, Any]) -> list[Setting]:
+        """Return a setting for each cell and step size; those of SGD share a job, and those of QSGD."""
+        return [setting for _, _, setting in _settings(config[NAME])]
+
+    def judge(
+        self, config: Mapping[str, Any], results: Mapping[str, Record], timings: Mapping[str, Record]
+    ) -> Judgement:
+        """Compare the mean decrease of each cell and step size with its expectation."""
+        section = config[NAME]
+        grid = _settings(section)
+        confidence = shared(LEVEL, len(grid))
+        note = (
+            f"{len(grid)} tests at {LEVEL / len(grid):.2g} each: at most {100 * LEVEL:g} % that any refutes by chance."
+        )
+        verdicts: dict[str, list[Verdict]] = {topic: [] for topic in _TOPICS.values()}
+        rows = []
+        for cell, factor, setting in grid:
+            taken = 1 - results[setting.name].table["factor"].to_numpy()
+            step = setting.spec["step_size"]
+            expected = cell.decrease(step)
+            verdicts[_TOPICS[cell.kind]].append(
+                agrees(
+                    "mean of what a step takes off the squared error over 1 - contraction",
+                    f"{cell.words}, {factor:g} optimal steps",
+                    mean_over(taken, expected, confidence),
+                    resolution=RESOLUTION,
+                    trials=len(taken),
+                    evidence=setting.evidence,
+                    confidence=confidence,
+                    note=note,
+                )
+            )
+            measured = (*mean_over(taken, 1.0), expected, standard_errors(taken, expected))
+            rows.append((cell.kind, cell.words, cell.omega, factor, step, *measured))
+        columns = ["kind", "cell", "omega", "factor", "step", "mean", "low", "high", "predicted", "z"]
+        tables = {"points": pd.DataFrame(rows, columns=columns), "predictions": _predictions(section)}
+        sgd, qsgd = section["sgd"], section["qsgd"]
+        line = (
+            f"fresh samples, ||h|| = 1e-6; SGD: {len(sgd['cells'])} cells (d, m) at {sgd['step_factors']} times the "
+            f"optimal step, {sgd['steps']} steps each; QSGD: {len(qsgd['cells'])} cells (d, m, K, s, bucket B), coding "
+            f"{qsgd['coding']}, at {qsgd['step_factors']} times the step optimal for omega, {qsgd['steps']} steps each"
+        )
+        return Judgement(line, "single steps", verdicts, tables)
+
+
+def _settings(section: Mapping[str, Any]) -> list[tuple[Cell, float, Setting]]:
+    """Return every cell with every factor on its optimal step, and the setting of both."""
+    found = []
+    for cell in cells(section):
+        part = section[cell.kind]
+        for factor in part["step_factors"]:
+            name = f"{cell.name}-step{factor:g}"
+            spec = {
+                "compressor": cell.compressor,
+                "workers": cell.workers,
+                "batch_size": cell.mini_batch,
+                "step_size": cell.step(factor),
+                "iterations": part["steps"],
+                "sampling": "fresh",
+            }
+            # A row for each rank is all that is stored: the samples are fresh.
+            data = {"n": cell.workers, "d": cell.dimension}
+            setting = Setting(NAME, name, data, spec, 1, procedure="one_step", group=cell.kind, stream=name)
+            found.append((cell, factor, setting))
+    return found
+
+
+def _predictions(section: Mapping[str, Any]) -> pd.DataFrame:
+    """Return the predicted decrease of each cell, from a tenth of its optimal step nearly to where it is nothing."""
+    rows = []
+    for cell in cells(section):
+        for factor in np.append(np.geomspace(0.1, 1.6, _PREDICTED), np.linspace(1.65, 1.95, 7)):
+            step = cell.step(float(factor))
+            rows.append((cell.kind, cell.words, factor, step, cell.decrease(step)))
+    return pd.DataFrame(rows, columns=["kind", "cell", "factor", "step", "predicted"])
