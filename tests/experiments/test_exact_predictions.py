@@ -36,9 +36,9 @@ from relufit.records import Record
 
 ROOT = Path(__file__).parent.parent.parent
 NAMES = ("one_step_contraction", "initial_error", "quantizer_variance")
-SGD_CELL = {"dimension": 30, "mini_batch": 20}
+SGD_CELL = {"dimension": 10, "mini_batch": 23}
 SHARED = {"dimension": 20, "mini_batch": 160, "workers": 4, "levels": 1, "bucket_size": None}
-BUCKETS = {"dimension": 100, "mini_batch": 40, "workers": 2, "levels": 4, "bucket_size": 64}
+BUCKETS = {"dimension": 100, "mini_batch": 40, "workers": 1, "levels": 4, "bucket_size": 64}
 Results = dict[str, dict[str, Record]]
 
 
@@ -46,8 +46,8 @@ Results = dict[str, dict[str, Record]]
 def config() -> dict[str, Any]:
     config = load([ROOT / "config.yaml"])
     steps = config["one_step_contraction"]
-    steps["sgd"] |= {"steps": 2000, "step_factors": [0.5, 1.5], "cells": [SGD_CELL]}
-    steps["qsgd"] |= {"steps": 1000, "cells": [SHARED, BUCKETS]}
+    steps["sgd"] |= {"steps": 800, "step_factors": [0.5, 1.5], "cells": [SGD_CELL]}
+    steps["qsgd"] |= {"steps": 600, "cells": [SHARED, BUCKETS]}
     cells = [{"dimension": 60, "samples": n, "workers": k} for n, k in ((150, 1), (151, 4))]
     config["initial_error"] |= {"cells": cells, "trials": 100}
     config["quantizer_variance"] |= {"dimensions": [100, 300], "levels": [1, 16], "bucket_size": 64, "vectors": 300}
@@ -83,9 +83,8 @@ def test_right_traces_are_confirmed(config: dict[str, Any], traces: Results, nam
     assert verdicts(found) == ["confirmed"] * count
     assert tuple(found.tables) == CATALOGUE[name].TABLES
     assert all(len(table) for table in found.tables.values())
-    assert all(v.evidence == CATALOGUE[name].settings(config)[0].evidence for v in found.verdicts.popitem()[1]) or (
-        name == NAMES[0]
-    )
+    files = {setting.evidence for setting in CATALOGUE[name].settings(config)}
+    assert {v.evidence for its in found.verdicts.values() for v in its} == files
 
 
 @pytest.mark.parametrize("name", NAMES)

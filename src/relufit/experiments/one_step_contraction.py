@@ -39,18 +39,14 @@ _PREDICTED = 61
 
 
 class Cell(NamedTuple):
-    """Where steps are taken: SGD or QSGD, its sizes, its compressor."""
+    """Where steps are taken: SGD or QSGD, its sizes, its compressor and the variance that theory gives it."""
 
     kind: str
     dimension: int
     mini_batch: int
     workers: int
     compressor: dict[str, Any]
-
-    @property
-    def omega(self) -> float:
-        """The variance of the compressor."""
-        return predicted_variance(self.compressor, self.dimension) if self.kind == "qsgd" else 0.0
+    omega: float
 
     @property
     def name(self) -> str:
@@ -88,7 +84,9 @@ def cells(section: Mapping[str, Any]) -> list[Cell]:
     ConfigError
         If the ranks of a cell cannot have equal batches, for which the prediction holds.
     """
-    found = [Cell("sgd", its["dimension"], its["mini_batch"], 1, {"name": "fp64"}) for its in section["sgd"]["cells"]]
+    found = [
+        Cell("sgd", its["dimension"], its["mini_batch"], 1, {"name": "fp64"}, 0.0) for its in section["sgd"]["cells"]
+    ]
     for number, its in enumerate(section["qsgd"]["cells"]):
         if its["mini_batch"] % its["workers"]:
             raise ConfigError(
@@ -98,7 +96,8 @@ def cells(section: Mapping[str, Any]) -> list[Cell]:
             )
         compressor = {"name": "qsgd", "levels": its["levels"], "bucket_size": its["bucket_size"]}
         compressor["coding"] = section["qsgd"]["coding"]
-        found.append(Cell("qsgd", its["dimension"], its["mini_batch"], its["workers"], compressor))
+        omega = predicted_variance(compressor, its["dimension"])
+        found.append(Cell("qsgd", its["dimension"], its["mini_batch"], its["workers"], compressor, omega))
     return found
 
 

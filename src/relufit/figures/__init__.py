@@ -101,7 +101,7 @@ FIGURES = {
             "qsgd_convergence.predictions",
             "bits_to_accuracy.codings",
             "bits_to_accuracy.predictions",
-            "trajectory.curves",
+            "worker_scaling.iterations",
         ),
     ),
     "ablations": FigureSpec(

@@ -19,16 +19,17 @@ _ERROR = "relative error"
 
 def draw(tables: list[pd.DataFrame]) -> Figure:
     """Draw the figure: the tables are those that `relufit.figures.FIGURES` names, in that order."""
-    curves, batches, batch_line, cells, chances, summary, due, codings, saved, trajectory = tables
+    curves, batches, batch_line, cells, chances, summary, due, codings, saved, ranks = tables
     figure, panels = plt.subplots(2, 3, figsize=(7.0, 4.9))
     _geometric(panels[0][0], curves)
     _samples(panels[0][1], cells, chances)
     _batches(panels[0][2], batches, batch_line)
-    _trajectory(panels[1][0], trajectory)
+    _ranks(panels[1][0], ranks)
     _levels(panels[1][1], summary, due)
     _bytes(panels[1][2], codings, saved)
     for axes, letter in zip(panels.flat, "abcdef", strict=True):
-        axes.set_title(f"{letter}  {axes.get_title()}", loc="left")
+        axes.set_title(f"{letter}  {axes.get_title()}", loc="left", fontsize="small")
+        axes.set_title("")
     handles = [Line2D([], [], color=_BLUE, marker="o", markersize=4, linewidth=1.6), style.prediction_line()]
     figure.legend(
         handles, ["measured, 90 % interval", "predicted, nothing fitted"], loc="outside lower center", ncols=2
@@ -71,14 +72,19 @@ def _batches(axes: Axes, summary: pd.DataFrame, predictions: pd.DataFrame) -> No
     axes.set(title="large batches saturate", xlabel="mini-batch $m$", ylabel="iterations", xscale="log", yscale="log")
 
 
-def _trajectory(axes: Axes, curves: pd.DataFrame) -> None:
-    settings = list(dict.fromkeys(curves["setting"]))
-    for setting, colour in zip(settings, style.colours(len(settings)), strict=True):
-        curve = curves[curves["setting"] == setting]
-        whole = curve["iteration"].max()
-        style.band(axes, curve["iteration"] / whole, curve, colour, setting)
-        style.predicted(axes, curve["iteration"] / whole, curve["predicted"])
-    axes.set(title="the way from $w_0$", xlabel="share of the iterations", ylabel=_ERROR, yscale="log", xlim=(0, 1))
+def _ranks(axes: Axes, iterations: pd.DataFrame) -> None:
+    iterations = iterations[iterations["given"] == "mini-batch"]
+    kinds = sorted(iterations["levels"].dropna().unique())
+    colours: list[Any] = [*style.colours(len(kinds)), "black"]
+    for levels, colour, mark in zip([*kinds, None], colours, "osD^vP", strict=False):
+        its = iterations[iterations["levels"].isna() if levels is None else iterations["levels"] == levels]
+        _points(axes, its, "workers", colour, mark)
+        style.predicted(axes, its["workers"], its["predicted"])
+        label = "SGD" if levels is None else f"$s$ = {levels:g}"
+        place = (its["workers"].iloc[-1], its["mean"].iloc[-1])
+        axes.annotate(label, place, (0, 6 if levels else -13), ha="right", **_BESIDE)
+    axes.set(title="any number of ranks", xlabel="ranks $K$, same $m$", ylabel="iterations", ylim=(0, None))
+    _powers(axes, iterations["workers"])
 
 
 def _levels(axes: Axes, summary: pd.DataFrame, predictions: pd.DataFrame) -> None:
