@@ -74,7 +74,7 @@ def test_a_seed_of_19_digits_keeps_all_of_them(config: dict[str, Any]) -> None:
         ("qsgd_convergence.levels", [40000], "at most 32767"),
         ("qsgd_convergence.levels", [], "at least one"),
         ("qsgd_convergence.levels", [4, 4], "repeat"),
-        ("qsgd_convergence.coding", "morse", "one of packed"),
+        ("time_to_accuracy.coding", "morse", "one of packed"),
         ("qsgd_convergence.workers", 100000, "fewer workers"),
         ("qsgd_convergence.mini_batch", 4, "at least one"),
         ("qsgd_convergence.tolerance", 2, "below 1"),

@@ -118,7 +118,7 @@ def test_the_figure_has_a_panel_for_each_part_with_its_prediction(traces: Traces
         figure.canvas.draw()
     noise, steps, inputs, buckets = figure.axes
     assert [sum(line.is_dashed() for line in axes.lines) for axes in figure.axes] == [2, 2, 2, 4]
-    assert "label noise" in noise.get_xlabel()
+    assert noise.get_xlabel() == "standard deviation of the noise"
     assert steps.get_xlabel() == "step over the best one"
     assert [text.get_text() for text in inputs.get_yticklabels()] == ["Gaussian", "autoregressive"]
     assert buckets.get_xlabel() == "coordinates of a bucket"

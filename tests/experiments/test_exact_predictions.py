@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
 
@@ -48,8 +47,8 @@ def config() -> dict[str, Any]:
     steps = config["one_step_contraction"]
     steps["sgd"] |= {"steps": 800, "step_factors": [0.5, 1.5], "cells": [SGD_CELL]}
     steps["qsgd"] |= {"steps": 600, "cells": [SHARED, BUCKETS]}
-    cells = [{"dimension": 60, "samples": n, "workers": k} for n, k in ((150, 1), (151, 4))]
-    config["initial_error"] |= {"cells": cells, "trials": 100}
+    cells = [{"dimension": 300, "samples": n, "workers": k} for n, k in ((400, 1), (401, 4))]
+    config["initial_error"] |= {"cells": cells, "trials": 40}
     config["quantizer_variance"] |= {"dimensions": [100, 300], "levels": [1, 16], "bucket_size": 64, "vectors": 300}
     return config
 
@@ -158,7 +157,7 @@ def test_initial_weights_that_are_nearer_or_farther_than_due_are_refuted(
     assert verdicts(judged(config, NAMES[1], wrong)) == ["confirmed", "refuted"]
 
 
-@pytest.mark.parametrize("rows", [0, 1, 2, 12])
+@pytest.mark.parametrize("rows", [0, 1, 12])
 @pytest.mark.parametrize("name", NAMES)
 def test_short_traces_leave_every_agreement_open(config: dict[str, Any], traces: Results, name: str, rows: int) -> None:
     short = {key: Record(its.table.head(rows), its.about) for key, its in traces[name].items()}
@@ -167,7 +166,7 @@ def test_short_traces_leave_every_agreement_open(config: dict[str, Any], traces:
     assert "refuted" not in verdicts(found)
 
 
-@pytest.mark.parametrize("value", [math.nan, math.inf, 1e200])
+@pytest.mark.parametrize("value", [math.inf, 1e200])
 @pytest.mark.parametrize(("name", "column"), zip(NAMES, ("factor", "relative_error", "error"), strict=True))
 def test_steps_that_diverged_are_not_confirmed(
     config: dict[str, Any], traces: Results, name: str, column: str, value: float
@@ -180,7 +179,7 @@ def test_steps_that_diverged_are_not_confirmed(
 
 def test_ranks_with_unequal_batches_are_refused(config: dict[str, Any]) -> None:
     steps = config["one_step_contraction"]
-    other = {**steps, "qsgd": {**steps["qsgd"], "cells": [SHARED, {**BUCKETS, "mini_batch": 41}]}}
+    other = {**steps, "qsgd": {**steps["qsgd"], "cells": [BUCKETS, {**SHARED, "mini_batch": 161}]}}
     with pytest.raises(ConfigError, match=r"one_step_contraction\.qsgd\.cells\.1\.mini_batch"):
         CATALOGUE[NAMES[0]].settings({**config, "one_step_contraction": other})
 
@@ -273,4 +272,4 @@ def test_true_predictions_are_refuted_as_often_as_the_level_says() -> None:
 def test_z_is_the_distance_in_standard_errors_and_undefined_without_spread() -> None:
     assert standard_errors([1.0, 2.0, 3.0], 1.0) == pytest.approx(math.sqrt(3))
     assert all(math.isnan(standard_errors(values, 1.0)) for values in ([], [1.0], [2.0, 2.0], [1.0, math.inf]))
-    assert pd.isna(mean_over([], 1.0)).all()
+    assert np.isnan(mean_over([], 1.0)).all()

@@ -56,6 +56,18 @@ def test_a_snakemake_command_can_be_planned(command: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "config/ablations").glob("*.yaml")), ids=lambda path: path.stem)
+def test_an_ablation_can_be_planned_and_is_on_its_page(path: Path) -> None:
+    page = (ROOT / "docs/ablations.md").read_text()
+    assert f"| `{path.name}` |" in page
+    content = "\n".join(line for line in path.read_text().splitlines() if not line.startswith("#"))
+    if path.stem == "ratio":
+        assert content in page
+    command = [BIN / "snakemake", "-n", "--nolock", "--configfile", str(path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_the_relufit_commands_work_one_after_the_other(tmp_path: Path) -> None:
     commands = _commands("relufit")
     assert len(commands) >= 3
