@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 #: The modules and packages that hold loops.
-ROOMS = ("kernels.py", "simd", "compression")
+ROOMS = ("kernels.py", "simd", "compression", "solvers")
 
 
 def forget_stale(package: Path, rooms: Sequence[str] = ROOMS) -> None:

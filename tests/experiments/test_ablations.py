@@ -24,14 +24,14 @@ CONFIG: dict[str, Any] = {
         "workers": 2,
         "mini_batch": 20,
         "levels": 5,
-        "noise": {"stds": [0.01], "step_factor": 0.5, "iterations": 1000},
+        "noise": {"stds": [0.01], "step_factor": 0.5, "iterations": 600},
         "inputs": ["gaussian", "autoregressive"],
         "buckets": {"norms": ["l2", "max"], "sizes": [25, None], "levels": 4, "coding": "rans"},
         "step_factors": {"sgd": [0.5, 1.0], "qsgd": [1.0]},
-        "tolerance": 1e-6,
+        "tolerance": 1e-5,
         "iterations": 10000,
         "record_every": 5,
-        "trials": 8,
+        "trials": 6,
     },
 }
 Traces = dict[str, Record]
@@ -102,7 +102,7 @@ def test_the_slope_of_correlated_inputs_comes_from_their_own_covariance(traces: 
     step = theory.optimal_step(100, 20)
     start = theory.initial_profile(eigenvalues, even)
     curve = theory.fixed_data_curve(eigenvalues, even, 100, 20, step, 10000, initial_error_squared=start)
-    first, last = (int(np.argmax(curve <= error)) for error in (1e-4, 1e-12))
+    first, last = (int(np.argmax(curve <= error)) for error in (1e-4, 1e-10))
     slope = np.log(curve[last] / curve[first]) / (last - first)
     gaussian = np.log(1 - 20 / 223)
     table = EXPERIMENT.judge(CONFIG, traces, {}).tables["inputs"].set_index("inputs")

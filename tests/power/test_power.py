@@ -57,6 +57,7 @@ def _refuted(seed: int) -> list[str]:
     return [name for name in EXPERIMENTS if any(its.verdict == REFUTED for its in verdicts(name, config))]
 
 
+@pytest.mark.timeout(3600)
 def test_the_right_code_is_refuted_no_more_often_than_stated() -> None:
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
         refuted = [(seed, name) for seed, names in zip(SEEDS, pool.map(_refuted, SEEDS), strict=True) for name in names]

@@ -242,8 +242,8 @@ def test_a_figure_that_needs_an_experiment_of_another_run_is_not_missed(
         ("claims.json", DataError, "relufit verdicts"),
         ("config.yaml", ConfigError, "give a YAML file"),
         ("manifest.json", DataError, "relufit manifest"),
-        ("figures/qsgd_against_sgd.svg", DataError, "relufit figure qsgd_against_sgd"),
-        ("../../captions/qsgd_against_sgd.rst", DataError, "--captions"),
+        ("figures/qsgd_convergence.svg", DataError, "relufit figure qsgd_convergence"),
+        ("../../captions/qsgd_convergence.rst", DataError, "--captions"),
         ("traces/time_to_accuracy/a.timing.parquet", DataError, "relufit trials"),
     ],
 )
@@ -277,7 +277,7 @@ def _unknown_experiment(text: str) -> str:
         ("claims.json", _without_key, "budget missing"),
         ("claims.json", _unknown_experiment, "moon missing"),
         ("manifest.json", lambda _: "{}", "no manifest of ours"),
-        ("figures/qsgd_against_sgd.svg", lambda _: "<svg>", "viewBox"),
+        ("figures/qsgd_convergence.svg", lambda _: "<svg>", "viewBox"),
     ],
 )
 def test_a_damaged_file_is_one_message(run: RunOnDisk, name: str, damage: Callable[[str], str], says: str) -> None:

@@ -21,17 +21,16 @@ def typical_curve(table: pd.DataFrame, confidence: float = CONFIDENCE) -> pd.Dat
     DataFrame
         ``iteration``, ``relative_error``, ``low``, ``high``, and the mean ``uplink_bytes`` and ``downlink_bytes``.
     """
-    trials = table["trial"].nunique()
-    shared = table.groupby("iteration").filter(lambda rows: len(rows) == trials)
+    runs = table.groupby("iteration")["trial"].transform("size")
+    shared = table[runs == table["trial"].nunique()]
     kept = np.unique(shared["iteration"])
     kept = kept[np.unique(np.linspace(0, len(kept) - 1, min(_POINTS, len(kept))).round().astype(int))]
-    rows = []
-    for iteration, group in shared[shared["iteration"].isin(kept)].groupby("iteration"):
-        mean, low, high = mean_interval(np.log(group["relative_error"].to_numpy()), confidence)
-        sent = group[["uplink_bytes", "downlink_bytes"]].mean()
-        rows.append((iteration, np.exp(mean), np.exp(low), np.exp(high), *sent))
-    columns = ["iteration", "relative_error", "low", "high", "uplink_bytes", "downlink_bytes"]
-    return pd.DataFrame(rows, columns=columns)
+    shared = shared[shared["iteration"].isin(kept)]
+    logs = np.log(shared.pivot(index="iteration", columns="trial", values="relative_error").to_numpy())
+    curve = pd.DataFrame({"iteration": kept})
+    curve[["relative_error", "low", "high"]] = np.exp([mean_interval(errors, confidence) for errors in logs])
+    sent = shared.groupby("iteration")[["uplink_bytes", "downlink_bytes"]].mean()
+    return curve.assign(**{name: sent[name].to_numpy() for name in sent})
 
 
 def on_grid(curve: np.ndarray, iterations: np.ndarray) -> np.ndarray:
