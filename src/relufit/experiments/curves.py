@@ -29,8 +29,9 @@ def typical_curve(table: pd.DataFrame, confidence: float = CONFIDENCE) -> pd.Dat
     logs = np.log(shared.pivot(index="iteration", columns="trial", values="relative_error").to_numpy())
     curve = pd.DataFrame({"iteration": kept})
     curve[["relative_error", "low", "high"]] = np.exp([mean_interval(errors, confidence) for errors in logs])
-    sent = shared.groupby("iteration")[["uplink_bytes", "downlink_bytes"]].mean()
-    return curve.assign(**{name: sent[name].to_numpy() for name in sent})
+    for sent in ("uplink_bytes", "downlink_bytes"):
+        curve[sent] = shared.groupby("iteration")[sent].mean().to_numpy()
+    return curve
 
 
 def on_grid(curve: np.ndarray, iterations: np.ndarray) -> np.ndarray:
