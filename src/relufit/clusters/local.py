@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from distributed import Client
+
+_CLOSING_SECONDS = 60
 
 
 @dataclass(frozen=True)
@@ -29,17 +31,20 @@ def open_local(workers: int) -> Iterator[Local]:
     """Start the processes, and stop them whatever happens."""
     from distributed import Client, LocalCluster
 
-    with (
-        LocalCluster(
-            n_workers=workers + 1,
-            threads_per_worker=1,
-            resources={"slot": 1},
-            host="127.0.0.1",
-            dashboard_address="127.0.0.1:0",
-            # The error of a task reaches the caller; the worker need not print it too.
-            silence_logs=logging.CRITICAL,
-        ) as cluster,
-        Client(cluster) as client,
-    ):
-        client.wait_for_workers(workers + 1, timeout=60)
-        yield Local(client, workers + 1)
+    cluster = LocalCluster(
+        n_workers=workers + 1,
+        threads_per_worker=1,
+        resources={"slot": 1},
+        host="127.0.0.1",
+        dashboard_address="127.0.0.1:0",
+        # The error of a task reaches the caller; the worker need not print it too.
+        silence_logs=logging.CRITICAL,
+    )
+    try:
+        with Client(cluster) as client:
+            client.wait_for_workers(workers + 1, timeout=60)
+            yield Local(client, workers + 1)
+    finally:
+        # On a busy machine processes take long to end; what was computed is not lost for that.
+        with suppress(TimeoutError):
+            cluster.close(timeout=_CLOSING_SECONDS)
