@@ -109,7 +109,7 @@ def test_a_run_that_diverges_ends_well_and_says_so(
         (["train", "{data}", "--cluster", "moon", "-o", "{tmp}/t.parquet"], "cluster.kind: unknown kind 'moon'"),
         (["train", "{data}", "--step-size", "-1", "-o", "{tmp}/t.parquet"], "step_size"),
         (["config", "{tmp}/none.yaml"], "cannot be read"),
-        (["trials", "tea", "x", "--config", "{config}", "-o", "{tmp}/t.parquet"], "unknown experiment 'tea'"),
+        (["trials", "tea", "x", "--config", "{config}", "-o", "{tmp}/t"], "unknown experiment 'tea'"),
         (["trials", "qsgd_convergence", "x", "--config", "{config}", "-o", "{tmp}/t"], "sgd-fp64, qsgd-s8"),
         (
             ["claims", "qsgd_convergence", "--config", "{config}", "--traces", "{tmp}", "--tables", "{tmp}", "-o", "x"],
@@ -140,9 +140,9 @@ def test_data_made_with_other_parameters_are_not_trained_on(
     for trial in range(3):
         assert main(["dataset", str(folder / f"time_to_accuracy-{trial}.zarr"), *DATA]) == 0
     arguments = ["time_to_accuracy", "sgd-fp64", "--config", str(smoke), "--data", str(folder)]
-    assert main(["trials", *arguments, "--output", str(tmp_path / "t.parquet")]) == 2
+    assert main(["trials", *arguments, "--output", str(tmp_path / "t")]) == 2
     assert "made with other parameters: n is 600, not 16000" in capsys.readouterr().err
-    assert not (tmp_path / "t.parquet").exists()
+    assert not (tmp_path / "t/sgd-fp64.parquet").exists()
 
 
 @pytest.mark.parametrize("harm", ["missing", "truncated", "nan"])
@@ -243,9 +243,8 @@ def test_without_a_terminal_progress_is_plain_lines(tmp_path: Path) -> None:
 
 def test_trials_claims_and_figures_follow_one_another_by_hand(smoke: Path, tmp_path: Path) -> None:
     traces, tables = tmp_path / "run/traces/qsgd_convergence", tmp_path / "run/tables"
-    for setting in ("sgd-fp64", "qsgd-s8"):
-        output = str(traces / f"{setting}.parquet")
-        assert main(["trials", "qsgd_convergence", setting, "--config", str(smoke), "-o", output]) == 0
+    settings = ["sgd-fp64", "qsgd-s8"]
+    assert main(["trials", "qsgd_convergence", *settings, "--config", str(smoke), "-o", str(traces)]) == 0
     judged = tmp_path / "run/claims/qsgd_convergence.json"
     where = ["--config", str(smoke), "--traces", str(traces), "--tables", str(tables)]
     assert main(["claims", "qsgd_convergence", *where, "-o", str(judged)]) == 0
@@ -260,13 +259,13 @@ def test_trials_claims_and_figures_follow_one_another_by_hand(smoke: Path, tmp_p
 def test_what_another_run_has_already_is_linked_and_not_made_again(smoke: Path, tmp_path: Path) -> None:
     first, second = (tmp_path / "results" / run / "traces/qsgd_convergence/qsgd-s8.parquet" for run in "ab")
     begin = ["trials", "qsgd_convergence", "qsgd-s8", "--config", str(smoke), "--reuse", "--output"]
-    assert main([*begin, str(first)]) == 0
-    assert main([*begin, str(second)]) == 0
+    assert main([*begin, str(first.parent)]) == 0
+    assert main([*begin, str(second.parent)]) == 0
     assert first.samefile(second)
     assert records.timing_path(first).samefile(records.timing_path(second))
     smoke.write_text(smoke.read_text().replace("seed: 20190119", "seed: 7"))
     third = tmp_path / "results/c/traces/qsgd_convergence/qsgd-s8.parquet"
-    assert main([*begin, str(third)]) == 0
+    assert main([*begin, str(third.parent)]) == 0
     assert third.read_bytes() != first.read_bytes()
     for run in "ab":
         assert main(["dataset", str(tmp_path / f"results/{run}/data/p.zarr"), *DATA, "--reuse"]) == 0

@@ -1,8 +1,10 @@
-"""``relufit trials``: all trials of one setting of an experiment, or of a group of small ones."""
+"""``relufit trials``: all trials of some settings of an experiment, or of groups of small ones."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +17,15 @@ def add(parts: Any) -> None:  # noqa: ANN401
     part = subcommand(
         parts,
         "trials",
-        "all trials of a setting, or of a group of them",
-        "Run the trials of one setting of an experiment, or of a group of small ones, and write their traces "
-        "to one Parquet file, their timings "
-        "to another beside it. An unknown name is answered with the names there are.",
+        "all trials of some settings, or of groups of them",
+        "Run the trials of some settings of an experiment, or of groups of small ones, and write the traces of each "
+        "to a Parquet file, its timings to another beside it. An unknown name is answered with the names there are.",
     )
     part.add_argument("experiment", help="such as qsgd_convergence")
-    part.add_argument("setting", help="such as qsgd-s16")
+    part.add_argument("settings", nargs="+", metavar="setting", help="such as qsgd-s16")
     add_config(part)
     part.add_argument("--data", type=Path, help="folder of the data sets; ../../data from the output if not given")
-    part.add_argument("--output", "-o", type=Path, required=True, help="Parquet file of the traces")
+    part.add_argument("--output", "-o", type=Path, required=True, help="folder for {setting}.parquet")
     part.add_argument("--reuse", action="store_true", help="link the same from another run beside this one")
     part.set_defaults(run=run)
 
@@ -35,19 +36,28 @@ def run(chosen: argparse.Namespace) -> None:
     from relufit.experiments import find_group, trials
 
     config = load(chosen.config)
-    settings = find_group(config, chosen.experiment, chosen.setting)
-    if chosen.reuse and trials.take_over(settings, config["seed"], chosen.output):
-        return
-    data = chosen.data or chosen.output.parent.parent.parent / "data"
-    total = sum(setting.trials for setting in settings)
-    with progress(f"{chosen.experiment} {chosen.setting}", total) as tell:
-        trials.run(
-            settings,
-            config["seed"],
-            chosen.output,
-            data,
-            lambda done, of, iteration, error, uplink: tell(
-                done, f"trials, iteration {iteration}, relative error {error:.3g}, {uplink} B up"
-            ),
-        )
+    groups = {name: find_group(config, chosen.experiment, name) for name in chosen.settings}
+    data = chosen.data or chosen.output.parent.parent / "data"
+    total = sum(setting.trials for settings in groups.values() for setting in settings)
+    with progress(" ".join([chosen.experiment, *groups]), total) as tell:
+        done = 0
+        for name, settings in groups.items():
+            path = chosen.output / f"{name}.parquet"
+            if not (chosen.reuse and trials.take_over(settings, config["seed"], path)):
+                trials.run(settings, config["seed"], path, data, partial(_tell, tell, done, total))
+            done += sum(setting.trials for setting in settings)
         tell(total, "trials")
+
+
+def _tell(
+    tell: Callable[[int, str], None],
+    before: int,
+    total: int,
+    done: int,
+    of: int,
+    *at: Any,  # noqa: ANN401
+) -> None:
+    """Say how far the trials are, after those of earlier groups."""
+    if before + done < total:
+        iteration, error, uplink = at
+        tell(before + done, f"trials, iteration {iteration}, relative error {error:.3g}, {uplink} B up")
