@@ -40,6 +40,7 @@ format: $(READY)
 bench: $(READY)
 	$(BIN)/python benchmarks/bench_kernels.py
 	$(BIN)/python benchmarks/bench_compressors.py
+	$(BIN)/python benchmarks/bench_engine.py
 
 # One million damaged payloads through every decoder, with bounds of arrays checked. `make test` sends fewer.
 fuzz: $(READY)
@@ -47,8 +48,8 @@ fuzz: $(READY)
 
 # Needs uv and a network; run after a change of the dependencies in pyproject.toml.
 lock:
-	uv pip compile pyproject.toml --extra workflow --extra dev --universal --python-version 3.11 --generate-hashes \
-	  --no-header --no-emit-index-url --no-emit-find-links --output-file envs/requirements.lock
+	uv pip compile pyproject.toml --extra workflow --extra dev --extra bench --universal --python-version 3.11 \
+	  --generate-hashes --no-header --no-emit-index-url --no-emit-find-links --output-file envs/requirements.lock
 
 clean:
 	rm -rf .venv .snakemake .pytest_cache .mypy_cache .ruff_cache

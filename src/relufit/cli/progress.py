@@ -5,9 +5,23 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from math import isfinite
 from time import monotonic
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from relufit.training.loop import News
 
 _LINE_SECONDS = 5.0
+
+
+def told(news: News) -> str:
+    """Return how far a run is, in words."""
+    said = (
+        f"iteration {news.iteration}, relative error {news.relative_error:.3g}, "
+        f"{news.uplink_bytes / 1e6:.3g} MB up, {news.downlink_bytes / 1e6:.3g} MB down"
+    )
+    return f"{said}, {news.speed:.3g} iterations/s, {news.left:.0f} s left" if isfinite(news.left) else said
 
 
 @contextmanager

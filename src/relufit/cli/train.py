@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
 from relufit.cli.options import step_size, subcommand
-from relufit.cli.progress import progress
+from relufit.cli.progress import progress, told
 
 
 def add(parts: Any) -> None:  # noqa: ANN401
@@ -32,9 +33,14 @@ def add(parts: Any) -> None:  # noqa: ANN401
     part.add_argument("--step-size", type=step_size, default="optimal", help="a number, or optimal for theory's")
     part.add_argument("--iterations", type=int, default=10000, help="budget")
     part.add_argument("--tolerance", type=float, help="relative error at which to stop; none if not given")
+    part.add_argument("--topology", default="master", help="master, or all_to_all")
+    part.add_argument(
+        "--downlink", default="fp64", help="what comes from a master: fp64, the weights, or relay, encoded gradients"
+    )
     part.add_argument("--sampling", default="with_replacement", help="with_replacement, reshuffled or fresh")
     part.add_argument("--seed", type=int, default=0, help="seed of sampling and rounding")
     part.add_argument("--record-every", type=int, default=1, help="iterations between two rows of the trace")
+    part.add_argument("--checkpoint", type=Path, help="file that the state is kept in, to go on from after an end")
     part.add_argument("--cluster", default="inprocess", help="where ranks run: inprocess or local")
     part.set_defaults(run=run)
 
@@ -55,6 +61,8 @@ def run(chosen: argparse.Namespace) -> None:
         step_size=chosen.step_size,
         iterations=chosen.iterations,
         tolerance=chosen.tolerance,
+        topology=chosen.topology,
+        downlink=chosen.downlink,
         sampling=chosen.sampling,
         seed=chosen.seed,
         record_every=chosen.record_every,
@@ -66,10 +74,12 @@ def run(chosen: argparse.Namespace) -> None:
         trace = train(
             spec,
             cluster.client,
-            progress=lambda iteration, error, uplink: tell(iteration, f"relative error {error:.3g}, {uplink} B up"),
+            progress=lambda news: tell(news.iteration, told(news)),
+            checkpoint=chosen.checkpoint,
+            told=lambda fault: print(f"relufit: {fault}", file=sys.stderr),
         )
         where = cluster.describe()
-    times = {"received": trace.received, "cluster": where, "machine": machine()}
+    times = {"counted": trace.counted, "faults": trace.faults, "cluster": where, "machine": machine()}
     records.write(records.timing_path(chosen.output), trace.timing, times)
     records.write(chosen.output, trace.table, trace.summary)
     last = trace.table.iloc[-1]

@@ -6,10 +6,13 @@ import argparse
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from relufit.cli.options import add_config, subcommand
-from relufit.cli.progress import progress
+from relufit.cli.progress import progress, told
+
+if TYPE_CHECKING:
+    from relufit.training import News
 
 
 def add(parts: Any) -> None:  # noqa: ANN401
@@ -49,15 +52,7 @@ def run(chosen: argparse.Namespace) -> None:
         tell(total, "trials")
 
 
-def _tell(
-    tell: Callable[[int, str], None],
-    before: int,
-    total: int,
-    done: int,
-    of: int,
-    *at: Any,  # noqa: ANN401
-) -> None:
+def _tell(tell: Callable[[int, str], None], before: int, total: int, done: int, of: int, news: News | None) -> None:
     """Say how far the trials are, after those of earlier groups."""
     if before + done < total:
-        iteration, error, uplink = at
-        tell(before + done, f"trials, iteration {iteration}, relative error {error:.3g}, {uplink} B up")
+        tell(before + done, f"trials, {told(news)}" if news else "trials")

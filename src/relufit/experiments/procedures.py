@@ -17,13 +17,13 @@ from relufit.compression import make_compressor
 from relufit.dataset import Dataset, open_rows, shard_rows
 from relufit.experiments.base import Setting, seed_of
 from relufit.planted import PlantedModel, relative_error
-from relufit.training import TrainingSpec, train
+from relufit.training import News, TrainingSpec, train
 from relufit.training.master import Master
 from relufit.training.rank import Rank
 from relufit.training.spec import make_plan
 
-#: Told (iteration, relative error, uplink bytes) now and then.
-Tell = Callable[[int, float, int], None]
+#: Told how far a run is now and then.
+Tell = Callable[[News], None]
 #: Distance from w* at which single steps are looked at: no row changes its side, and nothing is lost to rounding.
 _NEAR = 1e-6
 
@@ -69,6 +69,7 @@ def _train(
     oracle = train(spec) if cluster and cluster.client else None
     measured = {
         "received": trace.received,
+        "faults": trace.faults,
         "weights_sha256": trace.summary["weights_sha256"],
         "serial_sha256": oracle.summary["weights_sha256"] if oracle else None,
     }

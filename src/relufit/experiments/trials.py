@@ -21,9 +21,10 @@ from relufit.errors import DataError
 from relufit.experiments.base import Experiment, Setting, as_json
 from relufit.experiments.procedures import PROCEDURES, Outcome, Tell
 from relufit.records import Record
+from relufit.training import News
 
-#: Told (trials done, trials in all, iteration, relative error, uplink bytes) a few times a second.
-Progress = Callable[[int, int, int, float, int], None]
+#: Told (trials done, trials in all, how far the run of this trial is) a few times a second.
+Progress = Callable[[int, int, News | None], None]
 
 
 class Traces(NamedTuple):
@@ -62,7 +63,7 @@ def simulate(
                 outcomes.append(_trial(setting, seed, trial, data, cluster, _telling(progress, done, total)))
                 done += 1
                 if progress:
-                    progress(done, total, 0, 0.0, 0)
+                    progress(done, total, None)
             traces.results[setting.name] = Record(
                 _stack([outcome.table for outcome in outcomes]), {"trials": [outcome.summary for outcome in outcomes]}
             )
@@ -150,7 +151,7 @@ def _trial(setting: Setting, seed: int, trial: int, data: Path, cluster: Cluster
 def _telling(progress: Progress | None, done: int, total: int) -> Tell | None:
     if progress is None:
         return None
-    return lambda iteration, error, uplink: progress(done, total, iteration, error, uplink)
+    return lambda news: progress(done, total, news)
 
 
 def _stack(tables: list[pd.DataFrame]) -> pd.DataFrame:

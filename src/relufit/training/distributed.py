@@ -1,88 +1,46 @@
 """The same ranks as long-running Dask tasks, one `slot` each, that exchange frames over sockets.
 
-Dask places the tasks, watches them and carries their errors; gradients and weights never pass through it. The
-master is a task too: on a worker of its own where there is one more than there are ranks, else beside a rank.
+Dask places the tasks, restarts them when a worker dies, and carries their errors; gradients and weights never pass
+through it. The master is a task too: on a worker of its own where there is one more than there are ranks, else
+beside a rank.
 """
 
 from __future__ import annotations
 
-import hashlib
 import secrets
-import ssl
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from queue import Empty, SimpleQueue
 from threading import Event
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-import numpy as np
 from distributed import Client, Future, Variable, get_worker, wait
 
-from relufit.compression.base import HEADER_BYTES
 from relufit.dataset import ArrayRows, RowSource, Shard
 from relufit.errors import ClusterError, RelufitError, TransportError
-from relufit.training import loop
-from relufit.training.rank import EXACT, Contribution, Rank
-from relufit.training.spec import Plan, Progress
-from relufit.training.trace import Times, Trace
-from relufit.transport.frames import Kind
-from relufit.transport.link import TOKEN_BYTES, Link, Listener, connect
+from relufit.training.checkpoint import Keeper
+from relufit.training.coordinator import Coordinator
+from relufit.training.loop import News, Progress
+from relufit.training.member import Member
+from relufit.training.spec import Plan
+from relufit.training.terms import Patience, Terms
+from relufit.training.trace import Trace
+from relufit.transport.connections import Tcp
+from relufit.transport.link import TOKEN_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 SLOT = "slot"
-#: Seconds for all ranks to start, and for any single message.
-START_SECONDS, MESSAGE_SECONDS = 120.0, 120.0
-#: What a payload takes at most beside 16 bytes a coordinate: a table of frequencies, states of a coder.
-_PAYLOAD_BOUND = 256
-
-
-class _Sockets:
-    """The master's side of the exchange: a link to every rank."""
-
-    def __init__(self, plan: Plan, links: list[Link]) -> None:
-        self._links = links
-        # No payload is longer: a norm of 8 bytes for a bucket of one coordinate, and any code of its level.
-        self._limit = HEADER_BYTES + _PAYLOAD_BOUND + 16 * plan.d
-        self._slowest = (0.0, 0.0)
-        self._before = (0.0, 0.0)
-        self._times = Times(0.0, 0.0, 0.0, 0.0)
-
-    def moments(self) -> Iterator[memoryview]:
-        for link in self._links:
-            yield link.receive(Kind.MOMENTS, self._limit)[1]
-        self._before = self._spent()
-
-    def broadcast(self, iteration: int, payload: bytes) -> None:
-        self._slowest = (0.0, 0.0)
-        for link in self._links:
-            link.send(Kind.WEIGHTS, payload, iteration=iteration)
-
-    def collect(self, rank: int, iteration: int) -> Contribution:
-        header, body = self._links[rank].receive(Kind.GRADIENT, self._limit, iteration=iteration)
-        if header.kind is Kind.STOP or header.rank != rank:
-            raise TransportError("sent something else than its gradient", where=f"rank {rank}")
-        squares, compute, encode = header.notes
-        self._slowest = max(self._slowest, (compute, encode), key=sum)
-        return Contribution(body, squares, compute, encode)
-
-    def times(self) -> Times:
-        waited, moved = (now - then for now, then in zip(self._spent(), self._before, strict=True))
-        self._before = self._spent()
-        return Times(*self._slowest, moved, max(0.0, waited - sum(self._slowest)))
-
-    def received(self) -> dict[str, int]:
-        return {
-            "payload_bytes": sum(link.payload_bytes_received for link in self._links),
-            "frame_bytes": sum(link.frame_bytes_received for link in self._links),
-        }
-
-    def stop(self) -> None:
-        for link in self._links:
-            link.send(Kind.STOP)
-
-    def _spent(self) -> tuple[float, float]:
-        return sum(link.waited for link in self._links), sum(link.moved for link in self._links)
+_ENDING_SECONDS = 30.0
+#: Names of the runs that have a task in this process: what must be gone when a run has ended.
+_HERE: dict[str, int] = {}
+_HERE_LOCK = threading.Lock()
 
 
 class _ShippedRows:
@@ -99,173 +57,289 @@ class _ShippedRows:
         return self._shard
 
 
+class _NoRows:
+    """What a master knows of the rows: the planted weights alone."""
+
+    model = None
+
+    def __init__(self, rows: RowSource) -> None:
+        self.n, self.d, self.w_star = rows.n, rows.d, rows.w_star
+
+    def shard(self, rank: int, workers: int) -> Shard:
+        raise NotImplementedError("a master has no rows")
+
+
+@dataclass(frozen=True)
+class _Order:
+    """What a task is told: everything but where it runs."""
+
+    plan: Plan
+    rows: RowSource
+    token: bytes
+    name: str
+    patience: Patience
+    checkpoint: str | None
+    checkpoint_seconds: float
+
+    def terms(self, wanted: Callable[[], bool]) -> Terms:
+        """Return the terms of the run on this worker."""
+        worker = get_worker()
+        tls = worker.address.startswith("tls://")
+        listening = worker.security.get_listen_args("worker").get("ssl_context") if tls else None
+        connecting = worker.security.get_connection_args("worker").get("ssl_context") if tls else None
+        host = str(worker.address.split("://", 1)[1].rsplit(":", 1)[0].strip("[]"))
+        return Terms(self.plan, self.token, Tcp(host, listening, connecting), self.patience, wanted)
+
+
+@contextmanager
+def _here(name: str) -> Iterator[None]:
+    """Count a task of the run in this process while it lives."""
+    with _HERE_LOCK:
+        _HERE[name] = _HERE.get(name, 0) + 1
+    try:
+        yield
+    finally:
+        with _HERE_LOCK:
+            _HERE[name] -= 1
+            if not _HERE[name]:
+                del _HERE[name]
+
+
+def _count_here(name: str) -> int:
+    return _HERE.get(name, 0)
+
+
 def _wanted() -> Callable[[], bool]:
     """Return a function that tells whether Dask still wants the task that calls this."""
     worker, key = get_worker(), get_worker().get_current_task()
 
     def wanted() -> bool:
         task = worker.state.tasks.get(key)
-        return task is not None and task.state in ("executing", "long-running")
+        return task is not None and task.state in ("executing", "long-running") and _has_scheduler(worker)
 
     return wanted
 
 
-def _tls(listening: bool) -> ssl.SSLContext | None:
-    security = get_worker().security
-    arguments = security.get_listen_args("worker") if listening else security.get_connection_args("worker")
-    context = arguments.get("ssl_context")
-    return context if get_worker().address.startswith("tls://") else None
+def _has_scheduler(worker: Any) -> bool:  # noqa: ANN401 - a Dask worker
+    return worker.status.name in ("running", "paused") and not worker.batched_stream.closed()
 
 
-def _host() -> str:
-    address = get_worker().address.split("://", 1)[1]
-    return str(address.rsplit(":", 1)[0].strip("[]"))
+def _lead(order: _Order, wanted: Callable[[], bool], alone: bool) -> Trace:
+    """Lead the run from this worker."""
+    worker, plan, w_star = get_worker(), order.plan, order.rows.w_star
+    address, name = worker.address, order.name
 
+    def event(kind: str) -> Callable[..., None]:
+        return lambda *told: worker.log_event(name, (kind, *told))
 
-def _run_number(token: bytes) -> int:
-    return int.from_bytes(hashlib.sha256(token).digest()[:8], "little")
-
-
-def _master(plan: Plan, w_star: np.ndarray, token: bytes, name: str) -> Trace:
-    """Run the master as a task: say where it listens, let the ranks in, run, tell them to stop."""
-    worker, wanted = get_worker(), _wanted()
-    listener = Listener(_host(), _tls(listening=True))
-    Variable(f"{name}-address").set(listener.address)
-    return _lead(plan, w_star, token, listener, wanted, lambda *news: worker.log_event(name, news))
-
-
-def _lead(
-    plan: Plan,
-    w_star: np.ndarray,
-    token: bytes,
-    listener: Listener,
-    wanted: Callable[[], bool],
-    progress: Progress,
-) -> Trace:
-    links: list[Link] = []
-    try:
-        links = listener.accept_ranks(
-            plan.spec.workers, _run_number(token), token, deadline=START_SECONDS, wanted=wanted
-        )
-        exchange = _Sockets(plan, links)
-        trace = loop.run(plan, w_star, exchange, progress)
-        exchange.stop()
-        return trace
-    finally:
-        listener.close()
-        for link in links:
-            link.close()
-
-
-def _find_master(name: str, wanted: Callable[[], bool]) -> tuple[str, int]:
-    """Return where the master listens; a task that nobody wants any more must not wait and hold its slot."""
-    end = time.monotonic() + START_SECONDS
-    while wanted() and time.monotonic() < end:
-        try:
-            host, port = Variable(f"{name}-address").get(timeout=1)
-        except TimeoutError:
-            continue
-        return host, port
-    raise TransportError("the master did not say where it listens")
-
-
-def _rank(plan: Plan, number: int, rows: RowSource, token: bytes, name: str) -> None:
-    """Run one rank as a task: answer every set of weights with a gradient until told to stop."""
-    wanted = _wanted()
-    rank = Rank(plan, number, rows)
-    moments = rank.moments()
-    link = connect(
-        _find_master(name, wanted),
-        number,
-        _run_number(token),
-        token,
-        context=_tls(listening=False),
-        deadline=MESSAGE_SECONDS,
-        wanted=wanted,
+    keeper = Keeper(order.checkpoint, plan, w_star, order.checkpoint_seconds) if order.checkpoint else None
+    coordinator = Coordinator(
+        order.terms(wanted),
+        w_star,
+        keeper=keeper,
+        progress=event("news"),
+        lost=event("lost"),
+        told=event("fault"),
+        alive=(lambda: worker.log_event(name, ("alive", address))) if alone else None,
     )
-    try:
-        link.send(Kind.MOMENTS, moments, rank=number)
-        for iteration in range(plan.spec.iterations + 1):
-            header, body = link.receive(Kind.WEIGHTS, HEADER_BYTES + 8 * plan.d, iteration=iteration)
-            if header.kind is Kind.STOP:
-                return
-            answer = rank.step(iteration, EXACT.decode(body, plan.d))
-            notes = (answer.squares, answer.compute, answer.encode)
-            link.send(Kind.GRADIENT, bytes(answer.payload), rank=number, iteration=iteration, notes=notes)
-    finally:
-        link.close()
+    Variable(f"{name}-address").set(coordinator.address)
+    return coordinator.lead()
 
 
-def _rank_beside_master(plan: Plan, number: int, rows: RowSource, token: bytes, name: str) -> Trace:
+def _master(order: _Order) -> Trace:
+    """Run the master as a task."""
+    with _here(order.name):
+        return _lead(order, _wanted(), alone=True)
+
+
+def _rank(order: _Order, number: int) -> dict[str, dict[str, int]]:
+    """Run one rank as a task."""
+    with _here(order.name):
+        return _serve(order, number, _wanted())
+
+
+def _serve(order: _Order, number: int, wanted: Callable[[], bool]) -> dict[str, dict[str, int]]:
+    member = Member(order.terms(wanted), number, order.rows, get_worker().address)
+    variable = Variable(f"{order.name}-address")
+
+    def find() -> tuple[str, int] | None:
+        try:
+            host, port = variable.get(timeout=1)
+        except TimeoutError:
+            return None
+        return host, port
+
+    return member.serve(find)
+
+
+def _rank_beside_master(order: _Order, number: int) -> tuple[Trace, dict[str, dict[str, int]]]:
     """Run a rank as a task and the master in a thread beside it, for clusters with no worker to spare."""
-    worker, asked, failed = get_worker(), _wanted(), Event()
-    listener = Listener(_host(), _tls(listening=True))
-    Variable(f"{name}-address").set(listener.address)
+    asked, failed = _wanted(), Event()
 
     def wanted() -> bool:
         return asked() and not failed.is_set()
 
-    with ThreadPoolExecutor(1, thread_name_prefix="relufit-master") as thread:
-        master = thread.submit(
-            _lead, plan, rows.w_star, token, listener, wanted, lambda *news: worker.log_event(name, news)
-        )
+    with _here(order.name), ThreadPoolExecutor(1, thread_name_prefix="relufit-master") as thread:
+        worker = get_worker()
+
+        def lead() -> Trace:
+            from distributed.worker import thread_state
+
+            thread_state.execution_state = {"worker": worker}
+            return _lead(order, wanted, alone=False)
+
+        master = thread.submit(lead)
         try:
-            _rank(plan, number, rows, token, name)
+            counts = _serve(order, number, lambda: wanted() and not master.done())
         except TransportError:
-            # The master closed the connection, and knows better why.
-            master.result()
+            master.result()  # which knows better why
             raise
         except BaseException:
             failed.set()  # or the master would wait for this rank until its deadline
             raise
-        return master.result()
+        return master.result(), counts
 
 
-def train(plan: Plan, rows: RowSource, client: Client, progress: Progress | None = None) -> Trace:
-    """Run `plan` on a Dask cluster.
+def train(
+    plan: Plan,
+    rows: RowSource,
+    client: Client,
+    progress: Progress | None = None,
+    *,
+    patience: Patience | None = None,
+    checkpoint: str | None = None,
+    checkpoint_seconds: float = 10.0,
+    told: Callable[[str], None] | None = None,
+) -> Trace:
+    """Run `plan` on a Dask cluster, see `relufit.train`."""
+    return _Supervisor(plan, rows, client, progress, patience or Patience(), checkpoint, checkpoint_seconds, told).run()
 
-    Raises
-    ------
-    ClusterError
-        If the cluster has fewer slots than there are ranks, or lost a task.
-    TransportError
-        If a rank or the master went away.
-    """
-    workers, slots = plan.spec.workers, _slots(client, plan.spec.workers)
-    name, token = f"relufit-{uuid4().hex}", secrets.token_bytes(TOKEN_BYTES)
-    if progress:
-        client.subscribe_topic(name, lambda event: progress(*event[1]))
-    options: dict[str, Any] = {"pure": False, "retries": 0, "resources": {SLOT: 1}}
-    futures: list[Future] = []
-    # Arrays in the specification would travel whole to every rank; the ranks get their own parts with `rows`.
-    plan = replace(plan, spec=replace(plan.spec, dataset=""))
-    try:
-        if slots > workers:
-            futures.append(client.submit(_master, plan, rows.w_star, token, name, key=f"{name}-master", **options))
-        for number in range(workers):
-            own = _ShippedRows(rows, number, workers) if isinstance(rows, ArrayRows) else rows
-            task = _rank if futures else _rank_beside_master
+
+class _Supervisor:
+    """The client's part in a run: submit the tasks, restart workers that hang, and leave nothing behind."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        rows: RowSource,
+        client: Client,
+        progress: Progress | None,
+        patience: Patience,
+        checkpoint: str | None,
+        checkpoint_seconds: float,
+        told: Callable[[str], None] | None,
+    ) -> None:
+        self._client, self._rows, self._progress, self._told = client, rows, progress, told
+        self._patience, self._workers = patience, plan.spec.workers
+        # Arrays in the specification would travel whole to every rank; the ranks get their own parts with `rows`.
+        plan = replace(plan, spec=replace(plan.spec, dataset=""))
+        self._name = f"relufit-{uuid4().hex}"
+        self._order = _Order(
+            plan, rows, secrets.token_bytes(TOKEN_BYTES), self._name, patience, checkpoint, checkpoint_seconds
+        )
+        self._events: SimpleQueue[tuple[Any, ...]] = SimpleQueue()
+        self._futures: list[Future] = []
+        self._alive, self._address = time.monotonic(), ""
+
+    def run(self) -> Trace:
+        """Run to the end."""
+        client = self._client
+        slots = _slots(client, self._workers)
+        client.subscribe_topic(self._name, self._hear)
+        try:
+            self._submit(slots)
+            return self._result()
+        finally:
+            self._end()
+
+    def _hear(self, event: tuple[float, Any]) -> None:
+        self._events.put(tuple(event[1]))
+
+    def _submit(self, slots: int) -> None:
+        options: dict[str, Any] = {"pure": False, "retries": 0, "resources": {SLOT: 1}}
+        client, name = self._client, self._name
+        alone = slots > self._workers
+        if alone:
+            order = replace(self._order, rows=_NoRows(self._rows))
+            self._futures.append(client.submit(_master, order, key=f"{name}-master", **options))
+        for number in range(self._workers):
+            task = _rank if alone or number else _rank_beside_master
             key = f"{name}-rank-{number}"
-            futures.append(client.submit(task, plan, number, own, token, name, key=key, **options))
-        return _result(futures)
-    finally:
-        client.cancel(futures, force=True)
-        if progress:
-            client.unsubscribe_topic(name)
-        Variable(f"{name}-address", client=client).delete()
+            self._futures.append(client.submit(task, self._part(number), number, key=key, **options))
 
+    def _part(self, number: int) -> _Order:
+        """Return what a rank is told: of arrays its own part alone."""
+        if isinstance(self._rows, ArrayRows):
+            return replace(self._order, rows=_ShippedRows(self._rows, number, self._workers))
+        return self._order
 
-def _result(futures: list[Future]) -> Trace:
-    """Return the trace of the first task, which has the master, or raise the error that came first."""
-    pending = list(futures)
-    while pending:
-        done, pending = (list(part) for part in wait(pending, return_when="FIRST_COMPLETED"))
-        failed = [future for future in done if future.status != "finished"]
+    def _result(self) -> Trace:
+        """Return the trace from the first task, which has the master, or raise the error that came first."""
+        futures = self._futures
+        while not futures[0].done():
+            pending = [future for future in futures if not future.done()]
+            with suppress(TimeoutError):
+                wait(pending, timeout=0.2, return_when="FIRST_COMPLETED")
+            self._attend()
+            self._check()
+        self._check()
+        ranks = futures[1:]
+        with suppress(TimeoutError):  # they have been told to stop; one that was lost has counted nothing
+            wait(ranks, timeout=self._patience.rejoin)
+        self._attend()
+        result: Any = futures[0].result()
+        trace: Trace
+        trace, counts = result if isinstance(result, tuple) else (result, {})
+        for rank in ranks:
+            if rank.status == "finished":
+                counts |= rank.result()
+        return replace(trace, counted={**(trace.counted or {}), **counts})
+
+    def _attend(self) -> None:
+        """Pass on what the run says, and restart the workers of ranks, or of a master, that hang."""
+        hung: list[str] = []
+        with suppress(Empty):
+            while True:
+                kind, *what = self._events.get_nowait()
+                self._alive = time.monotonic()
+                if kind == "news" and self._progress:
+                    self._progress(News(*what[0]))
+                elif kind == "fault" and self._told:
+                    self._told(str(what[0]))
+                elif kind == "alive":
+                    self._address = str(what[0])
+                elif kind == "lost":
+                    hung += what[0]
+        if self._address and time.monotonic() - self._alive > self._patience.message + self._patience.rejoin:
+            hung.append(self._address)
+            self._alive = time.monotonic()
+        known = self._client.sync(self._client.scheduler.identity, n_workers=-1)["workers"] if hung else {}
+        for address in hung:
+            if address in known:
+                with suppress(Exception):  # without a nanny nobody restarts it; then the deadline of the run ends it
+                    self._client.restart_workers([address], timeout=60)
+
+    def _check(self) -> None:
+        """Raise the cause if a task has failed."""
+        failed = [future for future in self._futures if future.done() and future.status != "finished"]
         if failed:
             time.sleep(0.2)
-            _raise_cause([future for future in futures if future.done() and future.status != "finished"])
-    trace: Trace = futures[0].result()
-    return trace
+            self._attend()
+            _raise_cause([future for future in self._futures if future.done() and future.status != "finished"])
+
+    def _end(self) -> None:
+        """Cancel what still runs, and wait until no worker has a task of this run."""
+        client = self._client
+        with suppress(Exception):  # the cluster may be gone
+            client.unsubscribe_topic(self._name)
+            client.cancel(self._futures, force=True)
+            end = time.monotonic() + _ENDING_SECONDS
+            while time.monotonic() < end:
+                there = client.run(_count_here, self._name, on_error="ignore")
+                if not any(there.values()):
+                    break
+                time.sleep(0.05)
+            Variable(f"{self._name}-address", client=client).delete()
 
 
 def _raise_cause(failed: list[Future]) -> None:

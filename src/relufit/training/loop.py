@@ -1,29 +1,51 @@
-"""The algorithm as both engines run it: what differs between them is how a message gets across."""
+"""The algorithm as every engine and topology runs it: what differs is how a message gets across."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from time import perf_counter
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from relufit.training.master import Master
 from relufit.training.rank import Contribution
-from relufit.training.spec import Plan, Progress
-from relufit.training.trace import Recorder, Times, Trace
+from relufit.training.spec import Plan
+from relufit.training.trace import Recorder, Row, Seconds, Times, Trace
 
-_PROGRESS_SECONDS = 0.2
+_NEWS_SECONDS = 0.2
+_NEWS_KEPT = 50
+
+
+class News(NamedTuple):
+    """How far a run is.
+
+    `uplink_bytes` and `downlink_bytes` are payload bytes since the start, `speed` is in iterations a second, and
+    `left` the seconds until the tolerance or the budget is reached, at the present speed and rate of the error.
+    """
+
+    iteration: int
+    relative_error: float
+    uplink_bytes: int
+    downlink_bytes: int
+    speed: float
+    left: float
+
+
+Progress = Callable[[News], None]
 
 
 class Exchange(Protocol):
-    """How the master reaches the ranks."""
+    """How a member of a run that updates weights reaches the others."""
 
     def moments(self) -> Iterator[bytes | memoryview]:
         """Yield each rank's part of the initial weights, in the order of the ranks."""
 
-    def broadcast(self, iteration: int, payload: bytes) -> None:
-        """Send the weights of that iteration to every rank."""
+    def broadcast(self, iteration: int, weights: np.ndarray) -> int:
+        """Set the ranks to work on these weights; return the payload bytes of weights that were sent for that."""
 
     def collect(self, rank: int, iteration: int) -> Contribution:
         """Return what a rank has computed with them; it is good until the next call."""
@@ -31,38 +53,124 @@ class Exchange(Protocol):
     def times(self) -> Times:
         """Return the seconds of the iteration that was collected last."""
 
-    def received(self) -> dict[str, int] | None:
-        """Return the bytes that the sockets counted, if there are any."""
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The state of a run between two iterations, and its trace so far.
+
+    Parameters
+    ----------
+    iteration : int
+    weights : (d,) float64
+    first_error : float
+        Relative error of the initial weights.
+    uplink, downlink : int
+        Payload bytes so far.
+    rows, seconds : list of tuple
+        The rows of the trace and of its timing.
+    """
+
+    iteration: int
+    weights: np.ndarray = field(repr=False)
+    first_error: float
+    uplink: int
+    downlink: int
+    rows: list[Row] = field(default_factory=list, repr=False)
+    seconds: list[Seconds] = field(default_factory=list, repr=False)
 
 
-def run(plan: Plan, w_star: np.ndarray, exchange: Exchange, progress: Progress | None = None) -> Trace:
-    """Run the master of a plan until it has converged, diverged or spent its budget.
+class Watcher:
+    """What looks on while a run goes on; this one does not care."""
+
+    def recorded(self, row: Row, seconds: Seconds) -> None:
+        """Note a new row of the trace."""
+
+    def iterated(self, run: Run) -> None:
+        """Note that an iteration is over."""
+
+
+class Run:
+    """A run: the weights, the number of iterations, the trace; one that was interrupted goes on where it was.
 
     Parameters
     ----------
     plan : Plan
     w_star : (d,) float64
         The planted weights.
-    exchange : Exchange
-        The way to the ranks.
-    progress : callable, optional
-        Told (iteration, relative error, uplink bytes) a few times a second.
+    snapshot : Snapshot, optional
+        Where to go on.
     """
-    master, recorder, spec = Master(plan, w_star), Recorder(plan), plan.spec
-    uplink = downlink = 0
-    for payload in exchange.moments():
-        uplink += len(payload)
-        master.add_moments(payload)
-    master.begin()
-    recorder.start()
-    recorder.record(0, master.error, np.nan, uplink, downlink)
-    told = perf_counter()
-    outcome = master.outcome
-    while outcome is None:
-        iteration, squares, decode = master.iteration, 0.0, 0.0
-        payload = master.broadcast()
-        downlink += len(payload) * spec.workers
-        exchange.broadcast(iteration, payload)
+
+    def __init__(self, plan: Plan, w_star: np.ndarray, snapshot: Snapshot | None = None) -> None:
+        self.plan, self.master, self.recorder = plan, Master(plan, w_star), Recorder(plan)
+        self.uplink = self.downlink = 0
+        self.begun = snapshot is not None
+        #: Whether the state is that between two iterations: an interrupt of the process may come at any moment.
+        self.whole = self.begun
+        ranks = plan.spec.workers
+        # How often an encoded gradient goes from a rank to others, and from the master to ranks.
+        self._copies = {"master": (1, 0), "relay": (1, ranks - 1), "all_to_all": (ranks - 1, 0)}[plan.spec.exchange]
+        if snapshot:
+            self.master.restore(snapshot.iteration, snapshot.weights, snapshot.first_error)
+            self.recorder.restore(snapshot.rows, snapshot.seconds)
+            self.uplink, self.downlink = snapshot.uplink, snapshot.downlink
+
+    @property
+    def outcome(self) -> str | None:
+        """How the run has ended, None while it goes on."""
+        return self.master.outcome if self.begun else None
+
+    def advance(self, exchange: Exchange, watcher: Watcher | None = None) -> None:
+        """Go on until the run has converged, diverged or spent its budget.
+
+        Whatever the exchange raises leaves the run between two iterations, from where it can go on with another.
+        """
+        watcher = watcher or Watcher()
+        try:
+            if not self.begun:
+                self._initialise(exchange, watcher)
+            while self.master.outcome is None:
+                self._iterate(exchange, watcher)
+        except BaseException:
+            self.master.drop(weights=not self.begun)
+            raise
+
+    def snapshot(self) -> Snapshot:
+        """Return the state; the weights are a copy."""
+        master, recorder = self.master, self.recorder
+        kept = sum(1 for row in recorder.rows if row[0] <= master.iteration)
+        return Snapshot(
+            master.iteration,
+            master.weights.copy(),
+            master.first_error,
+            self.uplink,
+            self.downlink,
+            recorder.rows[:kept],
+            recorder.seconds[:kept],
+        )
+
+    def trace(self, counted: dict[str, dict[str, int]] | None = None, faults: tuple[str, ...] = ()) -> Trace:
+        """Return the trace of a run that has ended."""
+        assert self.outcome
+        return self.recorder.finish(self.master.weights, self.outcome, counted, faults)
+
+    def _initialise(self, exchange: Exchange, watcher: Watcher) -> None:
+        uplink = downlink = 0
+        for payload in exchange.moments():
+            uplink += len(payload) * self._copies[0]
+            downlink += len(payload) * self._copies[1]
+            self.master.add_moments(payload)
+        self.master.begin()
+        self.begun, self.uplink, self.downlink = True, uplink, downlink
+        self.recorder.start()
+        row = self.recorder.record(0, self.master.error, np.nan, uplink, downlink)
+        self.whole = True
+        watcher.recorded(*row)
+
+    def _iterate(self, exchange: Exchange, watcher: Watcher) -> None:
+        master, spec = self.master, self.plan.spec
+        iteration, squares, decode, uplink = master.iteration, 0.0, 0.0, 0
+        downlink = exchange.broadcast(iteration, master.weights)
         for rank in range(spec.workers):
             contribution = exchange.collect(rank, iteration)
             uplink += len(contribution.payload)
@@ -70,15 +178,50 @@ def run(plan: Plan, w_star: np.ndarray, exchange: Exchange, progress: Progress |
             began = perf_counter()
             master.add(contribution.payload)
             decode += perf_counter() - began
-        began = perf_counter()
+        began, self.whole, row = perf_counter(), False, None
         master.update()
-        outcome = master.outcome
-        now = perf_counter()
-        recorder.spend(exchange.times(), decode, now - began)
-        if master.iteration % spec.record_every == 0 or outcome is not None:
+        self.uplink += uplink * self._copies[0]
+        self.downlink += downlink + uplink * self._copies[1]
+        self.recorder.spend(exchange.times(), decode, perf_counter() - began)
+        if master.iteration % spec.record_every == 0 or master.outcome is not None:
             loss = squares / (2 * spec.batch_size)
-            recorder.record(master.iteration, master.error, loss, uplink, downlink)
-        if progress and now - told > _PROGRESS_SECONDS:
-            told = now
-            progress(master.iteration, master.error, uplink)
-    return recorder.finish(master.weights, outcome, exchange.received())
+            row = self.recorder.record(master.iteration, master.error, loss, self.uplink, self.downlink)
+        self.whole = True
+        if row:
+            watcher.recorded(*row)
+        watcher.iterated(self)
+
+
+class Reporter:
+    """Tells the news of a run a few times a second.
+
+    Parameters
+    ----------
+    progress : callable
+        Told `News`.
+    """
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress, self._told = progress, perf_counter()
+        self._before: deque[tuple[float, int, float]] = deque(maxlen=_NEWS_KEPT)
+
+    def look(self, run: Run) -> None:
+        """Tell where the run is, if it is time."""
+        now = perf_counter()
+        if now - self._told > _NEWS_SECONDS:
+            self._told = now
+            self.tell(run.plan, run.master.iteration, run.master.error, run.uplink, run.downlink)
+
+    def tell(self, plan: Plan, iteration: int, error: float, uplink: int, downlink: int) -> None:
+        """Tell this."""
+        now, logarithm = perf_counter(), math.log(error) if error > 0 else -math.inf
+        if self._before and iteration <= self._before[-1][1]:
+            return
+        then, at, before = self._before[len(self._before) // 2] if self._before else (now, iteration, logarithm)
+        self._before.append((now, iteration, logarithm))
+        speed = (iteration - at) / (now - then) if iteration > at else math.nan
+        left = float(plan.spec.iterations - iteration)
+        if plan.spec.tolerance is not None and logarithm < before:
+            missing = max(0.0, logarithm - math.log(plan.spec.tolerance))
+            left = min(left, missing * (iteration - at) / (before - logarithm))
+        self._progress(News(iteration, error, uplink, downlink, speed, left / speed))

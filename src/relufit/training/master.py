@@ -28,7 +28,7 @@ class Master:
     def __init__(self, plan: Plan, w_star: np.ndarray) -> None:
         self._plan, self._w_star = plan, w_star
         self.weights, self._sum, self._part = np.zeros(plan.d), np.zeros(plan.d), np.empty(plan.d)
-        self.iteration, self.error, self._limit = 0, math.nan, math.inf
+        self.iteration, self.error, self.first_error, self._limit = 0, math.nan, math.nan, math.inf
         warm_up(plan.compressor)
 
     def add_moments(self, payload: bytes | memoryview) -> None:
@@ -37,12 +37,21 @@ class Master:
 
     def begin(self) -> None:
         """Take the initial weights as complete."""
-        self.error = relative_error(self.weights, self._w_star)
-        self._limit = DIVERGENCE * max(1.0, self.error)
+        self.error = self.first_error = relative_error(self.weights, self._w_star)
+        self._limit = DIVERGENCE * max(1.0, self.first_error)
 
-    def broadcast(self) -> bytes:
-        """Return the payload that goes to every rank: the weights, exactly."""
-        return EXACT.encode(self.weights, 0)
+    def restore(self, iteration: int, weights: np.ndarray, first_error: float) -> None:
+        """Take up the state of a run between two iterations."""
+        self.weights[:] = weights
+        self.iteration, self.first_error = iteration, first_error
+        self.error = relative_error(self.weights, self._w_star)
+        self._limit = DIVERGENCE * max(1.0, first_error)
+
+    def drop(self, *, weights: bool) -> None:
+        """Forget what was added since the last update, and the `weights` too where they are not complete yet."""
+        self._sum[:] = 0.0
+        if weights:
+            self.weights[:] = 0.0
 
     def add(self, payload: bytes | memoryview) -> None:
         """Add a rank's partial gradient; call in the order of the ranks."""

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 import numpy as np
 
 from relufit.dataset import RowSource
-from relufit.training import loop
+from relufit.training.checkpoint import Keeper, Observer
+from relufit.training.loop import Progress, Reporter, Run
 from relufit.training.rank import EXACT, Contribution, Rank
-from relufit.training.spec import Plan, Progress
+from relufit.training.spec import Plan
 from relufit.training.trace import Times, Trace
 
 
@@ -18,16 +19,21 @@ class _InProcess:
 
     def __init__(self, plan: Plan, rows: RowSource) -> None:
         self._ranks = [Rank(plan, rank, rows) for rank in range(plan.spec.workers)]
-        self._weights = np.empty(plan.d)
+        self._weights, self._sends_weights = np.empty(plan.d), plan.spec.exchange == "master"
         self._compute = self._encode = 0.0
 
     def moments(self) -> Iterator[bytes]:
         for rank in self._ranks:
             yield rank.moments()
 
-    def broadcast(self, iteration: int, payload: bytes) -> None:
-        self._weights = EXACT.decode(payload, self._weights.size)
+    def broadcast(self, iteration: int, weights: np.ndarray) -> int:
         self._compute = self._encode = 0.0
+        if not self._sends_weights:
+            self._weights = weights
+            return 0
+        payload = EXACT.encode(weights, 0)
+        self._weights = EXACT.decode(payload, weights.size)
+        return len(payload) * len(self._ranks)
 
     def collect(self, rank: int, iteration: int) -> Contribution:
         contribution = self._ranks[rank].step(iteration, self._weights)
@@ -38,10 +44,16 @@ class _InProcess:
     def times(self) -> Times:
         return Times(self._compute, self._encode, 0.0, 0.0)
 
-    def received(self) -> None:
-        return None
 
-
-def train(plan: Plan, rows: RowSource, progress: Progress | None = None) -> Trace:
+def train(plan: Plan, rows: RowSource, progress: Progress | None = None, keeper: Keeper | None = None) -> Trace:
     """Run `plan` on `rows` in this process."""
-    return loop.run(plan, rows.w_star, _InProcess(plan, rows), progress)
+    run = Run(plan, rows.w_star, keeper.load() if keeper else None)
+    try:
+        run.advance(_InProcess(plan, rows), Observer(Reporter(progress) if progress else None, keeper))
+    except BaseException:
+        if keeper and run.whole:
+            keeper.write(run.snapshot())
+        raise
+    if keeper:
+        keeper.remove()
+    return run.trace()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
@@ -16,8 +15,8 @@ from relufit.planted import PlantedData, PlantedModel
 from relufit.training.sampling import SAMPLINGS
 
 #: Ways in which gradients reach the weights, and in which the weights or gradients come back.
-TOPOLOGIES = ("master",)
-DOWNLINKS = ("fp64",)
+TOPOLOGIES = ("master", "all_to_all")
+DOWNLINKS = ("fp64", "relay")
 
 
 def _whole(name: str, value: Any, least: int) -> None:  # noqa: ANN401 - this is the check of its type
@@ -55,9 +54,11 @@ class TrainingSpec:
     tolerance : float, optional
         Stop as soon as the relative error is at most this.
     topology : str
-        One of `TOPOLOGIES`.
+        ``"master"``, which gathers the gradients and updates the weights, or ``"all_to_all"``, where each rank sends
+        its gradient to every other and each updates weights of its own.
     downlink : str
-        One of `DOWNLINKS`.
+        What comes back from a master: ``"fp64"``, the weights, or ``"relay"``, the encoded gradients of the other
+        ranks, so that each rank updates weights of its own. Without a master it stays ``"fp64"``.
     sampling : str
         ``"with_replacement"``, ``"reshuffled"`` or ``"fresh"``.
     seed : int
@@ -99,6 +100,10 @@ class TrainingSpec:
         _whole("record_every", self.record_every, 1)
         _choice("topology", self.topology, TOPOLOGIES)
         _choice("downlink", self.downlink, DOWNLINKS)
+        if self.topology == "all_to_all" and self.downlink != "fp64":
+            raise ConfigError(
+                f"{self.downlink!r} without a master", where="downlink", remedy="leave it out, or take topology master"
+            )
         _choice("sampling", self.sampling, SAMPLINGS)
         streams.key(self.seed)
         if self.batch_size < self.workers:
@@ -111,6 +116,11 @@ class TrainingSpec:
             raise ConfigError(f"{self.tolerance!r}", where="tolerance", remedy="give a number above 0, or none")
         if self.step_size != "optimal" and not _is_positive(self.step_size):
             raise ConfigError(f"{self.step_size!r}", where="step_size", remedy="give a number above 0 or 'optimal'")
+
+    @property
+    def exchange(self) -> str:
+        """How gradients and weights travel, in a word: ``"master"``, ``"relay"`` or ``"all_to_all"``."""
+        return "relay" if self.downlink == "relay" else self.topology
 
     def describe(self) -> dict[str, Any]:
         """Return the specification as JSON-ready values, but for where the data lie."""
@@ -180,7 +190,3 @@ def make_plan(spec: TrainingSpec, rows: RowSource) -> Plan:
     else:
         step = float(spec.step_size)
     return Plan(spec, rows.n, rows.d, omega or 0.0, step)
-
-
-Progress = Callable[[int, float, int], None]
-"""Told (iteration, relative error, uplink bytes) now and then while a run goes on."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any, NamedTuple
@@ -17,6 +18,11 @@ from relufit.training.spec import Plan
 COLUMNS = ("iteration", "relative_error", "loss", "uplink_bytes", "downlink_bytes")
 #: Columns of the timings, seconds.
 TIMINGS = ("compute", "encode", "exchange", "wait", "decode", "update")
+
+
+#: A row of the results and one of the timings: of `COLUMNS`, and of the iteration, the elapsed seconds and `TIMINGS`.
+Row = tuple[int, float, float, int, int]
+Seconds = tuple[float, ...]
 
 
 class Times(NamedTuple):
@@ -49,15 +55,37 @@ class Trace:
     summary : dict
         ``outcome`` (``"converged"``, ``"diverged"`` or ``"budget spent"``), ``iterations``, ``step_size``,
         ``step_rule``, ``omega``, ``n``, ``d``, ``weights_sha256`` and the specification.
-    received : dict, optional
-        Payload and frame bytes counted by the master's sockets, where there were any.
+    counted : dict, optional
+        Bytes counted by the links of a distributed run, ``"rank 0 to the master"``, ``"the master to rank 0"``,
+        ``"rank 0 to rank 1"``: ``payload_bytes_sent``, ``payload_bytes_received``, ``frame_bytes_sent`` and
+        ``frame_bytes_received`` at the end that is named first, in the part of the run that followed the last fault.
+    faults : tuple of str
+        What went wrong on the way, if anything did; the results are the same.
     """
 
     table: pd.DataFrame
     timing: pd.DataFrame
     weights: np.ndarray
     summary: dict[str, Any]
-    received: dict[str, int] | None = None
+    counted: dict[str, dict[str, int]] | None = None
+    faults: tuple[str, ...] = ()
+
+    @property
+    def received(self) -> dict[str, int] | None:
+        """What arrived, by the count of the links: bytes of payloads up and down, and of all frames.
+
+        None in the serial engine.
+        """
+        if self.counted is None:
+            return None
+        ends = {"up": [], "down": []}  # type: dict[str, list[dict[str, int]]]
+        for name, link in self.counted.items():
+            ends["down" if name.endswith(" to the master") else "up"].append(link)
+        return {
+            "uplink_bytes": sum(link["payload_bytes_received"] for link in ends["up"]),
+            "downlink_bytes": sum(link["payload_bytes_received"] for link in ends["down"]),
+            "frame_bytes": sum(link["frame_bytes_received"] for link in self.counted.values()),
+        }
 
     @property
     def outcome(self) -> str:
@@ -70,8 +98,8 @@ class Recorder:
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
-        self._rows: list[tuple[float, ...]] = []
-        self._times: list[tuple[float, ...]] = []
+        self.rows: list[Row] = []
+        self.seconds: list[Seconds] = []
         self._spent = [0.0] * len(TIMINGS)
         self._began = perf_counter()
 
@@ -79,23 +107,44 @@ class Recorder:
         """Begin to count the elapsed seconds."""
         self._began = perf_counter()
 
+    def restore(self, rows: Iterable[Row], seconds: Iterable[Seconds]) -> None:
+        """Go on after these rows; the seconds between then and now do not count."""
+        self.rows, self.seconds = list(rows), list(seconds)
+        self._began = perf_counter() - (self.seconds[-1][1] if self.seconds else 0.0)
+
+    def lag(self, elapsed: float) -> None:
+        """Count the elapsed seconds on from these."""
+        self._began = perf_counter() - elapsed
+
+    def forget(self, iteration: int) -> None:
+        """Drop the rows after that iteration."""
+        self.rows = [row for row in self.rows if row[0] <= iteration]
+        self.seconds = self.seconds[: len(self.rows)]
+
     def spend(self, times: Times, decode: float, update: float) -> None:
         """Add the seconds of one iteration."""
         for part, seconds in enumerate((*times, decode, update)):
             self._spent[part] += seconds
 
-    def record(self, iteration: int, error: float, loss: float, uplink: int, downlink: int) -> None:
-        """Add a row."""
-        self._rows.append((iteration, error, loss, uplink, downlink))
-        self._times.append((iteration, perf_counter() - self._began, *self._spent))
+    def record(self, iteration: int, error: float, loss: float, uplink: int, downlink: int) -> tuple[Row, Seconds]:
+        """Add a row, and return it and that of the timings."""
+        self.rows.append((iteration, error, loss, uplink, downlink))
+        self.seconds.append((iteration, perf_counter() - self._began, *self._spent))
         self._spent = [0.0] * len(TIMINGS)
+        return self.rows[-1], self.seconds[-1]
 
-    def finish(self, weights: np.ndarray, outcome: str, received: dict[str, int] | None) -> Trace:
+    def finish(
+        self,
+        weights: np.ndarray,
+        outcome: str,
+        counted: dict[str, dict[str, int]] | None,
+        faults: tuple[str, ...],
+    ) -> Trace:
         """Return the trace."""
         plan, spec = self._plan, self._plan.spec
         whole = dict.fromkeys(("iteration", "uplink_bytes", "downlink_bytes"), "int64")
-        table = pd.DataFrame(self._rows, columns=list(COLUMNS)).astype(whole)
-        timing = pd.DataFrame(self._times, columns=["iteration", "elapsed", *TIMINGS]).astype({"iteration": "int64"})
+        table = pd.DataFrame(self.rows, columns=list(COLUMNS)).astype(whole)
+        timing = pd.DataFrame(self.seconds, columns=["iteration", "elapsed", *TIMINGS]).astype({"iteration": "int64"})
         summary = {
             "outcome": outcome,
             "iterations": int(table["iteration"].iloc[-1]),
@@ -107,4 +156,4 @@ class Recorder:
             "weights_sha256": hashlib.sha256(weights.astype("<f8").tobytes()).hexdigest(),
             "spec": json.loads(json.dumps(spec.describe())),
         }
-        return Trace(table, timing, weights, summary, received)
+        return Trace(table, timing, weights, summary, counted, faults)

@@ -10,7 +10,7 @@ import xxhash
 
 from relufit.errors import TransportError
 
-MAGIC, VERSION = b"rf", 1
+MAGIC, VERSION = b"rf", 2
 _FIELDS = struct.Struct("<2sBBIQQQdff")
 _CHECKSUM = struct.Struct("<Q")
 #: Bytes that framing adds to a body.
@@ -25,13 +25,20 @@ class Kind(IntEnum):
     WEIGHTS = 3
     GRADIENT = 4
     STOP = 5
+    BEGIN = 6
+    STATE = 7
+    REPORT = 8
+
+
+#: Kinds whose bodies are payloads of the algorithm: what the counts of bytes are about.
+PAYLOADS = (Kind.MOMENTS, Kind.WEIGHTS, Kind.GRADIENT)
 
 
 class Header(NamedTuple):
     """The fixed part of a frame.
 
     `run` is the number of the run; `notes` are the sum of squared residuals and the seconds of computing and
-    encoding that go with a gradient; `checksum` is XXH3-64 over header and body.
+    encoding that go with a gradient; `checksum` is XXH3-64 over the fields and the XXH3-64 of the body.
     """
 
     kind: Kind
@@ -43,17 +50,23 @@ class Header(NamedTuple):
     checksum: int
 
 
+def body_digest(body: bytes | memoryview) -> int:
+    """Return the XXH3-64 of a body; the frames of one body to many peers share it."""
+    return int(xxhash.xxh3_64_intdigest(body))
+
+
 def pack(
     kind: Kind,
     rank: int,
     run: int,
     iteration: int,
-    body: bytes,
+    length: int,
+    digest: int,
     notes: tuple[float, float, float] = (0.0, 0.0, 0.0),
 ) -> bytes:
-    """Return the header of a frame."""
-    fields = _FIELDS.pack(MAGIC, VERSION, kind, rank, run, iteration, len(body), *notes)
-    return fields + _CHECKSUM.pack(_checksum(fields, body))
+    """Return the header of a frame whose body has that length and digest."""
+    fields = _FIELDS.pack(MAGIC, VERSION, kind, rank, run, iteration, length, *notes)
+    return fields + _CHECKSUM.pack(_checksum(fields, digest))
 
 
 def unpack(data: bytes | bytearray | memoryview, limit: int) -> Header:
@@ -65,27 +78,28 @@ def unpack(data: bytes | bytearray | memoryview, limit: int) -> Header:
         If it is no header of this version, or announces a body of more than `limit` bytes.
     """
     magic, version, kind, rank, run, iteration, length, *notes = _FIELDS.unpack_from(data)
-    if magic != MAGIC or version != VERSION or kind not in iter(Kind):
+    if magic != MAGIC or version != VERSION or kind not in _KINDS:
         raise TransportError("a peer sent something that is no frame of this version")
     if length > limit:
         raise TransportError(f"a peer announced {length} bytes where {limit} at most were due")
     (checksum,) = _CHECKSUM.unpack_from(data, _FIELDS.size)
-    return Header(Kind(kind), rank, run, iteration, length, (notes[0], notes[1], notes[2]), checksum)
+    return Header(_KINDS[kind], rank, run, iteration, length, (notes[0], notes[1], notes[2]), checksum)
 
 
-def check(header: bytes | bytearray | memoryview, body: memoryview, checksum: int) -> None:
-    """Compare a received frame with its checksum.
+def check(header: bytes | bytearray | memoryview, digest: int, checksum: int) -> None:
+    """Compare a received header and the digest of the body that followed with the checksum.
 
     Raises
     ------
     TransportError
         If they differ.
     """
-    if _checksum(memoryview(header)[: _FIELDS.size], body) != checksum:
+    if _checksum(memoryview(header)[: _FIELDS.size], digest) != checksum:
         raise TransportError("a frame arrived damaged: its checksum is wrong")
 
 
-def _checksum(fields: bytes | memoryview, body: bytes | memoryview) -> int:
-    total = xxhash.xxh3_64(fields)
-    total.update(body)
-    return total.intdigest()
+_KINDS = {int(kind): kind for kind in Kind}
+
+
+def _checksum(fields: bytes | memoryview, digest: int) -> int:
+    return int(xxhash.xxh3_64_intdigest(bytes(fields) + digest.to_bytes(8, "little")))

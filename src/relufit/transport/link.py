@@ -1,86 +1,128 @@
-"""Links: frames over a blocking TCP socket, with deadlines, counted."""
+"""Links: frames over a connection, with deadlines, counted."""
 
 from __future__ import annotations
 
-import hmac
-import ipaddress
-import socket
-import ssl
-from collections.abc import Callable
-from functools import partial
+from collections import Counter
+from collections.abc import Callable, Sequence
 from time import monotonic, perf_counter
 
+import xxhash
+
 from relufit.errors import TransportError
-from relufit.transport.frames import HEADER_BYTES, Header, Kind, check, pack, unpack
+from relufit.transport import connections
+from relufit.transport.connections import Connection
+from relufit.transport.frames import HEADER_BYTES, PAYLOADS, Header, Kind, body_digest, check, pack, unpack
 
 TOKEN_BYTES = 32
-_POLL_SECONDS = 1.0
-_KEEPALIVE_SECONDS = 5
-_GREETING_SECONDS = 5.0
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether nobody outside this machine can reach `host`."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 class Link:
-    """One end of a connection between two ranks.
+    """One end of a connection between two members of a run.
 
     Parameters
     ----------
-    connection : socket
-        A connected socket; the link owns it.
+    connection : Connection
+        The link owns it.
     run : int
         The number that every frame must carry.
     peer : str
         How messages call the other end.
     deadline : float
-        Seconds within which every frame must arrive or be taken.
+        Seconds of silence, or of nothing being taken, after which the peer is given up.
     wanted : callable
         Asked every second while waiting whether the run is still wanted; the wait ends with an error if not.
     """
 
     def __init__(
-        self, connection: socket.socket, run: int, peer: str, *, deadline: float, wanted: Callable[[], bool]
+        self, connection: Connection, run: int, peer: str, *, deadline: float, wanted: Callable[[], bool]
     ) -> None:
-        _tune(connection)
-        self._socket, self._run, self.peer = connection, run, peer
+        self._connection, self._run, self.peer = connection, run, peer
         self._deadline, self._wanted = deadline, wanted
         self._header, self._body = bytearray(HEADER_BYTES), bytearray()
-        self.payload_bytes_received = self.frame_bytes_received = 0
+        self._outgoing: list[memoryview] = []
+        #: Whether to wait for a frame as long as the run is wanted, because somebody else's work comes first.
+        self.patient = False
+        #: Links whose frames are to be pushed along while this one waits for its own.
+        self.beside: Sequence[Link] = (self,)
+        #: Bytes by kind: of bodies sent and received; and of all frames.
+        self.sent: Counter[Kind] = Counter()
+        self.received: Counter[Kind] = Counter()
+        self.frame_bytes_sent = self.frame_bytes_received = 0
         self.waited = self.moved = 0.0
 
-    def send(
+    def post(
         self,
         kind: Kind,
-        body: bytes = b"",
+        body: bytes | memoryview = b"",
         *,
         rank: int = 0,
         iteration: int = 0,
         notes: tuple[float, float, float] = (0.0, 0.0, 0.0),
+        digest: int | None = None,
     ) -> None:
-        """Send a frame; returns when the system has taken all of it.
+        """Send a frame as far as that goes without waiting; the rest goes while a link `beside` waits, or on `flush`.
+
+        The body must not change until then. Its `digest` is computed where it is not given.
+
+        Raises
+        ------
+        TransportError
+            If the peer is gone.
+        """
+        began = perf_counter()
+        size = len(body)
+        digest = body_digest(body) if digest is None else digest
+        self._outgoing.append(memoryview(pack(kind, rank, self._run, iteration, size, digest, notes)))
+        if size:
+            self._outgoing.append(memoryview(body).cast("B"))
+        self.sent[kind] += size
+        self.frame_bytes_sent += HEADER_BYTES + size
+        self.push()
+        self.moved += perf_counter() - began
+
+    def push(self) -> bool:
+        """Send what goes of what was posted without waiting, and tell whether anything went."""
+        went = 0
+        while self._outgoing:
+            try:
+                count = self._connection.write(self._outgoing)
+            except OSError as error:
+                raise TransportError(f"the connection broke ({error})", where=self.peer) from error
+            if not count:
+                break
+            went += count
+            while self._outgoing and count >= len(self._outgoing[0]):
+                count -= len(self._outgoing.pop(0))
+            if count:
+                self._outgoing[0] = self._outgoing[0][count:]
+        return went > 0
+
+    def flush(self) -> None:
+        """Wait until the system has taken all that was posted.
 
         Raises
         ------
         TransportError
             If the peer is gone or takes nothing before the deadline.
         """
-        began = perf_counter()
-        view = memoryview(pack(kind, rank, self._run, iteration, body, notes) + body)
-        end = monotonic() + self._deadline
-        while view:
-            view = view[self._attempt(partial(self._socket.send, view), end) :]
+        began, end = perf_counter(), monotonic() + self._deadline
+        while self._outgoing:
+            self._connection.wait(connections.POLL_SECONDS, [self._connection], reading=False)
+            if self.push():
+                end = monotonic() + self._deadline
+            else:
+                self._check_waiting(end)
         self.moved += perf_counter() - began
 
-    def receive(self, kind: Kind, limit: int, *, iteration: int = 0) -> tuple[Header, memoryview]:
-        """Return the next frame, which must be of that kind and iteration; its body is good until the next call.
+    def send(self, kind: Kind, body: bytes | memoryview = b"", **fields: int | tuple[float, float, float]) -> None:
+        """Post a frame and wait until the system has taken all of it."""
+        self.post(kind, body, **fields)  # type: ignore[arg-type]
+        self.flush()
 
-        A frame of kind STOP is returned too, whatever was asked for.
+    def receive(self, *kinds: Kind, limit: int = 0, iteration: int | None = None) -> tuple[Header, memoryview]:
+        """Return the next frame, which must be of one of these kinds, of that iteration where one is given.
+
+        Its body, of at most `limit` bytes, is good until the next call. A frame of kind STOP has no iteration.
 
         Raises
         ------
@@ -94,196 +136,80 @@ class Link:
         if len(self._body) < header.length:
             self._body = bytearray(header.length)
         body = memoryview(self._body)[: header.length]
-        self._fill(body)
-        check(self._header, body, header.checksum)
+        check(self._header, self._fill(body), header.checksum)
         self.frame_bytes_received += HEADER_BYTES + header.length
+        self.received[header.kind] += header.length
         self.waited += came - began
         self.moved += perf_counter() - came
         if header.run != self._run:
             raise TransportError("a frame of another run", where=self.peer)
-        if header.kind is not Kind.STOP and (header.kind, header.iteration) != (kind, iteration):
+        if header.kind not in kinds:
+            due = " or ".join(kind.name for kind in kinds)
+            raise TransportError(f"{header.kind.name} where {due} was due", where=self.peer)
+        if iteration not in (None, header.iteration) and header.kind is not Kind.STOP:
             raise TransportError(
-                f"{header.kind.name} of iteration {header.iteration} where {kind.name} of {iteration} was due",
+                f"{header.kind.name} of iteration {header.iteration} where that of {iteration} was due",
                 where=self.peer,
             )
-        if header.kind in (Kind.GRADIENT, Kind.MOMENTS):
-            self.payload_bytes_received += header.length
         return header, body
+
+    def counts(self) -> dict[str, int]:
+        """Return the bytes of payloads, and of all frames, that were sent and received here."""
+        return {
+            "payload_bytes_sent": sum(self.sent[kind] for kind in PAYLOADS),
+            "payload_bytes_received": sum(self.received[kind] for kind in PAYLOADS),
+            "frame_bytes_sent": self.frame_bytes_sent,
+            "frame_bytes_received": self.frame_bytes_received,
+        }
 
     def close(self) -> None:
         """Close the connection."""
-        self._socket.close()
+        self._outgoing.clear()
+        self._connection.close()
 
-    def _fill(self, view: memoryview) -> None:
-        end = monotonic() + self._deadline
+    def _fill(self, view: memoryview) -> int:
+        """Fill `view` and return the digest of what came."""
+        end, whole, total = monotonic() + self._deadline, view, None
         while view:
-            count = self._attempt(partial(self._socket.recv_into, view), end)
-            if not count:
-                raise TransportError("closed the connection", where=self.peer)
-            view = view[count:]
-
-    def _attempt(self, action: Callable[[], int], end: float) -> int:
-        while True:
+            pushed = self._push_beside()
             try:
-                return action()
-            except (TimeoutError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
-                if not self._wanted():
-                    raise TransportError("the run was cancelled", where=self.peer) from None
-                if monotonic() > end:
-                    raise TransportError(
-                        f"no answer within {self._deadline:g} s",
-                        where=self.peer,
-                        remedy="look at that machine's log",
-                    ) from None
+                count = self._connection.read(view, 0 if pushed else connections.POLL_SECONDS)
+            except EOFError:
+                raise TransportError("closed the connection", where=self.peer) from None
             except OSError as error:
                 raise TransportError(f"the connection broke ({error})", where=self.peer) from error
+            if count:
+                if count == len(whole):
+                    break
+                # While the bytes are in the cache.
+                total = total or xxhash.xxh3_64()
+                total.update(view[:count])
+                view = view[count:]
+            if count or pushed:
+                end = monotonic() + self._deadline
+            else:
+                self._check_waiting(end)
+        return int(total.intdigest()) if total else body_digest(whole)
 
+    def _push_beside(self) -> bool:
+        """Send what goes of what waits on the links beside; tell whether anything went."""
+        pending = [link for link in self.beside if link._outgoing]
+        if not pending:
+            return False
+        if _push(pending):
+            return True
+        self._connection.wait(connections.POLL_SECONDS, [link._connection for link in pending])
+        return _push(pending)
 
-def _tune(connection: socket.socket) -> None:
-    connection.settimeout(_POLL_SECONDS)
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for name, value in (
-        ("TCP_KEEPIDLE", _KEEPALIVE_SECONDS),
-        ("TCP_KEEPINTVL", 1),
-        ("TCP_KEEPCNT", _KEEPALIVE_SECONDS),
-        ("TCP_USER_TIMEOUT", 4000 * _KEEPALIVE_SECONDS),
-    ):
-        if hasattr(socket, name):
-            connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
-
-
-class Listener:
-    """A listening socket that lets in the ranks of one run.
-
-    Parameters
-    ----------
-    host : str
-        Address to listen on.
-    context : ssl.SSLContext, optional
-        For TLS with certificates on both sides; without it only loopback is listened on.
-
-    Raises
-    ------
-    TransportError
-        If `host` can be reached from other machines and there is no TLS.
-    """
-
-    def __init__(self, host: str, context: ssl.SSLContext | None) -> None:
-        if context is None and not is_loopback(host):
+    def _check_waiting(self, end: float) -> None:
+        if not self._wanted():
+            raise TransportError("the run was cancelled", where=self.peer)
+        if monotonic() > end and not self.patient:
             raise TransportError(
-                "gradients would travel unprotected between machines",
-                where=host,
-                remedy="start the Dask cluster with TLS (security=), or on 127.0.0.1",
+                f"no answer within {self._deadline:g} s", where=self.peer, remedy="look at that machine's log"
             )
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self._socket = socket.create_server((host, 0), family=family, backlog=512)
-        self._socket.settimeout(_POLL_SECONDS)
-        self._context = context
-        self.address: tuple[str, int] = self._socket.getsockname()[:2]
-
-    def accept_ranks(
-        self, count: int, run: int, token: bytes, *, deadline: float, wanted: Callable[[], bool]
-    ) -> list[Link]:
-        """Return a link to each of `count` ranks, in their order; strangers are turned away.
-
-        Raises
-        ------
-        TransportError
-            If they are not all there before the deadline.
-        """
-        links: dict[int, Link] = {}
-        try:
-            self._let_in(links, count, run, token, deadline, wanted)
-        except BaseException:
-            for link in links.values():
-                link.close()
-            raise
-        return [links[rank] for rank in range(count)]
-
-    def _let_in(
-        self,
-        links: dict[int, Link],
-        count: int,
-        run: int,
-        token: bytes,
-        deadline: float,
-        wanted: Callable[[], bool],
-    ) -> None:
-        """Add the ranks to `links` as they come."""
-        end = monotonic() + deadline
-        while len(links) < count:
-            if not wanted():
-                raise TransportError("the run was cancelled")
-            if monotonic() > end:
-                missing = sorted(set(range(count)) - set(links))
-                raise TransportError(f"ranks {missing} did not come within {deadline:g} s")
-            try:
-                connection, _ = self._socket.accept()
-            except TimeoutError:
-                continue
-            link = self._greet(connection, count, run, token, deadline, wanted)
-            if link is not None:
-                rank = int(link.peer.removeprefix("rank "))
-                if rank in links:
-                    link.close()
-                else:
-                    links[rank] = link
-
-    def _greet(
-        self,
-        connection: socket.socket,
-        count: int,
-        run: int,
-        token: bytes,
-        deadline: float,
-        wanted: Callable[[], bool],
-    ) -> Link | None:
-        try:
-            connection.settimeout(_GREETING_SECONDS)
-            if self._context is not None:
-                connection = self._context.wrap_socket(connection, server_side=True)
-            link = Link(connection, run, "a new peer", deadline=_GREETING_SECONDS, wanted=wanted)
-            header, body = link.receive(Kind.HELLO, TOKEN_BYTES)
-            if not hmac.compare_digest(bytes(body), token) or header.rank >= count:
-                raise TransportError("a peer without the secret of this run")
-        except (TransportError, OSError):
-            connection.close()
-            return None
-        return Link(connection, run, f"rank {header.rank}", deadline=deadline, wanted=wanted)
-
-    def close(self) -> None:
-        """Stop listening."""
-        self._socket.close()
 
 
-def connect(
-    address: tuple[str, int],
-    rank: int,
-    run: int,
-    token: bytes,
-    *,
-    context: ssl.SSLContext | None,
-    deadline: float,
-    wanted: Callable[[], bool],
-) -> Link:
-    """Return a rank's link to the master that listens at `address`.
-
-    Raises
-    ------
-    TransportError
-        If nobody answers there.
-    """
-    try:
-        connection = socket.create_connection(address, timeout=deadline)
-        if context is not None:
-            connection = context.wrap_socket(connection, server_hostname=address[0])
-    except OSError as error:
-        raise TransportError(f"cannot reach the master ({error})", where=f"{address[0]}:{address[1]}") from error
-    link = Link(connection, run, "the master", deadline=deadline, wanted=wanted)
-    try:
-        link.send(Kind.HELLO, token, rank=rank)
-    except BaseException:
-        link.close()
-        raise
-    return link
+def _push(links: Sequence[Link]) -> bool:
+    went = [link.push() for link in links]
+    return any(went)

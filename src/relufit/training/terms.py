@@ -1,0 +1,189 @@
+"""What the members of a run agree on beforehand, and the messages by which they agree on the rest."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import struct
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from relufit.errors import ConfigError, TransportError
+from relufit.training.loop import Snapshot
+from relufit.training.spec import Plan
+from relufit.training.trace import TIMINGS, Row, Seconds
+from relufit.transport.connections import Network
+from relufit.transport.frames import Header
+from relufit.transport.link import Link
+
+_STATE = struct.Struct("<QQd?")
+_REPORT = struct.Struct(f"<?Q2d2Q{1 + len(TIMINGS)}d")
+#: The most bytes of a message of agreement.
+AGREEMENT_BYTES = 1 << 16
+REPORT_BYTES = _REPORT.size
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long who waits for whom, in seconds.
+
+    Parameters
+    ----------
+    start : float
+        For all ranks to come, at the beginning and after a fault; then the run ends with an error.
+    message : float
+        For a peer that is silent, or takes nothing; then it counts as lost. Longer than an iteration takes.
+    rejoin : float
+        After a fault, for a rank to come back; then its worker is restarted.
+    attempts : int
+        Faults in a row without an iteration between them, after which the run ends with an error.
+    """
+
+    start: float = 120.0
+    message: float = 60.0
+    rejoin: float = 10.0
+    attempts: int = 5
+
+    def __post_init__(self) -> None:
+        """Refuse what is no time."""
+        for name, value in asdict(self).items():
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
+                raise ConfigError(f"{value!r}", where=f"patience.{name}", remedy="give a number above 0")
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What every member of a run knows when it starts.
+
+    Parameters
+    ----------
+    plan : Plan
+    token : bytes
+        The secret of the run.
+    network : Network
+    patience : Patience
+    wanted : callable
+        Whether the run is still wanted.
+    """
+
+    plan: Plan
+    token: bytes
+    network: Network
+    patience: Patience
+    wanted: Callable[[], bool]
+
+    @property
+    def run(self) -> int:
+        """The number of the run, which every frame carries."""
+        return int.from_bytes(hashlib.sha256(self.token).digest()[:8], "little")
+
+
+@dataclass(frozen=True)
+class Begin:
+    """How a generation begins: all ranks are there, and know where the run is.
+
+    Parameters
+    ----------
+    generation : int
+    master : str
+        A name for who says this; ranks show it when they come back.
+    iteration : int or None
+        Where the run goes on; None before the initial weights.
+    source : int or None
+        The rank that has the state; None if it is the master.
+    reporter : int or None
+        The rank that reports what the trace needs, where the master does not see it.
+    peers : list of (str, int)
+        Where each rank receives the others.
+    last_row : int
+        Iteration of the last row of the trace that the master has, -1 if none.
+    elapsed : float
+        Seconds of the run so far.
+    checkpoint : float or None
+        Seconds between two states that are reported.
+    """
+
+    generation: int
+    master: str
+    iteration: int | None
+    source: int | None = None
+    reporter: int | None = None
+    peers: tuple[tuple[str, int], ...] = ()
+    last_row: int = -1
+    elapsed: float = 0.0
+    checkpoint: float | None = None
+
+    def to_bytes(self) -> bytes:
+        """Return it as a message."""
+        return json.dumps(asdict(self)).encode()
+
+    @classmethod
+    def from_bytes(cls, body: bytes | memoryview) -> Begin:
+        """Return the message.
+
+        Raises
+        ------
+        TransportError
+            If it is none.
+        """
+        try:
+            told: dict[str, Any] = json.loads(bytes(body))
+            told["peers"] = tuple((str(host), int(port)) for host, port in told["peers"])
+            return cls(**told)
+        except (ValueError, TypeError, KeyError) as error:
+            raise TransportError("a beginning that says nothing") from error
+
+
+def pack_state(snapshot: Snapshot, *, last: bool = False) -> bytes:
+    """Return the state without its trace as a message; `last` if the run has ended."""
+    head = _STATE.pack(snapshot.uplink, snapshot.downlink, snapshot.first_error, last)
+    return head + snapshot.weights.astype("<f8").tobytes()
+
+
+def state_limit(plan: Plan) -> int:
+    """Return the bytes of a state."""
+    return _STATE.size + 8 * plan.d
+
+
+def unpack_state(header: Header, body: memoryview, plan: Plan) -> tuple[Snapshot, bool]:
+    """Return a state and whether the run has ended.
+
+    Raises
+    ------
+    TransportError
+        If it is not one of `plan`.
+    """
+    if len(body) != state_limit(plan):
+        raise TransportError("a state of another size")
+    uplink, downlink, first_error, last = _STATE.unpack_from(body)
+    weights = np.frombuffer(body, "<f8", offset=_STATE.size).astype(np.float64)
+    return Snapshot(header.iteration, weights, first_error, uplink, downlink), last
+
+
+def pack_report(row: Row, seconds: Seconds, *, recorded: bool = True) -> bytes:
+    """Return a row of the trace and of the timings as a message; not `recorded` if it is only news."""
+    return _REPORT.pack(recorded, *row, *seconds[1:])
+
+
+def unpack_report(body: memoryview) -> tuple[bool, Row, Seconds]:
+    """Return whether it belongs to the trace, the row, and that of the timings.
+
+    Raises
+    ------
+    TransportError
+        If it is none.
+    """
+    if len(body) != _REPORT.size:
+        raise TransportError("a report of another size")
+    recorded, iteration, error, loss, uplink, downlink, *seconds = _REPORT.unpack(body)
+    return recorded, (iteration, error, loss, uplink, downlink), (iteration, *seconds)
+
+
+def close_all(links: list[Link]) -> None:
+    """Close links."""
+    for link in links:
+        link.close()

@@ -1,0 +1,272 @@
+"""Streams of bytes between two ends, over TCP, with or without TLS, or within one process; and where they come from."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import select
+import socket
+import ssl
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Protocol, Self
+
+from relufit.errors import TransportError
+
+#: Seconds after which a wait looks whether the run is still wanted.
+POLL_SECONDS = 1.0
+_KEEPALIVE_SECONDS = 5
+_AT_ONCE = 1 << 20
+_TLS_JOINED = 1 << 14
+
+
+class Connection(Protocol):
+    """One end of a stream of bytes."""
+
+    def write(self, parts: Sequence[memoryview]) -> int:
+        """Send the start of `parts`, one after the other, as much as goes without waiting; return how many bytes."""
+
+    def read(self, view: memoryview, seconds: float) -> int:
+        """Fill the start of `view` and return how many bytes, 0 if none came within `seconds`.
+
+        Raises
+        ------
+        EOFError
+            If the other end is closed.
+        """
+
+    def wait(self, seconds: float, writing: Sequence[Self], *, reading: bool = True) -> None:
+        """Wait until there is something to read here, if `reading`, or one of `writing` takes bytes again."""
+
+    def ready(self) -> bool:
+        """Go on with the greeting of the stream itself (the handshake of TLS) and tell whether it is done."""
+
+    def close(self) -> None:
+        """Close this end; the other end reads to the last byte and then the end."""
+
+
+class Door(Protocol):
+    """Where connections arrive."""
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """What `connect` takes."""
+
+    def accept(self, seconds: float) -> Connection | None:
+        """Return the next connection, None if none came in that time."""
+
+    def close(self) -> None:
+        """Let nobody in any more."""
+
+
+class Network(Protocol):
+    """How the members of a run reach each other."""
+
+    def listen(self) -> Door:
+        """Open a door that the other members can reach."""
+
+    def connect(self, address: tuple[str, int], seconds: float) -> Connection:
+        """Return a connection to the door at `address`.
+
+        Raises
+        ------
+        OSError
+            If nobody answers there.
+        """
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether nobody outside this machine can reach `host`."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+class Plain:
+    """A TCP connection as it is."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        _tune(connection)
+        connection.settimeout(POLL_SECONDS)  # which makes the descriptor non-blocking
+        self._socket, self._descriptor, self._seconds = connection, connection.fileno(), POLL_SECONDS
+
+    def write(self, parts: Sequence[memoryview]) -> int:
+        """Send what goes without waiting."""
+        try:
+            return os.writev(self._descriptor, parts)
+        except BlockingIOError:
+            return 0
+
+    def read(self, view: memoryview, seconds: float) -> int:
+        """Receive what there is."""
+        if seconds != self._seconds:
+            self._socket.settimeout(seconds)
+            self._seconds = seconds
+        try:
+            count = self._socket.recv_into(view[:_AT_ONCE])
+        except (TimeoutError, BlockingIOError):
+            return 0
+        if not count:
+            raise EOFError
+        return count
+
+    def wait(self, seconds: float, writing: Sequence[Self], *, reading: bool = True) -> None:
+        """Wait for bytes to read, or room to write."""
+        _wait(self._socket if reading else None, [other._socket for other in writing], seconds)
+
+    def ready(self) -> bool:
+        """Nothing comes first."""
+        return True
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._socket.close()
+        self._descriptor = -1
+
+
+class Encrypted:
+    """A TCP connection under TLS with certificates on both sides."""
+
+    def __init__(self, connection: ssl.SSLSocket) -> None:
+        _tune(connection)
+        connection.settimeout(0)
+        self._socket, self._done = connection, False
+
+    def write(self, parts: Sequence[memoryview]) -> int:
+        """Send what goes without waiting."""
+        if len(parts) > 1 and sum(map(len, parts)) <= _TLS_JOINED:
+            parts = [memoryview(b"".join(parts))]
+        sent = 0
+        for part in parts:
+            try:
+                count = self._socket.send(part)
+            except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                break
+            sent += count
+            if count < len(part):
+                break
+        return sent
+
+    def read(self, view: memoryview, seconds: float) -> int:
+        """Receive what there is."""
+        for wait in (seconds, 0.0):
+            try:
+                count = self._socket.recv_into(view[:_AT_ONCE])
+            except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                if wait:
+                    _wait(self._socket, [], wait)
+                continue
+            except ssl.SSLEOFError as error:
+                raise EOFError from error
+            if not count:
+                raise EOFError
+            return count
+        return 0
+
+    def wait(self, seconds: float, writing: Sequence[Self], *, reading: bool = True) -> None:
+        """Wait for bytes to read, or room to write."""
+        if not (reading and self._socket.pending()):
+            _wait(self._socket if reading else None, [other._socket for other in writing], seconds)
+
+    def ready(self) -> bool:
+        """Go on with the handshake."""
+        if not self._done:
+            with suppress(ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                self._socket.do_handshake()
+                self._done = True
+        return self._done
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._socket.close()
+
+
+def _wait(reading: socket.socket | None, writing: Sequence[socket.socket], seconds: float) -> None:
+    """Wait until one socket has something to read or one of the others takes something."""
+    poll, events = select.poll(), dict.fromkeys(writing, select.POLLOUT)
+    if reading is not None:
+        events[reading] = events.get(reading, 0) | select.POLLIN
+    for waiting, event in events.items():
+        poll.register(waiting, event)
+    poll.poll(1000 * seconds)
+
+
+def _tune(connection: socket.socket) -> None:
+    """Send small messages at once, and notice a dead peer, whether something is on its way to it or not."""
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in (
+        ("TCP_KEEPIDLE", _KEEPALIVE_SECONDS),
+        ("TCP_KEEPINTVL", 1),
+        ("TCP_KEEPCNT", _KEEPALIVE_SECONDS),
+        ("TCP_USER_TIMEOUT", 4000 * _KEEPALIVE_SECONDS),
+    ):
+        if hasattr(socket, name):
+            connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
+class _TcpDoor:
+    def __init__(self, host: str, context: ssl.SSLContext | None) -> None:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._socket = socket.create_server((host, 0), family=family, backlog=512)
+        self._context = context
+        self.address: tuple[str, int] = self._socket.getsockname()[:2]
+
+    def accept(self, seconds: float) -> Connection | None:
+        self._socket.settimeout(seconds)
+        try:
+            connection, _ = self._socket.accept()
+        except (TimeoutError, BlockingIOError, ConnectionError):
+            return None
+        if self._context is None:
+            return Plain(connection)
+        wrapped = self._context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+        return Encrypted(wrapped)
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+class Tcp:
+    """TCP sockets of one host.
+
+    Parameters
+    ----------
+    host : str
+        Address of this host that others reach it by.
+    listening, connecting : ssl.SSLContext, optional
+        For TLS with certificates on both sides; without them only loopback is used.
+
+    Raises
+    ------
+    TransportError
+        If `host` can be reached from other machines and there is no TLS.
+    """
+
+    def __init__(
+        self, host: str, listening: ssl.SSLContext | None = None, connecting: ssl.SSLContext | None = None
+    ) -> None:
+        if (listening is None or connecting is None) and not is_loopback(host):
+            raise TransportError(
+                "gradients would travel unprotected between machines",
+                where=host,
+                remedy="start the Dask cluster with TLS (security=), or on 127.0.0.1",
+            )
+        self._host, self._listening, self._connecting = host, listening, connecting
+
+    def listen(self) -> Door:
+        """Listen on a free port."""
+        return _TcpDoor(self._host, self._listening)
+
+    def connect(self, address: tuple[str, int], seconds: float) -> Connection:
+        """Connect, with the handshake of TLS where there is TLS."""
+        connection = socket.create_connection(address, timeout=seconds)
+        if self._connecting is None:
+            return Plain(connection)
+        try:
+            encrypted = self._connecting.wrap_socket(connection, server_hostname=address[0])
+        except BaseException:
+            connection.close()
+            raise
+        return Encrypted(encrypted)
