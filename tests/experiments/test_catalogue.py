@@ -128,8 +128,8 @@ def test_bytes_that_did_not_arrive_and_weights_that_differ_are_refuted(config: d
     names = [setting.name for setting in CATALOGUE["time_to_accuracy"].settings(config)]
 
     def judged(arrived: int, digest: str) -> set[str]:
-        trial = {"weights_sha256": "a", "serial_sha256": digest}
-        trial["received"] = {"payload_bytes": arrived, "frame_bytes": 120}  # type: ignore[assignment]
+        trial: dict[str, Any] = {"weights_sha256": "a", "serial_sha256": digest, "faults": []}
+        trial["received"] = {"uplink_bytes": 100, "downlink_bytes": arrived, "frame_bytes": 220}
         timings = {name: Record(timing, {"trials": [trial] * section["trials"]}) for name in names}
         results = {name: Record(table, {}) for name in names}
         found = CATALOGUE["time_to_accuracy"].judge(config, results, timings)

@@ -17,7 +17,7 @@ from relufit.compression import Compressor, make_compressor
 from relufit.dataset import Shard, shard_rows
 from relufit.errors import ConfigError, DataError
 from relufit.planted import PlantedData, PlantedModel
-from relufit.training import Trace, TrainingSpec, loop, train
+from relufit.training import News, Trace, TrainingSpec, loop, train
 from relufit.training.sampling import SAMPLINGS
 
 Array = NDArray[np.float64]
@@ -199,11 +199,11 @@ def test_times_are_in_a_table_of_their_own() -> None:
 
 
 def test_progress_is_told_what_the_trace_holds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "_PROGRESS_SECONDS", -1.0)
-    told: list[tuple[int, float, int]] = []
-    trace = train(TrainingSpec(MODEL, batch_size=20, iterations=10), progress=lambda *news: told.append(news))
-    rows = trace.table[["iteration", "relative_error", "uplink_bytes"]].iloc[1:]
-    assert told == [tuple(row) for row in rows.itertuples(index=False, name=None)]
+    monkeypatch.setattr(loop, "_NEWS_SECONDS", -1.0)
+    told: list[News] = []
+    trace = train(TrainingSpec(MODEL, batch_size=20, iterations=10), progress=told.append)
+    rows = trace.table[["iteration", "relative_error", "uplink_bytes", "downlink_bytes"]].iloc[1:]
+    assert [news[:4] for news in told] == [tuple(row) for row in rows.itertuples(index=False, name=None)]
 
 
 def test_data_are_checked_before_a_run_begins(tmp_path: Path) -> None:

@@ -1,387 +1,454 @@
-"""Links over real sockets on loopback: what arrives, what is counted, and who is turned away."""
+"""Links over connections of every kind: what arrives, what is counted, and when a peer is given up."""
 
 from __future__ import annotations
 
 import socket
-import ssl
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from concurrent.futures import ThreadPoolExecutor
+from itertools import combinations, count
+from time import monotonic, sleep
 
+import numpy as np
 import pytest
-from distributed.security import Security
+from meetings import LONG, RUN, Clock, frame, get, make_ends, make_network, meet, put, until, yes
 
 from relufit.errors import TransportError
-from relufit.transport import link
-from relufit.transport.frames import HEADER_BYTES, Kind, pack
-from relufit.transport.link import TOKEN_BYTES, Link, Listener, connect, is_loopback
+from relufit.transport import connections, link
+from relufit.transport.connections import Connection, Encrypted, Plain
+from relufit.transport.frames import HEADER_BYTES, Kind, body_digest, pack
+from relufit.transport.link import Link
 
-RUN, TOKEN = 2**63 + 5, bytes(range(TOKEN_BYTES))
+Ends = tuple[Connection, Connection]
+Links = tuple[Link, Link]
 
-
-def yes() -> bool:
-    return True
-
-
-@pytest.fixture(autouse=True)
-def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(link, "_POLL_SECONDS", 0.02)
-    monkeypatch.setattr(link, "_GREETING_SECONDS", 0.5)
+#: More than all buffers between two ends take.
+LARGE = 64 << 20
+by_the_system = pytest.mark.parametrize("ends", ["tcp", "tls", "tcp accepted", "tls accepted"], indirect=True)
 
 
-@pytest.fixture
-def thread() -> Iterator[ThreadPoolExecutor]:
-    with ThreadPoolExecutor(8) as pool:
-        yield pool
+def make_link(connection: Connection, peer: str = "rank 3", *, deadline: float = LONG, wanted: object = yes) -> Link:
+    assert callable(wanted)
+    return Link(connection, RUN, peer, deadline=deadline, wanted=wanted)
 
 
 @pytest.fixture
-def sockets() -> Iterator[tuple[socket.socket, socket.socket]]:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        one = socket.create_connection(server.getsockname())
-        other, _ = server.accept()
-    with one, other:
-        yield one, other
+def links(ends: Ends) -> Links:
+    return make_link(ends[0], "the master"), make_link(ends[1])
 
 
 @pytest.fixture
-def links(sockets: tuple[socket.socket, socket.socket]) -> tuple[Link, Link]:
-    one, other = sockets
-    return (
-        Link(one, RUN, "the master", deadline=20, wanted=yes),
-        Link(other, RUN, "rank 3", deadline=20, wanted=yes),
-    )
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The time by which links reckon their deadlines."""
+    told = Clock()
+    monkeypatch.setattr(link, "monotonic", told)
+    return told
 
 
-def test_a_frame_arrives_as_it_was_sent(links: tuple[Link, Link]) -> None:
+def test_a_frame_arrives_as_it_was_sent(links: Links) -> None:
     one, other = links
     one.send(Kind.GRADIENT, b"numbers", rank=3, iteration=8, notes=(0.1, 0.25, 0.5))
-    header, body = other.receive(Kind.GRADIENT, 7, iteration=8)
+    header, body = other.receive(Kind.GRADIENT, limit=7, iteration=8)
     assert bytes(body) == b"numbers"
     assert (header.kind, header.rank, header.run, header.iteration) == (Kind.GRADIENT, 3, RUN, 8)
     assert header.notes == (0.1, 0.25, 0.5)
 
 
-def test_frames_arrive_in_order_and_are_counted(links: tuple[Link, Link]) -> None:
+def test_frames_arrive_in_order_and_are_counted_by_kind(links: Links) -> None:
     one, other = links
-    bodies = [b"", b"a", bytes(1000), b"bc"]
-    kinds = [Kind.MOMENTS, Kind.GRADIENT, Kind.WEIGHTS, Kind.GRADIENT]
-    for iteration, (kind, body) in enumerate(zip(kinds, bodies, strict=True)):
+    frames = [
+        (Kind.MOMENTS, b""),
+        (Kind.GRADIENT, b"a"),
+        (Kind.WEIGHTS, bytes(1000)),
+        (Kind.STATE, bytes(300)),
+        (Kind.GRADIENT, b"bc"),
+        (Kind.REPORT, bytes(20)),
+    ]
+    for iteration, (kind, body) in enumerate(frames):
         one.send(kind, body, iteration=iteration)
     one.send(Kind.STOP)
-    for iteration, (kind, body) in enumerate(zip(kinds, bodies, strict=True)):
-        assert bytes(other.receive(kind, 1000, iteration=iteration)[1]) == body
-    assert other.payload_bytes_received == 0 + 1 + 2, "weights are no uplink"
-    assert other.frame_bytes_received == 1003 + 4 * HEADER_BYTES
-    assert other.receive(Kind.GRADIENT, 1000)[0].kind is Kind.STOP
-    assert (one.payload_bytes_received, one.frame_bytes_received) == (0, 0)
+    for iteration, (kind, body) in enumerate(frames):
+        assert bytes(other.receive(kind, limit=1000, iteration=iteration)[1]) == body
+    assert other.receive(Kind.GRADIENT, Kind.STOP)[0].kind is Kind.STOP
+    told = {Kind.MOMENTS: 0, Kind.GRADIENT: 3, Kind.WEIGHTS: 1000, Kind.STATE: 300, Kind.REPORT: 20, Kind.STOP: 0}
+    assert one.sent == other.received == told
+    assert not one.received
+    assert not other.sent
+    counts = {
+        "payload_bytes_sent": 1003,
+        "payload_bytes_received": 0,
+        "frame_bytes_sent": 1323 + 7 * HEADER_BYTES,
+        "frame_bytes_received": 0,
+    }
+    assert one.counts() == counts
+    theirs = zip(counts, (0, 1003, 0, 1323 + 7 * HEADER_BYTES), strict=True)
+    assert other.counts() == dict(theirs)
 
 
-def test_bodies_larger_than_all_buffers_pass_in_both_directions(
-    links: tuple[Link, Link], thread: ThreadPoolExecutor
-) -> None:
-    large = bytes(range(256)) * 40_000
+def test_a_body_is_good_until_the_next_frame_and_its_digest_may_be_given(links: Links) -> None:
+    one, other = links
+    body = np.arange(100.0)
+    for peer in links:
+        peer.send(Kind.WEIGHTS, body.data.cast("B"), digest=body_digest(body.tobytes()))
+    for peer in links:
+        np.testing.assert_array_equal(np.frombuffer(peer.receive(Kind.WEIGHTS, limit=800)[1]), body)
+    one.send(Kind.WEIGHTS, b"shorter")
+    assert bytes(other.receive(Kind.WEIGHTS, limit=800)[1]) == b"shorter"
+
+
+def test_bodies_larger_than_all_buffers_pass_in_both_directions(links: Links, thread: ThreadPoolExecutor) -> None:
+    large = np.random.default_rng(0).bytes(40_000_000)
     for sender, receiver in (links, links[::-1]):
         sent = thread.submit(sender.send, Kind.WEIGHTS, large)
-        assert bytes(receiver.receive(Kind.WEIGHTS, len(large))[1]) == large
+        assert receiver.receive(Kind.WEIGHTS, limit=len(large))[1] == large
         sent.result()
 
 
-def test_the_other_end_may_take_its_time(links: tuple[Link, Link], thread: ThreadPoolExecutor) -> None:
-    received = thread.submit(lambda: bytes(links[1].receive(Kind.WEIGHTS, 10)[1]))
+def test_the_other_end_may_take_its_time(links: Links, thread: ThreadPoolExecutor) -> None:
+    received = thread.submit(lambda: bytes(links[1].receive(Kind.WEIGHTS, limit=10)[1]))
     with pytest.raises(TimeoutError):
-        received.result(timeout=5 * link._POLL_SECONDS)
+        received.result(timeout=5 * connections.POLL_SECONDS)
     links[0].send(Kind.WEIGHTS, b"late")
     assert received.result() == b"late"
+    assert links[1].waited > 4 * connections.POLL_SECONDS
 
 
 @pytest.mark.parametrize(
     ("kind", "iteration", "run", "told"),
     [
-        (Kind.MOMENTS, 4, RUN, "MOMENTS of iteration 4 where GRADIENT of 4 was due"),
-        (Kind.GRADIENT, 3, RUN, "GRADIENT of iteration 3 where GRADIENT of 4 was due"),
-        (Kind.GRADIENT, 5, RUN, "GRADIENT of iteration 5"),
+        (Kind.MOMENTS, 4, RUN, "MOMENTS where GRADIENT or STOP was due"),
+        (Kind.HELLO, 4, RUN, "HELLO where GRADIENT or STOP was due"),
+        (Kind.GRADIENT, 3, RUN, "GRADIENT of iteration 3 where that of 4 was due"),
+        (Kind.GRADIENT, 5, RUN, "GRADIENT of iteration 5 where that of 4 was due"),
         (Kind.GRADIENT, 4, RUN + 1, "another run"),
         (Kind.STOP, 4, RUN + 1, "another run"),
     ],
 )
 def test_a_frame_that_is_not_due_is_refused_by_the_name_of_its_sender(
-    sockets: tuple[socket.socket, socket.socket], kind: Kind, iteration: int, run: int, told: str
+    ends: Ends, kind: Kind, iteration: int, run: int, told: str
 ) -> None:
-    sockets[0].sendall(pack(kind, 3, run, iteration, b"body") + b"body")
+    put(ends[0], frame(kind, b"body", rank=3, run=run, iteration=iteration))
     with pytest.raises(TransportError, match=told) as caught:
-        Link(sockets[1], RUN, "rank 3", deadline=20, wanted=yes).receive(Kind.GRADIENT, 100, iteration=4)
+        make_link(ends[1]).receive(Kind.GRADIENT, Kind.STOP, limit=100, iteration=4)
     assert caught.value.where == "rank 3"
+
+
+def test_the_word_to_stop_has_no_iteration_but_must_be_due(ends: Ends) -> None:
+    put(ends[0], 2 * frame(Kind.STOP, iteration=9))
+    receiver = make_link(ends[1])
+    assert receiver.receive(Kind.GRADIENT, Kind.STOP, iteration=4)[0].kind is Kind.STOP
+    with pytest.raises(TransportError, match="STOP where GRADIENT was due"):
+        receiver.receive(Kind.GRADIENT, iteration=4)
 
 
 @pytest.mark.parametrize("body", [b"boby", b"bod\0"])
-def test_a_damaged_frame_is_refused(sockets: tuple[socket.socket, socket.socket], body: bytes) -> None:
-    sockets[0].sendall(pack(Kind.GRADIENT, 3, RUN, 4, b"body") + body)
+def test_a_damaged_frame_is_refused(ends: Ends, body: bytes) -> None:
+    put(ends[0], pack(Kind.GRADIENT, 3, RUN, 4, 4, body_digest(b"body")) + body)
     with pytest.raises(TransportError, match="checksum"):
-        Link(sockets[1], RUN, "rank 3", deadline=20, wanted=yes).receive(Kind.GRADIENT, 100, iteration=4)
+        make_link(ends[1]).receive(Kind.GRADIENT, limit=100, iteration=4)
+
+
+def test_what_is_no_frame_is_refused(ends: Ends) -> None:
+    put(ends[0], b"GET / HTTP/1.1\r\nHost: x\r\n" + bytes(100))
+    with pytest.raises(TransportError, match="no frame"):
+        make_link(ends[1]).receive(Kind.GRADIENT, limit=100)
+
+
+def test_a_body_longer_than_is_due_is_refused_without_being_waited_for(ends: Ends) -> None:
+    for limit in (0, 100):
+        put(ends[0], pack(Kind.GRADIENT, 3, RUN, 4, 2**63, 0))
+        with pytest.raises(TransportError, match=f"where {limit} at most"):
+            make_link(ends[1], deadline=0.01).receive(Kind.GRADIENT, limit=limit)
+
+
+def test_a_frame_in_small_pieces_is_put_together(ends: Ends, thread: ThreadPoolExecutor) -> None:
+    whole = frame(Kind.GRADIENT, bytes(range(200)), rank=3)
+    received = thread.submit(lambda: bytes(make_link(ends[1]).receive(Kind.GRADIENT, limit=200)[1]))
+    for start in range(0, len(whole), 7):
+        put(ends[0], whole[start : start + 7])
+        sleep(0.001)
+    assert received.result() == bytes(range(200))
 
 
 @pytest.mark.parametrize("length", [0, 1, HEADER_BYTES - 1, HEADER_BYTES, HEADER_BYTES + 3])
-def test_a_peer_that_goes_away_within_a_frame_is_told_of(
-    sockets: tuple[socket.socket, socket.socket], length: int
-) -> None:
-    sockets[0].sendall((pack(Kind.GRADIENT, 3, RUN, 4, b"body") + b"body")[:length])
-    sockets[0].close()
+def test_a_peer_that_goes_away_within_a_frame_is_told_of(ends: Ends, length: int) -> None:
+    put(ends[0], frame(Kind.GRADIENT, b"body", iteration=4)[:length])
+    ends[0].close()
     with pytest.raises(TransportError, match="closed the connection") as caught:
-        Link(sockets[1], RUN, "rank 3", deadline=20, wanted=yes).receive(Kind.GRADIENT, 100, iteration=4)
+        make_link(ends[1]).receive(Kind.GRADIENT, limit=100, iteration=4)
     assert caught.value.where == "rank 3"
 
 
-@pytest.mark.parametrize("length", [0, 10, HEADER_BYTES + 3])
-def test_a_peer_that_falls_silent_is_told_of_at_the_deadline(
-    sockets: tuple[socket.socket, socket.socket], length: int
+@pytest.mark.parametrize("length", [0, 10, HEADER_BYTES, HEADER_BYTES + 3])
+def test_a_peer_that_falls_silent_is_told_of_at_the_deadline_and_not_before(ends: Ends, length: int) -> None:
+    put(ends[0], frame(Kind.GRADIENT, b"body", iteration=4)[:length])
+    began = monotonic()
+    with pytest.raises(TransportError, match=r"no answer within 0\.1 s") as caught:
+        make_link(ends[1], deadline=0.1).receive(Kind.GRADIENT, limit=100, iteration=4)
+    assert 0.1 <= monotonic() - began < LONG
+    assert caught.value.where == "rank 3"
+    assert "log" in caught.value.remedy
+
+
+def test_a_slow_but_steady_peer_is_not_given_up(ends: Ends, clock: Clock) -> None:
+    """The deadline is of silence, however long a frame takes."""
+    whole = frame(Kind.GRADIENT, bytes(range(200)))
+    pieces = iter([whole[start : start + 30] for start in range(0, len(whole), 30)])
+
+    def wanted() -> bool:
+        """Called when nothing came for a while."""
+        clock.seconds += 40.0
+        put(ends[0], next(pieces, b""))
+        return True
+
+    _, body = make_link(ends[1], deadline=100.0, wanted=wanted).receive(Kind.GRADIENT, limit=200)
+    assert bytes(body) == bytes(range(200))
+    assert clock.seconds >= 300.0
+
+
+@by_the_system
+def test_a_peer_that_takes_slowly_but_steadily_is_not_given_up(
+    ends: Ends, clock: Clock, thread: ThreadPoolExecutor
 ) -> None:
-    sockets[0].sendall((pack(Kind.GRADIENT, 3, RUN, 4, b"body") + b"body")[:length])
+    """Nor is one that takes a little of a large body at a time; while that goes, every piece counts."""
+    for end in ends:
+        assert isinstance(end, Plain | Encrypted)
+        for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
+            end._socket.setsockopt(socket.SOL_SOCKET, option, 1 << 16)
+    body, piece = bytes(32 << 20), 4 << 20
+    sent = thread.submit(make_link(ends[0], deadline=100.0).send, Kind.WEIGHTS, body)
+    get(ends[1], HEADER_BYTES)
+    for _ in range(len(body) // piece):
+        # Larger than all buffers, so that the sender has sent in between.
+        get(ends[1], piece)
+        clock.seconds += 40.0
+        # The sender finds that nothing goes any more, and asks for the time.
+        sleep(2 * connections.POLL_SECONDS)
+    sent.result()
+    assert clock.seconds >= 300.0
+
+
+@by_the_system
+@pytest.mark.parametrize("wait", ["send", "receive"])
+def test_a_peer_that_takes_nothing_is_told_of_at_the_deadline(ends: Ends, wait: str) -> None:
+    sender = make_link(ends[0], deadline=0.1)
+    sender.post(Kind.WEIGHTS, bytes(LARGE))
+    began = monotonic()
     with pytest.raises(TransportError, match="no answer within") as caught:
-        Link(sockets[1], RUN, "rank 3", deadline=0.1, wanted=yes).receive(Kind.GRADIENT, 100, iteration=4)
+        sender.flush() if wait == "send" else sender.receive(Kind.GRADIENT)
+    assert 0.1 <= monotonic() - began < LONG
     assert caught.value.where == "rank 3"
 
 
-def test_a_peer_that_takes_nothing_is_told_of_at_the_deadline(sockets: tuple[socket.socket, socket.socket]) -> None:
-    with pytest.raises(TransportError, match="no answer within"):
-        Link(sockets[0], RUN, "rank 3", deadline=0.1, wanted=yes).send(Kind.WEIGHTS, bytes(50_000_000))
-
-
-def test_sending_to_a_peer_that_is_gone_is_told_of(sockets: tuple[socket.socket, socket.socket]) -> None:
-    sockets[1].close()
-    sender = Link(sockets[0], RUN, "rank 3", deadline=20, wanted=yes)
+def test_sending_to_a_peer_that_is_gone_is_told_of(ends: Ends) -> None:
+    ends[1].close()
+    sender = make_link(ends[0])
     with pytest.raises(TransportError, match="broke") as caught:
         for _ in range(100):
             sender.send(Kind.WEIGHTS, bytes(100_000))
+            sleep(0.001)
     assert caught.value.where == "rank 3"
 
 
-def test_a_wait_ends_when_the_run_is_no_longer_wanted(sockets: tuple[socket.socket, socket.socket]) -> None:
+def wanted_for(times: int) -> tuple[Callable[[], bool], list[int]]:
+    """Return what says so many times that the run is wanted, and the list of these times."""
     asked: list[int] = []
 
     def wanted() -> bool:
         asked.append(1)
-        return len(asked) < 3
+        return len(asked) < times
 
+    return wanted, asked
+
+
+@pytest.mark.parametrize("patient", [False, True])
+def test_a_wait_ends_when_the_run_is_no_longer_wanted(ends: Ends, patient: bool) -> None:
+    wanted, asked = wanted_for(3)
+    receiver = make_link(ends[0], deadline=1000, wanted=wanted)
+    receiver.patient = patient
     with pytest.raises(TransportError, match="cancelled"):
-        Link(sockets[0], RUN, "rank 3", deadline=1000, wanted=wanted).receive(Kind.WEIGHTS, 10)
+        receiver.receive(Kind.WEIGHTS, limit=10)
     assert len(asked) == 3
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])
-def test_loopback_is_known_by_its_addresses(host: str) -> None:
-    assert is_loopback(host)
-
-
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "2001:db8::1", "example.org", "", "localhost.example"])
-def test_a_listener_that_others_can_reach_is_refused_without_tls(host: str) -> None:
-    assert not is_loopback(host)
-    with pytest.raises(TransportError, match="unprotected") as caught:
-        Listener(host, None)
-    assert "TLS" in caught.value.remedy
-
-
-@pytest.fixture
-def listener() -> Iterator[Listener]:
-    listening = Listener("127.0.0.1", None)
-    yield listening
-    listening.close()
-
-
-def accept(
-    listener: Listener, thread: ThreadPoolExecutor, count: int, deadline: float = 30, wanted: Callable[[], bool] = yes
-) -> Future[list[Link]]:
-    return thread.submit(listener.accept_ranks, count, RUN, TOKEN, deadline=deadline, wanted=wanted)
-
-
-def join(
-    listener: Listener,
-    rank: int,
-    *,
-    run: int = RUN,
-    token: bytes = TOKEN,
-    context: ssl.SSLContext | None = None,
-) -> Link:
-    return connect(listener.address, rank, run, token, context=context, deadline=20, wanted=yes)
-
-
-def assert_ranks_are_linked(links: list[Link], ranks: list[Link]) -> None:
-    """Send a number from every rank, receive it at the master on the link of that rank, and close all links."""
-    assert len(links) == len(ranks)
-    for number, rank in enumerate(ranks):
-        rank.send(Kind.GRADIENT, bytes([number]), rank=number)
-    assert [bytes(one.receive(Kind.GRADIENT, 1)[1]) for one in links] == [bytes([i]) for i in range(len(ranks))]
-    assert [one.peer for one in links] == [f"rank {i}" for i in range(len(ranks))]
-    for one in (*links, *ranks):
-        one.close()
-
-
-def test_ranks_are_linked_in_their_order_whatever_the_order_they_come_in(
-    listener: Listener, thread: ThreadPoolExecutor
-) -> None:
-    accepted = accept(listener, thread, 3)
-    came = {rank: join(listener, rank) for rank in (2, 0, 1)}
-    assert_ranks_are_linked(accepted.result(), [came[0], came[1], came[2]])
-
-
-def garbage(listener: Listener, sent: bytes) -> socket.socket:
-    stranger = socket.create_connection(listener.address)
-    stranger.sendall(sent)
-    return stranger
-
-
-HELLO = pack(Kind.HELLO, 0, RUN, 0, TOKEN)
-STRANGERS: dict[str, Callable[[Listener], Link | socket.socket]] = {
-    "a wrong token": lambda at: join(at, 0, token=bytes(TOKEN_BYTES)),
-    "a token with one bit flipped": lambda at: join(at, 0, token=bytes([TOKEN[0] ^ 1]) + TOKEN[1:]),
-    "a short token": lambda at: join(at, 0, token=TOKEN[:-1]),
-    "no token": lambda at: join(at, 0, token=b""),
-    "a long token": lambda at: join(at, 0, token=TOKEN + b"\0"),
-    "another run": lambda at: join(at, 0, run=RUN - 1),
-    "a rank that is not asked for": lambda at: join(at, 2),
-    "a rank of 32 bits": lambda at: join(at, 2**32 - 1),
-    "another kind of frame": lambda at: garbage(at, pack(Kind.WEIGHTS, 0, RUN, 0, TOKEN) + TOKEN),
-    "a damaged frame": lambda at: garbage(at, HELLO + TOKEN[:-1] + b"\0"),
-    "a web browser": lambda at: garbage(at, b"GET / HTTP/1.1\r\nHost: x\r\n" + bytes(100)),
-    "zeros": lambda at: garbage(at, bytes(1000)),
-    "half a frame": lambda at: garbage(at, HELLO[:20]),
-    "a header alone": lambda at: garbage(at, HELLO),
-    "nothing": lambda at: garbage(at, b""),
-}
-
-
-@pytest.mark.parametrize("stranger", STRANGERS)
-def test_strangers_are_turned_away_and_the_ranks_let_in(
-    listener: Listener, thread: ThreadPoolExecutor, stranger: str
-) -> None:
-    before = STRANGERS[stranger](listener)
-    accepted = accept(listener, thread, 2)
-    ranks = [join(listener, 0)]
-    between = STRANGERS[stranger](listener)
-    ranks.append(join(listener, 1))
-    assert_ranks_are_linked(accepted.result(), ranks)
-    for one in (before, between):
-        turned_away = one._socket if isinstance(one, Link) else one
-        turned_away.settimeout(10)
-        with suppress(ConnectionError):  # it is reset when what it sent was not read
-            assert turned_away.recv(1) == b""
-        turned_away.close()
-
-
-def test_a_stranger_that_leaves_at_once_is_no_trouble(listener: Listener, thread: ThreadPoolExecutor) -> None:
-    garbage(listener, b"").close()
-    accepted = accept(listener, thread, 1)
-    rank = join(listener, 0)
-    assert_ranks_are_linked(accepted.result(), [rank])
-
-
-def test_the_second_of_two_equal_ranks_is_turned_away(listener: Listener, thread: ThreadPoolExecutor) -> None:
-    accepted = accept(listener, thread, 2)
-    first, second, other = join(listener, 0), join(listener, 0), join(listener, 1)
-    assert_ranks_are_linked(accepted.result(), [first, other])
-    with pytest.raises(TransportError):
-        second.receive(Kind.WEIGHTS, 10)
-    second.close()
-
-
-def test_ranks_that_do_not_come_are_named_at_the_deadline(listener: Listener, thread: ThreadPoolExecutor) -> None:
-    came = [join(listener, rank) for rank in (0, 2)]
-    accepted = accept(listener, thread, 4, deadline=0.5)
-    with pytest.raises(TransportError, match=r"ranks \[1, 3\]"):
-        accepted.result()
-    for rank in came:
-        with pytest.raises(TransportError, match="closed the connection"):
-            rank.receive(Kind.WEIGHTS, 10)
-        rank.close()
-
-
-def test_waiting_for_ranks_ends_when_the_run_is_no_longer_wanted(listener: Listener) -> None:
+@by_the_system
+def test_sending_ends_when_the_run_is_no_longer_wanted(ends: Ends) -> None:
+    wanted, asked = wanted_for(3)
     with pytest.raises(TransportError, match="cancelled"):
-        listener.accept_ranks(1, RUN, TOKEN, deadline=1000, wanted=lambda: False)
+        make_link(ends[0], deadline=1000, wanted=wanted).send(Kind.WEIGHTS, bytes(LARGE))
+    assert len(asked) == 3
 
 
-def test_a_master_that_is_not_there_is_told_of_with_its_address(listener: Listener) -> None:
-    listener.close()
-    with pytest.raises(TransportError, match="cannot reach the master") as caught:
-        join(listener, 0)
-    assert caught.value.where == f"127.0.0.1:{listener.address[1]}"
+def test_a_patient_link_waits_beyond_the_deadline(ends: Ends, clock: Clock) -> None:
+    silent = count(1)
+
+    def wanted() -> bool:
+        clock.seconds += 1000.0
+        if next(silent) == 3:
+            put(ends[0], frame(Kind.BEGIN, b"late"))
+        return True
+
+    receiver = make_link(ends[1], deadline=100.0, wanted=wanted)
+    receiver.patient = True
+    assert bytes(receiver.receive(Kind.BEGIN, limit=10)[1]) == b"late"
+    assert clock.seconds >= 3000.0
+    receiver.patient = False
+    with pytest.raises(TransportError, match="no answer"):
+        receiver.receive(Kind.BEGIN, limit=10)
 
 
-def contexts(security: Security) -> tuple[ssl.SSLContext, ssl.SSLContext]:
-    """Return the contexts of a listener and of a connection."""
-    return (
-        security.get_listen_args("worker")["ssl_context"],
-        security.get_connection_args("worker")["ssl_context"],
-    )
+@by_the_system
+def test_what_is_posted_goes_as_far_as_it_goes_without_waiting(links: Links, thread: ThreadPoolExecutor) -> None:
+    one, other = links
+    body = np.random.default_rng(0).bytes(LARGE)
+    thread.submit(one.post, Kind.WEIGHTS, body, iteration=1).result(timeout=LONG)
+    one.post(Kind.GRADIENT, b"behind it", iteration=2)
+    assert one.push() is False, "nobody has read anything"
+    assert one.frame_bytes_sent == 2 * HEADER_BYTES + LARGE + 9
+    first = thread.submit(other.receive, Kind.WEIGHTS, limit=LARGE, iteration=1)
+    one.flush()
+    assert one.push() is False, "nothing is left"
+    assert first.result()[1] == body
+    assert bytes(other.receive(Kind.GRADIENT, limit=9, iteration=2)[1]) == b"behind it"
 
 
-@pytest.fixture(scope="module")
-def ours() -> tuple[ssl.SSLContext, ssl.SSLContext]:
-    return contexts(Security.temporary())
+@by_the_system
+def test_pushing_tells_whether_anything_went(ends: Ends) -> None:
+    sender = make_link(ends[0])
+    assert sender.push() is False
+    sender.post(Kind.WEIGHTS, bytes(LARGE))
+    assert sender.push() is False
+    view = memoryview(bytearray(1 << 20))
+    until(lambda: ends[1].read(view, 0) >= 0 and sender.push() is True)
 
 
-def test_with_tls_nobody_is_let_in_without_our_certificate(
-    ours: tuple[ssl.SSLContext, ssl.SSLContext], thread: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("first", [[1000] * 6000, [LARGE // 4]], ids=["small", "large"])
+def test_thousands_of_frames_may_wait(links: Links, thread: ThreadPoolExecutor, first: list[int]) -> None:
+    """Of all sizes, behind small ones or a large one that the system does not take."""
+    one, other = links
+    body, sizes = np.random.default_rng(0).bytes(LARGE // 4), [*first, *range(1000), *range(1000), LARGE // 4]
+    for iteration, size in enumerate(sizes):
+        one.post(Kind.REPORT, memoryview(body)[:size], iteration=iteration)
+    flushed = thread.submit(one.flush)
+    for iteration, size in enumerate(sizes):
+        assert other.receive(Kind.REPORT, limit=LARGE, iteration=iteration)[1] == memoryview(body)[:size]
+    flushed.result()
+
+
+def exchange(own: Link, body: bytes) -> bool:
+    """Post a body, receive the other's, and see to it that one's own has gone."""
+    own.post(Kind.GRADIENT, body)
+    same = own.receive(Kind.GRADIENT, limit=LARGE)[1] == body
+    own.flush()
+    return same
+
+
+def test_two_ends_may_post_more_than_all_buffers_take_and_then_receive(
+    links: Links, thread: ThreadPoolExecutor
 ) -> None:
-    monkeypatch.setattr(link, "_GREETING_SECONDS", 20.0)  # a handshake takes longer on a busy machine
-    listening, connecting = ours
-    bare = ssl.create_default_context()
-    bare.check_hostname, bare.verify_mode = False, ssl.CERT_NONE
-    listener = Listener("127.0.0.1", listening)
-    try:
-        accepted = accept(listener, thread, 2)
-        strangers: list[Link | socket.socket] = [join(listener, 0), garbage(listener, bytes(100))]
-        for stranger in (bare, contexts(Security.temporary())[1]):
-            with suppress(TransportError):  # with TLS 1.3 it may learn only later that it was refused
-                strangers.append(join(listener, 0, context=stranger))
-        ranks = [join(listener, rank, context=connecting) for rank in (0, 1)]
-        assert_ranks_are_linked(accepted.result(), ranks)
-    finally:
-        listener.close()
-    for one in strangers:
-        one.close()
+    body = np.random.default_rng(0).bytes(LARGE)
+    assert all(thread.map(exchange, links, [body, body]))
 
 
-def test_with_tls_large_bodies_pass_and_the_bytes_on_the_wire_are_secret(
-    ours: tuple[ssl.SSLContext, ssl.SSLContext], thread: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+def test_what_was_posted_goes_on_while_an_answer_is_awaited(
+    links: Links, thread: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(link, "_GREETING_SECONDS", 20.0)
-    listener = Listener("127.0.0.1", ours[0])
-    body = b"gradient " * 300_000
-    with socket.create_server(("127.0.0.1", 0)) as wire:
-        accepted = accept(listener, thread, 1)
-        overheard = thread.submit(relay, wire, listener.address)
-        rank = connect(wire.getsockname(), 0, RUN, TOKEN, context=ours[1], deadline=20, wanted=yes)
-        (master,) = accepted.result()
-        sent = thread.submit(rank.send, Kind.GRADIENT, body)
-        assert bytes(master.receive(Kind.GRADIENT, len(body))[1]) == body
-        sent.result()
-        rank.close()
-        master.close()
-        heard = overheard.result()
-    listener.close()
-    assert len(heard) > len(body)
-    assert b"gradient" not in heard
-    assert TOKEN not in heard
+    """And goes as soon as there is room, not when the wait is interrupted."""
+    monkeypatch.setattr(connections, "POLL_SECONDS", 2 * LONG)
+    one, other = links
+
+    def answer() -> None:
+        other.receive(Kind.WEIGHTS, limit=LARGE)
+        other.send(Kind.STOP)
+
+    answered = thread.submit(answer)
+    one.post(Kind.WEIGHTS, bytes(LARGE))
+    began = monotonic()
+    one.receive(Kind.STOP)
+    assert monotonic() - began < LONG
+    answered.result()
 
 
-def relay(wire: socket.socket, address: tuple[str, int]) -> bytes:
-    """Pass on what a client sends and the first answers; return what it sent."""
-    heard = b""
-    client, _ = wire.accept()
-    with client, socket.create_connection(address) as server:
-        client.settimeout(0.05)
-        server.settimeout(0.05)
-        while True:
-            for source, target in ((client, server), (server, client)):
-                try:
-                    data = source.recv(2**20)
-                except TimeoutError:
-                    continue
-                except ConnectionError:
-                    return heard
-                if not data:
-                    return heard
-                if source is client:
-                    heard += data
-                target.sendall(data)
+@pytest.fixture(params=["tcp", "tls"])
+def mesh(request: pytest.FixtureRequest) -> Iterator[list[dict[int, Link]]]:
+    """The links of three members to each other."""
+    network = make_network(request.param)
+    of: list[dict[int, Link]] = [{}, {}, {}]
+    for one, other in combinations(range(3), 2):
+        called, accepted = meet(network)
+        of[one][other] = make_link(called, f"rank {other}", deadline=2 * LONG)
+        of[other][one] = make_link(accepted, f"rank {one}", deadline=2 * LONG)
+    yield of
+    for links in of:
+        for each in links.values():
+            each.close()
+
+
+def test_three_members_may_each_post_more_than_all_buffers_take_to_all(
+    mesh: list[dict[int, Link]], thread: ThreadPoolExecutor
+) -> None:
+    bodies = [bytes([rank]) * LARGE for rank in range(3)]
+    digests = [body_digest(body) for body in bodies]
+
+    def take_part(rank: int, links: dict[int, Link]) -> bool:
+        beside, same = list(links.values()), True
+        for each in beside:
+            each.beside = beside
+            each.post(Kind.GRADIENT, bodies[rank], rank=rank, digest=digests[rank])
+        for other, each in links.items():
+            header, body = each.receive(Kind.GRADIENT, limit=LARGE)
+            same = same and header.rank == other and body_digest(body) == digests[other]
+        for each in beside:
+            each.flush()
+        return same
+
+    assert all(thread.map(take_part, range(3), mesh))
+
+
+def test_frames_of_links_beside_go_on_while_one_waits(mesh: list[dict[int, Link]], thread: ThreadPoolExecutor) -> None:
+    """Rank 0 waits for rank 2, which has nothing to say until rank 1 has all that rank 0 sends it."""
+
+    def pass_on_the_word() -> None:
+        mesh[1][0].receive(Kind.WEIGHTS, limit=LARGE)
+        mesh[1][2].send(Kind.STOP)
+
+    def wait_for_the_word() -> None:
+        mesh[2][1].receive(Kind.STOP)
+        mesh[2][0].send(Kind.STOP)
+
+    done = [thread.submit(pass_on_the_word), thread.submit(wait_for_the_word)]
+    mesh[0][2].beside = list(mesh[0].values())
+    mesh[0][1].post(Kind.WEIGHTS, bytes(LARGE))
+    mesh[0][2].receive(Kind.STOP)
+    for one in done:
+        one.result()
+
+
+def test_a_link_beside_that_breaks_is_told_of_by_its_own_name(mesh: list[dict[int, Link]]) -> None:
+    mesh[0][2].beside = list(mesh[0].values())
+    mesh[0][1].post(Kind.WEIGHTS, bytes(LARGE))
+    mesh[1][0].close()
+    with pytest.raises(TransportError, match="broke") as caught:
+        mesh[0][2].receive(Kind.STOP)
+    assert caught.value.where == "rank 1"
+
+
+def test_a_link_that_is_closed_ends_the_connection_after_what_was_sent(links: Links) -> None:
+    one, other = links
+    one.send(Kind.GRADIENT, b"the last")
+    one.close()
+    assert bytes(other.receive(Kind.GRADIENT, limit=10)[1]) == b"the last"
+    with pytest.raises(TransportError, match="closed the connection"):
+        other.receive(Kind.GRADIENT, limit=10)
+
+
+def test_nothing_is_pushed_on_a_link_that_is_closed() -> None:
+    (one, other), (third, fourth) = make_ends("tcp"), make_ends("tcp")
+    closed, open_ = make_link(one), make_link(third)
+    closed.post(Kind.WEIGHTS, bytes(LARGE))
+    closed.close()
+    assert closed.push() is False
+    open_.beside = [open_, closed]
+    put(fourth, frame(Kind.STOP))
+    assert open_.receive(Kind.STOP)[0].kind is Kind.STOP
+    for end in (other, third, fourth):
+        end.close()

@@ -61,7 +61,8 @@ def colours(count: int) -> Sequence[tuple[float, float, float]]:
 def name(setting: str) -> str:
     """Return the legend of a setting: ``qsgd-s16-packed`` is QSGD with s = 16, packed."""
     kind, value, *coding = setting.split("-")
-    return ", ".join([f"QSGD, s = {value[1:]}" if kind == "qsgd" else f"SGD, {value}", *coding])
+    more = [word.replace("_", " ") for word in coding]
+    return ", ".join([f"QSGD, s = {value[1:]}" if kind == "qsgd" else f"SGD, {value}", *more])
 
 
 def band(axes: Axes, x: pd.Series, curve: pd.DataFrame, colour: object, label: str) -> None:

@@ -73,6 +73,8 @@ class Coordinator:
         self._faults: list[str] = []
         self._seen = -1  # the highest iteration heard of
         self._run = Run(terms.plan, w_star, keeper.load() if keeper else None)
+        if self._run.begun:
+            self._say(f"went on from the checkpoint of iteration {self._run.master.iteration}")
         self._reception = Reception(
             terms.network,
             terms.run,

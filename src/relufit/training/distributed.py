@@ -7,11 +7,13 @@ beside a rank.
 
 from __future__ import annotations
 
+import os
 import secrets
+import signal
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from queue import Empty, SimpleQueue
@@ -19,7 +21,7 @@ from threading import Event
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from distributed import Client, Future, Variable, get_worker, wait
+from distributed import Client, Future, KilledWorker, Variable, get_worker, wait
 
 from relufit.dataset import ArrayRows, RowSource, Shard
 from relufit.errors import ClusterError, RelufitError, TransportError
@@ -37,7 +39,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SLOT = "slot"
-_ENDING_SECONDS = 30.0
+_OPTIONS: dict[str, Any] = {"pure": False, "retries": 0, "resources": {SLOT: 1}}
+#: Seconds for a master to end after it has told the ranks to, and for all tasks to end when the run has.
+_LAST_SECONDS, _ENDING_SECONDS = 3.0, 30.0
 #: Names of the runs that have a task in this process: what must be gone when a run has ended.
 _HERE: dict[str, int] = {}
 _HERE_LOCK = threading.Lock()
@@ -124,8 +128,8 @@ def _has_scheduler(worker: Any) -> bool:  # noqa: ANN401 - a Dask worker
     return worker.status.name in ("running", "paused") and not worker.batched_stream.closed()
 
 
-def _lead(order: _Order, wanted: Callable[[], bool], alone: bool) -> Trace:
-    """Lead the run from this worker."""
+def _coordinator(order: _Order, wanted: Callable[[], bool], *, alone: bool) -> Coordinator:
+    """Return a master on this worker, after it has been said where it is."""
     worker, plan, w_star = get_worker(), order.plan, order.rows.w_star
     address, name = worker.address, order.name
 
@@ -143,13 +147,13 @@ def _lead(order: _Order, wanted: Callable[[], bool], alone: bool) -> Trace:
         alive=(lambda: worker.log_event(name, ("alive", address))) if alone else None,
     )
     Variable(f"{name}-address").set(coordinator.address)
-    return coordinator.lead()
+    return coordinator
 
 
 def _master(order: _Order) -> Trace:
     """Run the master as a task."""
     with _here(order.name):
-        return _lead(order, _wanted(), alone=True)
+        return _coordinator(order, _wanted(), alone=True).lead()
 
 
 def _rank(order: _Order, number: int) -> dict[str, dict[str, int]]:
@@ -180,15 +184,7 @@ def _rank_beside_master(order: _Order, number: int) -> tuple[Trace, dict[str, di
         return asked() and not failed.is_set()
 
     with _here(order.name), ThreadPoolExecutor(1, thread_name_prefix="relufit-master") as thread:
-        worker = get_worker()
-
-        def lead() -> Trace:
-            from distributed.worker import thread_state
-
-            thread_state.execution_state = {"worker": worker}
-            return _lead(order, wanted, alone=False)
-
-        master = thread.submit(lead)
+        master = thread.submit(_coordinator(order, wanted, alone=False).lead)
         try:
             counts = _serve(order, number, lambda: wanted() and not master.done())
         except TransportError:
@@ -239,6 +235,7 @@ class _Supervisor:
         )
         self._events: SimpleQueue[tuple[Any, ...]] = SimpleQueue()
         self._futures: list[Future] = []
+        self._finished: dict[str, float] = {}
         self._alive, self._address = time.monotonic(), ""
 
     def run(self) -> Trace:
@@ -256,16 +253,15 @@ class _Supervisor:
         self._events.put(tuple(event[1]))
 
     def _submit(self, slots: int) -> None:
-        options: dict[str, Any] = {"pure": False, "retries": 0, "resources": {SLOT: 1}}
         client, name = self._client, self._name
         alone = slots > self._workers
         if alone:
             order = replace(self._order, rows=_NoRows(self._rows))
-            self._futures.append(client.submit(_master, order, key=f"{name}-master", **options))
+            self._futures.append(client.submit(_master, order, key=f"{name}-master", **_OPTIONS))
         for number in range(self._workers):
             task = _rank if alone or number else _rank_beside_master
             key = f"{name}-rank-{number}"
-            self._futures.append(client.submit(task, self._part(number), number, key=key, **options))
+            self._futures.append(client.submit(task, self._part(number), number, key=key, **_OPTIONS))
 
     def _part(self, number: int) -> _Order:
         """Return what a rank is told: of arrays its own part alone."""
@@ -279,9 +275,10 @@ class _Supervisor:
         while not futures[0].done():
             pending = [future for future in futures if not future.done()]
             with suppress(TimeoutError):
-                wait(pending, timeout=0.2, return_when="FIRST_COMPLETED")
+                _wait_for_one(pending)
             self._attend()
             self._check()
+            self._replace_finished()
         self._check()
         ranks = futures[1:]
         with suppress(TimeoutError):  # they have been told to stop; one that was lost has counted nothing
@@ -294,6 +291,17 @@ class _Supervisor:
             if rank.status == "finished":
                 counts |= rank.result()
         return replace(trace, counted={**(trace.counted or {}), **counts})
+
+    def _replace_finished(self) -> None:
+        """Start a rank again that was told to stop by a master that was lost before it had told all of them."""
+        for place, future in enumerate(self._futures[1:], 1):
+            if future.status != "finished":
+                continue
+            since = self._finished.setdefault(future.key, time.monotonic())
+            if time.monotonic() - since > _LAST_SECONDS:
+                number = place - (len(self._futures) > self._workers)
+                key = f"{self._name}-rank-{number}-{uuid4().hex}"
+                self._futures[place] = self._client.submit(_rank, self._part(number), number, key=key, **_OPTIONS)
 
     def _attend(self) -> None:
         """Pass on what the run says, and restart the workers of ranks, or of a master, that hang."""
@@ -317,7 +325,7 @@ class _Supervisor:
         for address in hung:
             if address in known:
                 with suppress(Exception):  # without a nanny nobody restarts it; then the deadline of the run ends it
-                    self._client.restart_workers([address], timeout=60)
+                    self._client.run(_kill_worker, workers=[address], nanny=True, on_error="ignore")
 
     def _check(self) -> None:
         """Raise the cause if a task has failed."""
@@ -334,12 +342,21 @@ class _Supervisor:
             client.unsubscribe_topic(self._name)
             client.cancel(self._futures, force=True)
             end = time.monotonic() + _ENDING_SECONDS
-            while time.monotonic() < end:
-                there = client.run(_count_here, self._name, on_error="ignore")
-                if not any(there.values()):
-                    break
+            while time.monotonic() < end and client.status == "running":
+                with suppress(Exception):  # a worker that is just being started again
+                    if not any(client.run(_count_here, self._name, on_error="ignore").values()):
+                        break
                 time.sleep(0.05)
             Variable(f"{self._name}-address", client=client).delete()
+
+
+def _wait_for_one(pending: list[Future]) -> None:
+    try:
+        wait(pending, timeout=0.2, return_when="FIRST_COMPLETED")
+    except CancelledError as error:
+        raise ClusterError(
+            "the scheduler is gone, or has dropped the run", where="cluster", remedy="see the log of the Dask scheduler"
+        ) from error
 
 
 def _raise_cause(failed: list[Future]) -> None:
@@ -347,6 +364,11 @@ def _raise_cause(failed: list[Future]) -> None:
     errors.sort(key=lambda error: isinstance(error, TransportError))
     if errors and isinstance(errors[0], RelufitError):
         raise errors[0]
+    if errors and isinstance(errors[0], KilledWorker):
+        task, times = str(errors[0].task).split("-", 2)[-1], errors[0].allowed_failures + 1
+        raise ClusterError(
+            f"the process of {task} died {times} times", where="cluster", remedy="see the logs of the Dask workers"
+        )
     told = f"{type(errors[0]).__name__}: {errors[0]}" if errors else "a task was cancelled"
     raise ClusterError(f"the run was lost ({told})", where="cluster", remedy="see the logs of the Dask workers")
 
@@ -366,6 +388,11 @@ def _slots(client: Client, needed: int) -> int:
             remedy=f"start more workers, each with `--resources {SLOT}=1`, or ask for fewer ranks",
         )
     return slots
+
+
+def _kill_worker(dask_worker: Any) -> None:  # noqa: ANN401 - here it is the nanny
+    """Kill the process that this nanny keeps; it starts another."""
+    os.kill(dask_worker.pid, signal.SIGKILL)
 
 
 async def _add_slot(dask_worker: Any) -> None:  # noqa: ANN401 - Dask passes its worker by that name

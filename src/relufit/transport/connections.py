@@ -7,7 +7,7 @@ import os
 import select
 import socket
 import ssl
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Protocol, Self
 
@@ -17,14 +17,18 @@ from relufit.errors import TransportError
 POLL_SECONDS = 1.0
 _KEEPALIVE_SECONDS = 5
 _AT_ONCE = 1 << 20
-_TLS_JOINED = 1 << 14
+_PARTS_AT_ONCE = 1024  # IOV_MAX
+_RECORD_BYTES = 1 << 14
 
 
 class Connection(Protocol):
     """One end of a stream of bytes."""
 
     def write(self, parts: Sequence[memoryview]) -> int:
-        """Send the start of `parts`, one after the other, as much as goes without waiting; return how many bytes."""
+        """Send the start of `parts`, one after the other, as much as goes without waiting; return how many bytes.
+
+        What did not go comes first in the next call, whatever follows it.
+        """
 
     def read(self, view: memoryview, seconds: float) -> int:
         """Fill the start of `view` and return how many bytes, 0 if none came within `seconds`.
@@ -83,6 +87,15 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+def _check_loopback(host: str) -> None:
+    if not is_loopback(host):
+        raise TransportError(
+            "gradients would travel unprotected between machines",
+            where=host,
+            remedy="start the Dask cluster with TLS (security=), or on 127.0.0.1",
+        )
+
+
 class Plain:
     """A TCP connection as it is."""
 
@@ -94,7 +107,7 @@ class Plain:
     def write(self, parts: Sequence[memoryview]) -> int:
         """Send what goes without waiting."""
         try:
-            return os.writev(self._descriptor, parts)
+            return os.writev(self._descriptor, parts[:_PARTS_AT_ONCE])
         except BlockingIOError:
             return 0
 
@@ -134,17 +147,12 @@ class Encrypted:
         self._socket, self._done = connection, False
 
     def write(self, parts: Sequence[memoryview]) -> int:
-        """Send what goes without waiting."""
-        if len(parts) > 1 and sum(map(len, parts)) <= _TLS_JOINED:
-            parts = [memoryview(b"".join(parts))]
+        """Send the records that go without waiting; one that went in part is known to TLS by its length, and kept."""
         sent = 0
-        for part in parts:
+        for record in _records(parts):
             try:
-                count = self._socket.send(part)
+                sent += self._socket.send(record)
             except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
-                break
-            sent += count
-            if count < len(part):
                 break
         return sent
 
@@ -182,6 +190,24 @@ class Encrypted:
         self._socket.close()
 
 
+def _records(parts: Sequence[memoryview]) -> Iterator[memoryview]:
+    """Cut the bytes of `parts` into records of TLS, all but the last of them full."""
+    joined: list[memoryview] = []
+    room = _RECORD_BYTES
+    for part in parts:
+        start = 0
+        while len(part) - start >= room:
+            piece = part[start : start + room]
+            yield memoryview(b"".join([*joined, piece])) if joined else piece
+            start += room
+            joined, room = [], _RECORD_BYTES
+        if start < len(part):
+            joined.append(part[start:])
+            room -= len(part) - start
+    if joined:
+        yield memoryview(b"".join(joined))
+
+
 def _wait(reading: socket.socket | None, writing: Sequence[socket.socket], seconds: float) -> None:
     """Wait until one socket has something to read or one of the others takes something."""
     poll, events = select.poll(), dict.fromkeys(writing, select.POLLOUT)
@@ -211,6 +237,9 @@ class _TcpDoor:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._socket = socket.create_server((host, 0), family=family, backlog=512)
         self._context = context
+        if context is not None:
+            # A client that closes with tickets unread would have the system drop what it sent last.
+            context.num_tickets = 0
         self.address: tuple[str, int] = self._socket.getsockname()[:2]
 
     def accept(self, seconds: float) -> Connection | None:
@@ -219,10 +248,14 @@ class _TcpDoor:
             connection, _ = self._socket.accept()
         except (TimeoutError, BlockingIOError, ConnectionError):
             return None
-        if self._context is None:
-            return Plain(connection)
-        wrapped = self._context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
-        return Encrypted(wrapped)
+        try:
+            if self._context is None:
+                return Plain(connection)
+            wrapped = self._context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+            return Encrypted(wrapped)
+        except OSError:  # it is closed already
+            connection.close()
+            return None
 
     def close(self) -> None:
         self._socket.close()
@@ -247,12 +280,8 @@ class Tcp:
     def __init__(
         self, host: str, listening: ssl.SSLContext | None = None, connecting: ssl.SSLContext | None = None
     ) -> None:
-        if (listening is None or connecting is None) and not is_loopback(host):
-            raise TransportError(
-                "gradients would travel unprotected between machines",
-                where=host,
-                remedy="start the Dask cluster with TLS (security=), or on 127.0.0.1",
-            )
+        if listening is None or connecting is None:
+            _check_loopback(host)
         self._host, self._listening, self._connecting = host, listening, connecting
 
     def listen(self) -> Door:
@@ -261,6 +290,8 @@ class Tcp:
 
     def connect(self, address: tuple[str, int], seconds: float) -> Connection:
         """Connect, with the handshake of TLS where there is TLS."""
+        if self._connecting is None:
+            _check_loopback(address[0])
         connection = socket.create_connection(address, timeout=seconds)
         if self._connecting is None:
             return Plain(connection)

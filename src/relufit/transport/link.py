@@ -30,14 +30,14 @@ class Link:
     deadline : float
         Seconds of silence, or of nothing being taken, after which the peer is given up.
     wanted : callable
-        Asked every second while waiting whether the run is still wanted; the wait ends with an error if not.
+        Asked every second whether the run is still wanted; receiving ends with an error if not.
     """
 
     def __init__(
         self, connection: Connection, run: int, peer: str, *, deadline: float, wanted: Callable[[], bool]
     ) -> None:
         self._connection, self._run, self.peer = connection, run, peer
-        self._deadline, self._wanted = deadline, wanted
+        self._deadline, self._wanted, self._asked = deadline, wanted, monotonic()
         self._header, self._body = bytearray(HEADER_BYTES), bytearray()
         self._outgoing: list[memoryview] = []
         #: Whether to wait for a frame as long as the run is wanted, because somebody else's work comes first.
@@ -169,11 +169,16 @@ class Link:
 
     def _fill(self, view: memoryview) -> int:
         """Fill `view` and return the digest of what came."""
-        end, whole, total = monotonic() + self._deadline, view, None
+        now, whole, total = monotonic(), view, None
+        if now > self._asked + connections.POLL_SECONDS:  # also where frames come without a pause
+            self._asked = now
+            self._check_wanted()
+        end = now + self._deadline
         while view:
-            pushed = self._push_beside()
+            pending = [link for link in self.beside if link._outgoing]
+            pushed = self._push_along(pending)
             try:
-                count = self._connection.read(view, 0 if pushed else connections.POLL_SECONDS)
+                count = self._connection.read(view, 0 if pending else connections.POLL_SECONDS)
             except EOFError:
                 raise TransportError("closed the connection", where=self.peer) from None
             except OSError as error:
@@ -191,9 +196,8 @@ class Link:
                 self._check_waiting(end)
         return int(total.intdigest()) if total else body_digest(whole)
 
-    def _push_beside(self) -> bool:
-        """Send what goes of what waits on the links beside; tell whether anything went."""
-        pending = [link for link in self.beside if link._outgoing]
+    def _push_along(self, pending: Sequence[Link]) -> bool:
+        """Send what goes of what waits on links, and wait if nothing goes and nothing comes; tell whether it went."""
         if not pending:
             return False
         if _push(pending):
@@ -201,9 +205,12 @@ class Link:
         self._connection.wait(connections.POLL_SECONDS, [link._connection for link in pending])
         return _push(pending)
 
-    def _check_waiting(self, end: float) -> None:
+    def _check_wanted(self) -> None:
         if not self._wanted():
             raise TransportError("the run was cancelled", where=self.peer)
+
+    def _check_waiting(self, end: float) -> None:
+        self._check_wanted()
         if monotonic() > end and not self.patient:
             raise TransportError(
                 f"no answer within {self._deadline:g} s", where=self.peer, remedy="look at that machine's log"

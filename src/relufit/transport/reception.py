@@ -134,8 +134,8 @@ class Reception:
             try:
                 connection = self._door.accept(_BUSY_SECONDS if self._greetings else _IDLE_SECONDS)
             except OSError:  # such as no more descriptors: it passes, or the deadlines of the run end it
+                connection = None
                 self._stop.wait(_IDLE_SECONDS)
-                continue
             now = monotonic()
             if connection is not None:
                 self._greetings.append(_Greeting(connection, now + GREETING_SECONDS))
@@ -169,8 +169,10 @@ class Reception:
             raise TransportError("a rank that there is not")
         try:
             told = json.loads(about)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise TransportError("a greeting that says nothing") from error
+        if not isinstance(told, dict):
+            raise TransportError("a greeting that says nothing")
         link = Link(greeting.connection, self._run, f"rank {header.rank}", deadline=self._deadline, wanted=self._wanted)
         with self._condition:
             before = self._guests.get(header.rank)

@@ -1,0 +1,235 @@
+"""A run within one process whose members fail on purpose: threads in place of processes, faults at chosen moments."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Self
+
+from relufit.dataset import open_rows
+from relufit.errors import RelufitError, TransportError
+from relufit.training import Patience, Trace, TrainingSpec
+from relufit.training.checkpoint import Keeper
+from relufit.training.coordinator import Coordinator
+from relufit.training.member import Member
+from relufit.training.spec import make_plan
+from relufit.training.terms import Terms
+from relufit.transport.connections import Connection, Door, Network, Tcp
+from relufit.transport.frames import HEADER_BYTES
+from relufit.transport.memory import Memory
+
+TOKEN = bytes(range(32))
+PATIENCE = Patience(start=20, message=0.8, rejoin=0.4)
+MASTER = -1
+
+
+class Killed(BaseException):
+    """The process of a member is gone."""
+
+
+@dataclass
+class Fault:
+    """What goes wrong with one member, a rank or `MASTER`, at the n-th time that it sends, or receives."""
+
+    kind: str
+    member: int
+    at: int
+    fired: bool = False
+
+
+#: By name, whether it happens on sending or on receiving.
+FAULTS = {
+    "killed before it sends": "write",
+    "killed half way through a frame": "write",
+    "killed while it receives": "read",
+    "connection reset": "write",
+    "connection reset while it receives": "read",
+    "frame corrupted": "write",
+    "frame sent twice": "write",
+    "stopped for a while": "write",
+    "ten times slower": "write",
+}
+
+
+class FaultyConnection:
+    """A connection with which things go wrong."""
+
+    def __init__(self, inner: Connection, network: FaultyNetwork) -> None:
+        self.inner, self._network = inner, network
+
+    def write(self, parts: Sequence[memoryview]) -> int:
+        """Send, unless it is time for something else."""
+        kind = self._network.due("write")
+        data = b"".join(parts)
+        if kind == "killed before it sends":
+            raise Killed
+        if kind == "killed half way through a frame":
+            self.inner.write([memoryview(data)[: (len(data) + HEADER_BYTES) // 2]])
+            raise Killed
+        if kind == "connection reset":
+            self.inner.close()
+            raise ConnectionResetError("by hand")
+        if kind == "frame corrupted":
+            self.inner.write([memoryview(data[:-1] + bytes([data[-1] ^ 4]))])
+            return len(data)
+        if kind == "frame sent twice":
+            self.inner.write([memoryview(data)])
+        if kind == "stopped for a while":
+            time.sleep(2 * PATIENCE.message)
+        if self._network.slow:
+            time.sleep(0.005)
+        return self.inner.write(parts)
+
+    def read(self, view: memoryview, seconds: float) -> int:
+        """Receive, unless it is time for something else."""
+        count = self.inner.read(view, seconds)
+        kind = self._network.due("read") if count else None
+        if kind == "killed while it receives":
+            raise Killed
+        if kind == "connection reset while it receives":
+            self.inner.close()
+            raise ConnectionResetError("by hand")
+        return count
+
+    def wait(self, seconds: float, writing: Sequence[Self], *, reading: bool = True) -> None:
+        """Wait."""
+        self.inner.wait(seconds, [other.inner for other in writing], reading=reading)
+
+    def ready(self) -> bool:
+        """Go on with the greeting of the stream."""
+        return self.inner.ready()
+
+    def close(self) -> None:
+        """Close."""
+        self.inner.close()
+
+
+class _FaultyDoor:
+    def __init__(self, inner: Door, network: FaultyNetwork) -> None:
+        self._inner, self._network = inner, network
+
+    @property
+    def address(self) -> tuple[str, int]:
+        return self._inner.address
+
+    def accept(self, seconds: float) -> Connection | None:
+        connection = self._inner.accept(seconds)
+        return self._network.wrap(connection) if connection else None
+
+    def close(self) -> None:
+        self._inner.close()
+
+
+class FaultyNetwork:
+    """The network as one member sees it."""
+
+    def __init__(self, inner: Network, member: int, faults: Sequence[Fault]) -> None:
+        self._inner, self._faults = inner, [fault for fault in faults if fault.member == member]
+        self._counts = {"read": 0, "write": 0}
+        self.slow, self.connections = False, list[FaultyConnection]()
+        self._thread = threading.get_ident()
+
+    def due(self, what: str) -> str | None:
+        """Count, and tell what is to go wrong now; the thread of a reception is left alone."""
+        if threading.current_thread().name == "relufit-reception":
+            return None
+        self._counts[what] += 1
+        for fault in self._faults:
+            if not fault.fired and FAULTS[fault.kind] == what and self._counts[what] >= fault.at:
+                fault.fired = True
+                self.slow = self.slow or fault.kind == "ten times slower"
+                return fault.kind
+        return None
+
+    def wrap(self, connection: Connection) -> FaultyConnection:
+        """Return the connection with its faults."""
+        self.connections.append(FaultyConnection(connection, self))
+        return self.connections[-1]
+
+    def listen(self) -> Door:
+        """Open a door."""
+        return _FaultyDoor(self._inner.listen(), self)
+
+    def connect(self, address: tuple[str, int], seconds: float) -> Connection:
+        """Connect."""
+        return self.wrap(self._inner.connect(address, seconds))
+
+
+class Rig:
+    """Runs a specification with a master and ranks in threads, and starts again who was killed, as Dask would."""
+
+    def __init__(
+        self,
+        spec: TrainingSpec,
+        *,
+        network: Callable[[], Network] = Memory,
+        faults: Sequence[Fault] = (),
+        checkpoint: Path | None = None,
+        patience: Patience = PATIENCE,
+        respawn: bool = True,
+    ) -> None:
+        self._rows = open_rows(spec.dataset)
+        self._plan = make_plan(spec, self._rows)
+        self._network, self._faults, self._checkpoint = network(), faults, checkpoint
+        self._patience, self._respawn = patience, respawn
+        self._wanted, self._ended, self.lost = True, threading.Event(), list[str]()
+        self._address: tuple[str, int] | None = None
+        self.told: list[str] = []
+
+    def run(self) -> Trace:
+        """Return the trace, with what all links have counted."""
+        workers = self._plan.spec.workers
+        with ThreadPoolExecutor(workers + 1) as pool:
+            ranks = [pool.submit(self._live, rank, self._serve) for rank in range(workers)]
+            try:
+                trace: Trace = self._live(MASTER, self._lead)
+            finally:
+                self._wanted = False
+                self._ended.set()
+            return replace(trace, counted={**(trace.counted or {}), **self._counts(ranks)})
+
+    def _live(self, member: int, part: Callable[[int, Terms], Any]) -> Any:
+        while True:
+            network = FaultyNetwork(self._network, member, self._faults)
+            terms = Terms(self._plan, TOKEN, network, self._patience, lambda: self._wanted)
+            try:
+                return part(member, terms)
+            except Killed:
+                for connection in network.connections:
+                    connection.close()
+                if not self._respawn:
+                    return None
+
+    def _serve(self, rank: int, terms: Terms) -> dict[str, dict[str, int]]:
+        counts = Member(terms, rank, self._rows, f"worker {rank}").serve(lambda: self._address)
+        while not self._ended.wait(0.3):  # the master was killed while it told the ranks to stop
+            try:
+                counts = Member(terms, rank, self._rows, f"worker {rank}").serve(lambda: self._address)
+            except TransportError:
+                break
+        return counts
+
+    def _lead(self, _: int, terms: Terms) -> Trace:
+        keeper = Keeper(self._checkpoint, self._plan, self._rows.w_star, 0.01) if self._checkpoint else None
+        leader = Coordinator(terms, self._rows.w_star, keeper=keeper, lost=self.lost.extend, told=self.told.append)
+        self._address = leader.address
+        return leader.lead()
+
+    @staticmethod
+    def _counts(ranks: Sequence[Future[dict[str, dict[str, int]] | None]]) -> dict[str, dict[str, int]]:
+        counts: dict[str, dict[str, int]] = {}
+        for rank in ranks:
+            try:
+                counts |= rank.result(timeout=30) or {}
+            except RelufitError:
+                continue
+        return counts
+
+
+def tcp() -> Tcp:
+    """Return sockets on loopback."""
+    return Tcp("127.0.0.1")

@@ -1,0 +1,444 @@
+"""The catalogue of faults with real processes: ranks, masters, schedulers and clients that are killed or stopped."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import dask
+import psutil
+import pytest
+from distributed import Client, LocalCluster
+
+from relufit import dataset
+from relufit.errors import ClusterError, RelufitError, TransportError
+from relufit.planted import PlantedModel
+from relufit.training import News, Patience, Trace, TrainingSpec, distributed, train
+
+MODEL = PlantedModel(2100, 50, 3, noise_std=0.05)
+TOPOLOGIES: dict[str, dict[str, Any]] = {
+    "master": {},
+    "relay": {"downlink": "relay"},
+    "all to all": {"topology": "all_to_all"},
+}
+PATIENCE = Patience(start=60, message=3, rejoin=1)
+WORKERS = 4
+
+
+def spec(topology: str = "master", data: Any = MODEL, **values: Any) -> TrainingSpec:
+    settings = {"workers": 2, "batch_size": 20, "iterations": 3000, "record_every": 10, **TOPOLOGIES[topology]}
+    return TrainingSpec(data, {"name": "qsgd", "levels": 4}, **{**settings, **values})
+
+
+@contextmanager
+def local_cluster(workers: int, allowed_failures: int = 20) -> Iterator[LocalCluster]:
+    """Processes with a slot each, which nannies start again."""
+    with (
+        dask.config.set({"distributed.scheduler.allowed-failures": allowed_failures}),
+        LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            resources={"slot": 1},
+            host="127.0.0.1",
+            dashboard_address="127.0.0.1:0",
+            silence_logs=logging.CRITICAL,
+        ) as started,
+    ):
+        yield started
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[LocalCluster]:
+    """One for most tests; a task fails more often here than Dask thinks normal."""
+    with local_cluster(WORKERS) as started:
+        yield started
+
+
+@pytest.fixture
+def client(cluster: LocalCluster) -> Iterator[Client]:
+    with Client(cluster) as connected:
+        connected.wait_for_workers(WORKERS, timeout=60)
+        yield connected
+        connected.wait_for_workers(WORKERS, timeout=60)
+        assert_nothing_left(connected)
+
+
+def _state(dask_worker: Any) -> tuple[int, int, list[str]]:
+    threads = [thread.name for thread in threading.enumerate() if "relufit" in thread.name]
+    return len(distributed._HERE), dask_worker.state.executing_count, threads
+
+
+def assert_nothing_left(client: Client) -> None:
+    """No task, thread or task's socket of a run is left on any worker."""
+    end = time.monotonic() + 20
+    while any(state != (0, 0, []) for state in client.run(_state).values()):
+        assert time.monotonic() < end, client.run(_state)
+        time.sleep(0.1)
+
+
+def _running(dask_worker: Any) -> tuple[int, list[str]]:
+    return os.getpid(), [task.key for task in dask_worker.state.executing]
+
+
+def process_of(client: Client, task: str) -> int | None:
+    """Return the process that a task of the run is on, by a part of its name."""
+    for pid, keys in client.run(_running, on_error="ignore").values():
+        if any(f"-{task}" in key for key in keys):
+            return int(pid)
+    return None
+
+
+class Saboteur:
+    """Does something to a run, once, when it has come to an iteration."""
+
+    def __init__(self, iteration: int, action: Callable[[], None]) -> None:
+        self._iteration, self._action, self.error = iteration, action, None
+        self._thread: threading.Thread | None = None
+        self.error: BaseException | None
+
+    def __call__(self, news: News) -> None:
+        if self._thread is None and news.iteration >= self._iteration:
+            self._thread = threading.Thread(target=self._act)
+            self._thread.start()
+
+    def _act(self) -> None:
+        try:
+            self._action()
+        except BaseException as error:
+            self.error = error
+
+    def join(self) -> None:
+        assert self._thread is not None, "the run ended before anything was done to it"
+        self._thread.join()
+        if self.error:
+            raise self.error
+
+
+def send(client: Client, task: str, number: int) -> Callable[[], None]:
+    """Return an action: send a signal to the process of a task."""
+
+    def action() -> None:
+        pid = process_of(client, task)
+        assert pid is not None
+        os.kill(pid, number)
+
+    return action
+
+
+def assert_same(one: Trace, other: Trace) -> None:
+    assert one.weights.tobytes() == other.weights.tobytes()
+    assert one.table.equals(other.table)
+    assert one.summary == other.summary
+
+
+@pytest.mark.parametrize(
+    ("topology", "victim", "number"),
+    [(topology, victim, signal.SIGKILL) for topology in TOPOLOGIES for victim in ("rank-0", "rank-1", "master")]
+    + [
+        ("master", "rank-1", signal.SIGSTOP),
+        ("relay", "master", signal.SIGSTOP),
+        ("all to all", "rank-0", signal.SIGSTOP),
+    ],
+)
+def test_a_process_that_is_killed_or_stopped_is_replaced_and_the_bits_are_the_same(
+    client: Client, topology: str, victim: str, number: signal.Signals
+) -> None:
+    asked, told = spec(topology, iterations=6000), list[str]()
+    saboteur = Saboteur(200, send(client, victim, number))
+    trace = train(asked, client, progress=saboteur, patience=PATIENCE, told=told.append)
+    saboteur.join()
+    assert_same(trace, train(asked))
+    assert victim == "master" or trace.faults
+    assert victim == "master" or told == list(trace.faults)
+
+
+@pytest.mark.parametrize("topology", TOPOLOGIES)
+def test_a_rank_killed_before_the_first_iteration_is_replaced(client: Client, topology: str) -> None:
+    asked, done = spec(topology), threading.Event()
+
+    def kill() -> None:
+        while not done.is_set():
+            pid = process_of(client, "rank-1")
+            if pid is not None:
+                os.kill(pid, signal.SIGKILL)
+                return
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    trace = train(asked, client, patience=PATIENCE)
+    done.set()
+    thread.join()
+    assert_same(trace, train(asked))
+
+
+def test_a_master_beside_a_rank_is_replaced_with_it(client: Client) -> None:
+    asked = spec(workers=WORKERS, iterations=6000)
+    saboteur = Saboteur(200, send(client, "rank-0", signal.SIGKILL))
+    assert_same(train(asked, client, progress=saboteur, patience=PATIENCE), train(asked))
+    saboteur.join()
+
+
+def test_a_killed_master_goes_on_from_its_checkpoint(client: Client, tmp_path: Path) -> None:
+    asked, path, seen = spec(iterations=20_000), tmp_path / "run.checkpoint", list[int]()
+    killed = Saboteur(3000, send(client, "master", signal.SIGKILL))
+
+    def progress(news: News) -> None:
+        killed(news)
+        seen.append(news.iteration)
+
+    trace = train(asked, client, progress=progress, patience=PATIENCE, checkpoint=path, checkpoint_seconds=0.1)
+    killed.join()
+    assert_same(trace, train(asked))
+    back = [after for before, after in itertools.pairwise(seen) if after < before]
+    assert all(iteration > 1000 for iteration in back), "it began anew"
+    assert not path.exists()
+
+
+def test_a_rank_that_is_killed_again_and_again_ends_the_run_with_one_error_and_a_checkpoint(tmp_path: Path) -> None:
+    asked, path, ended = spec(iterations=10**7), tmp_path / "run.checkpoint", threading.Event()
+    with local_cluster(3, allowed_failures=2) as cluster, Client(cluster) as client:
+
+        def kill() -> None:
+            while not ended.wait(0.2):
+                pid = process_of(client, "rank-1")
+                if pid is not None:
+                    os.kill(pid, signal.SIGKILL)
+
+        saboteur = Saboteur(100, kill)
+        try:
+            with pytest.raises(ClusterError, match="rank-1 died 3 times"):
+                train(asked, client, progress=saboteur, checkpoint=path, patience=PATIENCE)
+        finally:
+            ended.set()
+        saboteur.join()
+    assert path.exists()
+
+
+def retire(client: Client, task: str) -> None:
+    """Take the worker of a task out of the cluster for good."""
+    for worker, (_, keys) in client.run(_running).items():
+        if any(f"-{task}" in key for key in keys):
+            client.retire_workers([worker], close_workers=True)
+
+
+def test_a_worker_that_is_gone_for_good_is_replaced_by_a_spare_one_as_long_as_there_is_one(tmp_path: Path) -> None:
+    asked, path = spec(iterations=6000), tmp_path / "run.checkpoint"
+    with local_cluster(4) as cluster, Client(cluster) as client:
+        saboteur = Saboteur(200, lambda: retire(client, "rank-1"))
+        trace = train(asked, client, progress=saboteur, patience=PATIENCE)
+        saboteur.join()
+        assert_same(trace, train(asked))
+        assert trace.faults
+        assert_nothing_left(client)
+        saboteur = Saboteur(200, lambda: retire(client, "rank-1"))
+        patience = Patience(start=3, message=2, rejoin=1)
+        with pytest.raises(TransportError, match=r"ranks \[1\] did not come within 3 s"):
+            train(spec(iterations=10**7), client, progress=saboteur, checkpoint=path, patience=patience)
+        saboteur.join()
+        assert_nothing_left(client)
+    assert path.exists()
+
+
+def test_a_shard_that_is_deleted_during_a_run_is_missed_only_by_a_new_process(client: Client, tmp_path: Path) -> None:
+    dataset.write(MODEL, tmp_path / "data", shards=2)
+    file = tmp_path / "data" / "x" / "c" / "1" / "0"
+    asked, oracle = spec(data=tmp_path / "data", iterations=6000), train(spec(iterations=6000))
+    saboteur = Saboteur(200, file.unlink)
+    trace = train(asked, client, progress=saboteur, patience=PATIENCE)
+    saboteur.join()
+    assert trace.weights.tobytes() == oracle.weights.tobytes()
+    with pytest.raises(RelufitError, match="x/c/1/0"):
+        train(asked, client, patience=PATIENCE)
+
+
+def test_a_clock_that_jumps_changes_nothing(client: Client) -> None:
+    def jump(seconds: float) -> None:
+        now = time.__dict__.setdefault("_real", time.time)
+        time.time = lambda: now() + seconds  # type: ignore[assignment]
+
+    asked = spec(iterations=6000)
+    saboteur = Saboteur(200, lambda: [client.run(jump, seconds) for seconds in (86_400.0, -86_400.0, 0.0)] and None)
+    try:
+        trace = train(asked, client, progress=saboteur, patience=PATIENCE)
+    finally:
+        client.run(jump, 0.0)
+    saboteur.join()
+    assert_same(trace, train(asked))
+    assert not trace.faults
+
+
+PROGRAM = """
+import json, logging, signal, sys
+from distributed import Client
+from relufit.planted import PlantedModel
+from relufit.training import Patience, TrainingSpec, train
+
+address, checkpoint, iterations, topology, downlink = sys.argv[1:]
+spec = TrainingSpec(
+    PlantedModel(2100, 50, 3, noise_std=0.05), {"name": "qsgd", "levels": 4}, workers=2, batch_size=20,
+    iterations=int(iterations), record_every=10, topology=topology, downlink=downlink,
+)
+logging.disable(logging.CRITICAL)
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell may have taken away
+with Client(address) as client:
+    client.wait_for_workers(3, timeout=60)
+    trace = train(
+        spec, client, checkpoint=checkpoint, checkpoint_seconds=0.1, patience=Patience(start=30, message=3, rejoin=1),
+        progress=lambda news: print(news.iteration, flush=True),
+    )
+    print(json.dumps(trace.summary), flush=True)
+"""
+
+
+def arguments(topology: str) -> list[str]:
+    values = TOPOLOGIES[topology]
+    return [values.get("topology", "master"), values.get("downlink", "fp64")]
+
+
+@contextmanager
+def processes() -> Iterator[list[subprocess.Popen[str]]]:
+    """Whatever is started within is killed in the end."""
+    started: list[subprocess.Popen[str]] = []
+    try:
+        yield started
+    finally:
+        for process in started:
+            process.kill()
+            process.wait()
+
+
+def start_client(address: str, path: Path, iterations: int, topology: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", PROGRAM, address, str(path), str(iterations), *arguments(topology)]
+    return subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_for_iteration(process: subprocess.Popen[str], iteration: int) -> None:
+    assert process.stdout is not None
+    for line in process.stdout:
+        if int(line) >= iteration:
+            return
+    raise AssertionError("the run ended too early")
+
+
+@pytest.mark.parametrize(
+    ("topology", "number"), [("master", signal.SIGINT), ("relay", signal.SIGTERM), ("all to all", signal.SIGKILL)]
+)
+def test_when_a_client_is_killed_or_interrupted_its_ranks_end_and_the_next_run_goes_on(
+    client: Client, tmp_path: Path, topology: str, number: signal.Signals
+) -> None:
+    address, path = client.scheduler.address, tmp_path / "run.checkpoint"
+    with processes() as started:
+        started.append(start_client(address, path, 10**7, topology))
+        wait_for_iteration(started[0], 2000)
+        while not path.exists():
+            time.sleep(0.02)
+        started[0].send_signal(number)
+        started[0].wait(30)
+        assert_nothing_left(client)
+        # The same run with a smaller budget is another run, and its checkpoint is not that one's.
+        with pytest.raises(RelufitError, match="another specification"):
+            train(spec(topology, iterations=10_000), client, checkpoint=path)
+    assert path.exists()
+    assert not [part for part in tmp_path.iterdir() if part != path], "half a checkpoint is left"
+
+
+@pytest.mark.parametrize("topology", ["master", "all to all"])
+def test_after_everything_was_killed_the_next_run_goes_on_and_ends_with_the_same_digests(
+    tmp_path: Path, topology: str
+) -> None:
+    path, iterations = tmp_path / "run.checkpoint", 10_000
+    with processes() as started:
+
+        def begin() -> subprocess.Popen[str]:
+            file = tmp_path / f"scheduler-{len(started)}.json"
+            dask = [sys.executable, "-m", "distributed.cli.dask_scheduler"]
+            started.append(
+                subprocess.Popen(
+                    [*dask, "--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", str(file)],
+                    stderr=subprocess.DEVNULL,
+                    text=True,
+                )
+            )
+            for _ in range(3):
+                worker = [sys.executable, "-m", "distributed.cli.dask_worker", "--scheduler-file", str(file)]
+                options = ["--nthreads", "1", "--host", "127.0.0.1", "--resources", "slot=1", "--no-dashboard"]
+                started.append(
+                    subprocess.Popen(
+                        [*worker, *options, "--local-directory", str(tmp_path)], stderr=subprocess.DEVNULL, text=True
+                    )
+                )
+            while not file.exists():
+                time.sleep(0.05)
+            started.append(start_client(json.loads(file.read_text())["address"], path, iterations, topology))
+            return started[-1]
+
+        running = begin()
+        while not path.exists():
+            assert running.poll() is None
+            time.sleep(0.02)
+        wait_for_iteration(running, 2000)
+        # Everything, at once: with its nannies and their workers.
+        victims = [psutil.Process(process.pid) for process in started]
+        victims += [child for victim in victims for child in victim.children(recursive=True)]
+        for victim in victims:
+            victim.kill()
+        psutil.wait_procs(victims, timeout=30)
+        again = begin()
+        assert again.stdout is not None
+        lines = again.stdout.read().splitlines()
+        summary, first = json.loads(lines[-1]), int(lines[0])
+    assert first > 1000, "it began anew"
+    assert summary == train(spec(topology, iterations=iterations)).summary
+    assert not path.exists()
+
+
+def test_when_the_scheduler_is_killed_the_run_ends_with_an_error_and_no_process_stays(tmp_path: Path) -> None:
+    path, file = tmp_path / "run.checkpoint", tmp_path / "scheduler.json"
+    with processes() as started:
+        scheduler = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0"]
+        started.append(
+            subprocess.Popen(
+                [*scheduler, "--no-dashboard", "--scheduler-file", str(file)], stderr=subprocess.DEVNULL, text=True
+            )
+        )
+        for _ in range(3):
+            worker = [sys.executable, "-m", "distributed.cli.dask_worker", "--scheduler-file", str(file)]
+            options = ["--nthreads", "1", "--host", "127.0.0.1", "--resources", "slot=1", "--no-dashboard"]
+            started.append(
+                subprocess.Popen(
+                    [*worker, *options, "--death-timeout", "5", "--local-directory", str(tmp_path)],
+                    stderr=subprocess.DEVNULL,
+                    text=True,
+                )
+            )
+        while not file.exists():
+            time.sleep(0.05)
+        client = start_client(json.loads(file.read_text())["address"], path, 10**7, "master")
+        started.append(client)
+        wait_for_iteration(client, 1000)
+        while not path.exists():
+            time.sleep(0.02)
+        everything = [psutil.Process(process.pid) for process in started]
+        everything += [child for process in everything for child in process.children(recursive=True)]
+        started[0].kill()
+        _, alive = psutil.wait_procs(everything, timeout=90)
+        assert not alive, [process.cmdline() for process in alive]
+        assert client.stderr is not None
+        assert "the scheduler is gone" in client.stderr.read()
+    assert path.exists()

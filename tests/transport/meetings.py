@@ -1,0 +1,120 @@
+"""What the tests of the transport share: networks of each kind, and connections whose two ends have met."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from time import monotonic, sleep
+
+from distributed.security import Security
+
+from relufit.transport.connections import Connection, Network, Tcp
+from relufit.transport.frames import Kind, body_digest, pack
+from relufit.transport.link import TOKEN_BYTES
+from relufit.transport.memory import Memory
+
+RUN, TOKEN = 2**63 + 5, bytes(range(TOKEN_BYTES))
+NETWORKS = ("tcp", "tls", "memory")
+#: Kinds of connections; in the last two the first end is the one that was accepted.
+ENDS = ("tcp", "tls", "memory", "tcp accepted", "tls accepted")
+#: Seconds that are enough on a busy machine.
+LONG = 20.0
+
+Contexts = tuple[ssl.SSLContext, ssl.SSLContext]
+
+
+def yes() -> bool:
+    return True
+
+
+class Clock:
+    """Time that passes only when told to."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+def fresh_contexts() -> Contexts:
+    """Return the contexts of a listener and of a connection, with a certificate that nobody else has."""
+    security = Security.temporary()
+    return (
+        security.get_listen_args("worker")["ssl_context"],
+        security.get_connection_args("worker")["ssl_context"],
+    )
+
+
+#: Those of the run; a certificate takes a while to make.
+our_contexts: Callable[[], Contexts] = cache(fresh_contexts)
+
+
+def make_network(kind: str) -> Network:
+    if kind == "memory":
+        return Memory()
+    return Tcp("127.0.0.1", *our_contexts()) if kind == "tls" else Tcp("127.0.0.1")
+
+
+def meet(network: Network) -> tuple[Connection, Connection]:
+    """Return the end that called and the end that was accepted, ready."""
+    door = network.listen()
+    try:
+        with ThreadPoolExecutor(1) as thread:
+            calling = thread.submit(network.connect, door.address, LONG)
+            accepted = door.accept(LONG)
+            assert accepted is not None
+            until(accepted.ready)
+            return calling.result(), accepted
+    finally:
+        door.close()
+
+
+def make_ends(kind: str) -> tuple[Connection, Connection]:
+    """Return two ends of one of `ENDS`."""
+    called, accepted = meet(make_network(kind.removesuffix(" accepted")))
+    return (accepted, called) if "accepted" in kind else (called, accepted)
+
+
+def until(met: Callable[[], bool], seconds: float = LONG) -> None:
+    """Wait for a condition."""
+    end = monotonic() + seconds
+    while not met():
+        assert monotonic() < end, f"not within {seconds} s"
+        sleep(0.001)
+
+
+def put(connection: Connection, data: bytes) -> None:
+    """Write a few bytes, which go at once."""
+    if data:
+        assert connection.write([memoryview(data)]) == len(data)
+
+
+def get(connection: Connection, count: int) -> bytes:
+    """Read so many bytes."""
+    data, came, end = bytearray(count), 0, monotonic() + LONG
+    while came < count:
+        assert monotonic() < end, f"{came} bytes of {count}"
+        came += connection.read(memoryview(data)[came:], 1.0)
+    return bytes(data)
+
+
+def beyond(parts: list[memoryview], count: int) -> list[memoryview]:
+    """Return what is left of `parts` after `count` bytes."""
+    left = list(parts)
+    while left and count >= len(left[0]):
+        count -= len(left.pop(0))
+    if count:
+        left[0] = left[0][count:]
+    return left
+
+
+def views(parts: Iterable[bytes]) -> list[memoryview]:
+    return [memoryview(part) for part in parts]
+
+
+def frame(kind: Kind, body: bytes = b"", *, rank: int = 0, run: int = RUN, iteration: int = 0) -> bytes:
+    """Return a whole frame."""
+    return pack(kind, rank, run, iteration, len(body), body_digest(body)) + body

@@ -1,0 +1,469 @@
+"""Connections of every kind do the same: TCP, TLS, and those within one process; and TLS keeps strangers out."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import struct
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
+from time import monotonic, sleep
+
+import numpy as np
+import pytest
+from meetings import (
+    LONG,
+    beyond,
+    fresh_contexts,
+    get,
+    make_ends,
+    make_network,
+    meet,
+    our_contexts,
+    put,
+    until,
+    views,
+)
+
+from relufit.errors import TransportError
+from relufit.transport.connections import Connection, Encrypted, Network, Plain, Tcp, is_loopback
+from relufit.transport.memory import Memory
+
+Ends = tuple[Connection, Connection]
+
+#: More than all buffers between two ends take.
+LARGE = 64 << 20
+#: Of these the writing end can be blocked; within a process there is always room.
+of_the_system = pytest.mark.parametrize("ends", ["tcp", "tls", "tcp accepted", "tls accepted"], indirect=True)
+
+
+def pass_on(writer: Connection, reader: Connection, parts: list[memoryview], gone: int = 0) -> bytes:
+    """Write as much as goes, read what has come, and so on; return all that was read, with what had gone before."""
+    total, came = gone + sum(map(len, parts)), 0
+    heard, end = bytearray(total), monotonic() + LONG
+    while came < total:
+        assert monotonic() < end, f"{came} bytes of {total}"
+        parts = beyond(parts, writer.write(parts)) if parts else []
+        came += reader.read(memoryview(heard)[came:], 0.001)
+    assert reader.read(memoryview(bytearray(1)), 0) == 0
+    return bytes(heard)
+
+
+def block(writer: Connection) -> int:
+    """Write until nothing goes any more; return how many bytes went."""
+    zeros, went = memoryview(bytes(LARGE)), 0
+    while count := writer.write([zeros[went:]]):
+        went += count
+    assert went < LARGE
+    return went
+
+
+def test_bytes_arrive_in_the_order_in_which_they_were_written(ends: Ends) -> None:
+    rng = np.random.default_rng(0)
+    sizes = np.concatenate([[0, 1, 2, 16_383, 16_384, 16_385, 32_768, 3_000_000], rng.integers(0, 200, 3000)])
+    parts = [rng.bytes(size) for size in rng.permutation(sizes)]
+    for writer, reader in (ends, ends[::-1]):
+        assert pass_on(writer, reader, views(parts)) == b"".join(parts)
+
+
+def test_what_is_read_fills_the_start_of_the_view_and_no_more(ends: Ends) -> None:
+    put(ends[0], b"abcde")
+    buffer = bytearray(b"........")
+    until(lambda: ends[1].read(memoryview(buffer)[2:4], 1.0) == 2)
+    assert buffer == b"..ab...."
+    assert get(ends[1], 3) == b"cde"
+
+
+def test_a_write_takes_what_goes_and_does_not_wait(ends: Ends, thread: ThreadPoolExecutor) -> None:
+    parts = views([bytes(100), bytes(LARGE), b"the end"])
+    total = sum(map(len, parts))
+    took = thread.submit(ends[0].write, parts).result(timeout=LONG)
+    assert 0 < took <= total
+    assert pass_on(*ends, beyond(parts, took), took).endswith(b"\0the end")
+
+
+@of_the_system
+def test_a_write_that_nobody_reads_takes_nothing_more_until_somebody_does(ends: Ends) -> None:
+    writer, reader = ends
+    took = block(writer)
+    rest = memoryview(bytes(LARGE))
+    assert writer.write([rest]) == writer.write([rest, rest]) == 0
+    get(reader, took)
+    until(lambda: writer.write([rest]) > 0)
+
+
+@pytest.mark.parametrize("size", [1000, 1_000_000])
+def test_more_may_be_offered_behind_what_did_not_go(ends: Ends, size: int) -> None:
+    """As links do, which have hundreds of frames waiting for a slow peer, of all sizes."""
+    writer, reader = ends
+    rng, left, sent = np.random.default_rng(0), list[memoryview](), bytearray()
+
+    def offer(size: int) -> None:
+        nonlocal left
+        piece = rng.bytes(size)
+        sent.extend(piece)
+        left = [*left, memoryview(piece)[:60], memoryview(piece)[60:]]
+        left = beyond(left, writer.write(left))
+
+    while not left and len(sent) < LARGE // 4:
+        offer(size)
+    for more in [*[100] * 1000, 16_000, 1, 500, 17_000, 2_000_000, *[10] * 500]:
+        offer(more)
+    heard = bytearray()
+    while (went := len(sent) - sum(map(len, left))) > len(heard):
+        heard += get(reader, min(1 << 20, went - len(heard)))
+        left = beyond(left, writer.write(left)) if left else left
+    assert not left
+    assert heard == sent
+
+
+def test_a_read_waits_for_bytes_so_long_and_no_longer(ends: Ends, thread: ThreadPoolExecutor) -> None:
+    writer, reader = ends
+    view, began = memoryview(bytearray(10)), monotonic()
+    assert reader.read(view, 0) == 0
+    assert reader.read(view, 0.1) == 0
+    assert 0.1 <= monotonic() - began < LONG
+    began = monotonic()
+    reading = thread.submit(get, reader, 4)
+    sleep(0.02)
+    put(writer, b"late")
+    assert reading.result(timeout=LONG) == b"late"
+    assert monotonic() - began < LONG
+
+
+def test_bytes_wake_a_read_that_waits(ends: Ends, thread: ThreadPoolExecutor) -> None:
+    view, began = memoryview(bytearray(10)), monotonic()
+    reading = thread.submit(ends[1].read, view, 10 * LONG)
+    sleep(0.05)
+    put(ends[0], b"late")
+    assert reading.result(timeout=LONG) == 4
+    assert 0.05 <= monotonic() - began < LONG
+
+
+def test_the_end_is_read_after_the_last_byte(ends: Ends) -> None:
+    """Even where the system still holds most of what was written when its end is closed."""
+    for_reading = ends[1]
+    data = np.random.default_rng(0).bytes(1_000_000)
+    written = ends[0].write([memoryview(data)])
+    assert written > 0
+    ends[0].close()
+    assert get(for_reading, written) == data[:written]
+    for _ in range(2):
+        with pytest.raises(EOFError):
+            until(lambda: for_reading.read(memoryview(bytearray(1)), 1.0) > 0)
+
+
+def test_the_end_wakes_a_read_and_a_wait(ends: Ends, thread: ThreadPoolExecutor) -> None:
+    waiting = thread.submit(ends[1].wait, 10 * LONG, [])
+    sleep(0.02)
+    ends[0].close()
+    waiting.result(timeout=LONG)
+    with pytest.raises(EOFError):
+        ends[1].read(memoryview(bytearray(1)), 10 * LONG)
+
+
+def test_writing_to_an_end_that_is_closed_is_an_error(ends: Ends) -> None:
+    ends[1].close()
+    with pytest.raises(OSError):
+        until(lambda: ends[0].write([memoryview(b"to nobody")]) == 0)
+
+
+def test_reading_from_or_writing_to_an_end_of_ones_own_that_is_closed_is_an_error(ends: Ends) -> None:
+    ends[0].close()
+    with pytest.raises((OSError, EOFError)):
+        ends[0].read(memoryview(bytearray(1)), 0)
+    with pytest.raises(OSError):
+        ends[0].write([memoryview(b"from nobody")])
+
+
+def waited(connection: Connection, seconds: float, writing: list[Connection], *, reading: bool = True) -> float:
+    began = monotonic()
+    connection.wait(seconds, writing, reading=reading)
+    return monotonic() - began
+
+
+def test_wait_wakes_when_there_is_something_to_read(ends: Ends) -> None:
+    one, other = ends
+    assert waited(other, 0.05, []) >= 0.05
+    put(one, b"abc")
+    assert waited(other, LONG, []) < LONG
+    # One byte is read, the others are in the buffer of TLS.
+    assert get(other, 1) == b"a"
+    assert waited(other, LONG, []) < LONG
+    assert waited(other, 0.05, [], reading=False) >= 0.05
+    assert get(other, 2) == b"bc"
+    assert waited(other, 0.05, []) >= 0.05
+
+
+def test_wait_wakes_when_another_end_takes_bytes(ends: Ends) -> None:
+    one, other = ends
+    assert waited(one, LONG, [one]) < LONG
+    assert waited(one, LONG, [one], reading=False) < LONG
+    assert waited(other, LONG, [one]) < LONG
+
+
+@of_the_system
+def test_wait_wakes_when_a_blocked_end_takes_bytes_again(
+    ends: Ends, thread: ThreadPoolExecutor, request: pytest.FixtureRequest
+) -> None:
+    (one, other), (idle, beside) = ends, make_ends(request.node.callspec.params["ends"])
+    took = block(one)
+    for waiting in (one, idle):
+        assert waited(waiting, 0.05, [one]) >= 0.05
+    both = [thread.submit(waiting.wait, 10 * LONG, [one]) for waiting in (one, idle)]
+    get(other, took)
+    for done in both:
+        done.result(timeout=LONG)
+    idle.close()
+    beside.close()
+
+
+def test_an_end_is_ready_once_it_has_greeted(ends: Ends) -> None:
+    assert ends[0].ready()
+    assert ends[1].ready()
+
+
+def test_an_accepted_end_waits_for_no_handshake(thread: ThreadPoolExecutor) -> None:
+    door = make_network("tls").listen()
+    with socket.create_connection(door.address) as caller:
+        accepted = door.accept(LONG)
+        assert accepted is not None
+        for _ in range(3):
+            assert thread.submit(accepted.ready).result(timeout=LONG) is False
+        handshake = thread.submit(our_contexts()[1].wrap_socket, caller)
+        until(accepted.ready)
+        handshake.result().close()
+    accepted.close()
+    door.close()
+
+
+@of_the_system
+def test_small_messages_go_at_once_and_dead_peers_are_noticed(ends: Ends) -> None:
+    for end in ends:
+        assert isinstance(end, Plain | Encrypted)
+        option = partial(end._socket.getsockopt, socket.IPPROTO_TCP)
+        assert option(socket.TCP_NODELAY) != 0
+        assert end._socket.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) != 0
+        # After five silent seconds five questions, a second apart; what is not acknowledged is given up after 20.
+        assert [option(socket.TCP_KEEPIDLE), option(socket.TCP_KEEPINTVL), option(socket.TCP_KEEPCNT)] == [5, 1, 5]
+        assert option(socket.TCP_USER_TIMEOUT) == 20_000
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])
+def test_loopback_is_known_by_its_addresses(host: str) -> None:
+    assert is_loopback(host)
+    Tcp(host)
+
+
+BEYOND = ["0.0.0.0", "::", "192.0.2.1", "2001:db8::1", "example.org", "", "localhost.example"]
+
+
+@pytest.mark.parametrize("host", BEYOND)
+def test_what_others_can_reach_is_refused_without_tls_on_both_sides(host: str) -> None:
+    listening, connecting = our_contexts()
+    assert not is_loopback(host)
+    for contexts in ((None, None), (listening, None), (None, connecting)):
+        with pytest.raises(TransportError, match="unprotected") as caught:
+            Tcp(host, *contexts)
+        assert caught.value.where == host
+        assert "TLS" in caught.value.remedy
+    Tcp(host, listening, connecting)
+
+
+@pytest.mark.parametrize("host", BEYOND)
+def test_nobody_beyond_this_machine_is_called_without_tls(host: str) -> None:
+    with pytest.raises(TransportError, match="unprotected") as caught:
+        Tcp("127.0.0.1").connect((host, 9), 0.1)
+    assert "TLS" in caught.value.remedy
+
+
+def test_the_other_loopback_is_served_too() -> None:
+    try:
+        one, other = meet(Tcp("::1"))
+    except OSError:
+        pytest.skip("no IPv6 here")
+    put(one, b"abc")
+    assert get(other, 3) == b"abc"
+    one.close()
+    other.close()
+
+
+def test_a_door_lets_in_one_after_the_other_and_waits_so_long_for_them(network: Network) -> None:
+    door, began = network.listen(), monotonic()
+    assert door.accept(0.05) is None
+    assert 0.05 <= monotonic() - began < LONG
+    with ThreadPoolExecutor(2) as thread:
+        callers = [thread.submit(network.connect, door.address, LONG) for _ in range(2)]
+        accepted = [door.accept(LONG), door.accept(LONG)]
+        for end in accepted:
+            assert end is not None
+            until(end.ready)
+        for number, calling in enumerate(callers):
+            put(calling.result(), bytes([number]))
+    assert sorted(get(end, 1) for end in accepted if end) == [b"\0", b"\1"]
+    for closing in (*accepted, *(calling.result() for calling in callers)):
+        assert closing is not None
+        closing.close()
+    door.close()
+
+
+def test_nobody_answers_at_a_door_that_is_closed(network: Network) -> None:
+    door, other = network.listen(), network.listen()
+    assert door.address != other.address
+    door.close()
+    with pytest.raises(OSError, match=r"refused|nobody"):
+        network.connect(door.address, LONG)
+    other.close()
+
+
+def test_who_was_not_let_in_before_the_door_closed_learns_it(network: Network, thread: ThreadPoolExecutor) -> None:
+    door = network.listen()
+    calling = thread.submit(network.connect, door.address, LONG)
+    with suppress(TimeoutError):  # with TLS, it waits for the handshake
+        calling.result(timeout=0.05)
+    door.close()
+    with pytest.raises((OSError, EOFError)):
+        calling.result().read(memoryview(bytearray(1)), LONG)
+
+
+def test_nobody_answers_at_an_address_within_the_process_that_never_was() -> None:
+    with pytest.raises(ConnectionRefusedError):
+        Memory().connect(("memory", 99), LONG)
+
+
+def test_the_networks_of_two_processes_are_two() -> None:
+    one, other = Memory(), Memory()
+    door = one.listen()
+    with pytest.raises(ConnectionRefusedError):
+        other.connect(door.address, LONG)
+
+
+@pytest.mark.parametrize("kind", ["tcp", "tls"])
+@pytest.mark.parametrize("sent", [b"", b"GET / HTTP/1.1\r\n\r\n"])
+@pytest.mark.parametrize("reset", [False, True])
+def test_callers_that_leave_before_they_are_let_in_are_no_trouble(kind: str, sent: bytes, reset: bool) -> None:
+    network = make_network(kind)
+    door = network.listen()
+    for _ in range(3):
+        with socket.create_connection(door.address) as caller:
+            caller.sendall(sent)
+            if reset:
+                caller.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    with ThreadPoolExecutor(1) as thread:
+        calling = thread.submit(network.connect, door.address, LONG)
+        for _ in range(3):
+            accepted = door.accept(LONG)
+            if accepted:
+                with suppress(OSError, EOFError):
+                    until(accepted.ready)
+                    accepted.read(memoryview(bytearray(100)), LONG)
+                accepted.close()
+        last = door.accept(LONG)
+        assert last is not None
+        until(last.ready)
+        put(calling.result(), b"abc")
+        assert get(last, 3) == b"abc"
+        calling.result().close()
+        last.close()
+    assert door.accept(0.01) is None
+    door.close()
+
+
+def trusting(context: ssl.SSLContext) -> ssl.SSLContext:
+    """Let whoever calls with this context speak to anybody."""
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
+
+
+def speak_plainly(address: tuple[str, int]) -> None:
+    with socket.create_connection(address, LONG) as caller:
+        caller.sendall(b"a plain greeting" * 10)
+        while caller.recv(100):
+            pass
+
+
+def speak_tls(context: ssl.SSLContext, address: tuple[str, int]) -> None:
+    with socket.create_connection(address, LONG) as caller, context.wrap_socket(caller) as encrypted:
+        encrypted.sendall(b"a greeting")
+        encrypted.recv(100)
+
+
+@pytest.mark.parametrize("stranger", ["no TLS", "no certificate", "another certificate"])
+def test_with_tls_nobody_is_let_in_without_our_certificate(stranger: str, thread: ThreadPoolExecutor) -> None:
+    door = make_network("tls").listen()
+    if stranger == "no TLS":
+        calling = thread.submit(speak_plainly, door.address)
+    else:
+        context = ssl.create_default_context() if stranger == "no certificate" else fresh_contexts()[1]
+        calling = thread.submit(speak_tls, trusting(context), door.address)
+    accepted = door.accept(LONG)
+    assert accepted is not None
+    with pytest.raises(ssl.SSLError):
+        until(accepted.ready)
+    with pytest.raises((OSError, EOFError)):
+        accepted.read(memoryview(bytearray(100)), 0)
+    accepted.close()
+    with suppress(OSError):  # it is told, or reset
+        calling.result()
+    door.close()
+
+
+def test_with_tls_we_do_not_speak_to_somebody_without_our_certificate(thread: ThreadPoolExecutor) -> None:
+    door = Tcp("127.0.0.1", *fresh_contexts()).listen()
+    calling = thread.submit(make_network("tls").connect, door.address, LONG)
+    accepted = door.accept(LONG)
+    assert accepted is not None
+    with suppress(OSError):
+        until(accepted.ready)
+    with pytest.raises(ssl.SSLCertVerificationError):
+        calling.result()
+    accepted.close()
+    door.close()
+
+
+@pytest.mark.parametrize("kind", ["tcp", "tls"])
+def test_the_bytes_on_the_wire_are_secret_with_tls(kind: str, thread: ThreadPoolExecutor) -> None:
+    network, secret = make_network(kind), b"gradient " * 50_000
+    door = network.listen()
+    with socket.create_server(("127.0.0.1", 0)) as wire:
+        heard = thread.submit(relay, wire, door.address)
+        calling = thread.submit(network.connect, wire.getsockname(), LONG)
+        accepted = door.accept(LONG)
+        assert accepted is not None
+        until(accepted.ready)
+        caller = calling.result()
+        for writer, reader in ((caller, accepted), (accepted, caller)):
+            assert pass_on(writer, reader, views([secret])) == secret
+        caller.close()
+        accepted.close()
+        for overheard in heard.result():
+            assert len(overheard) >= len(secret)
+            assert (b"gradient" in overheard) == (kind == "tcp")
+    door.close()
+
+
+def relay(wire: socket.socket, address: tuple[str, int]) -> tuple[bytes, bytes]:
+    """Pass on what a client sends and what the server answers; return both."""
+    heard, answered = b"", b""
+    client, _ = wire.accept()
+    with client, socket.create_connection(address) as server:
+        client.settimeout(0.02)
+        server.settimeout(0.02)
+        with suppress(ConnectionError):
+            while True:
+                for source, target in ((client, server), (server, client)):
+                    try:
+                        data = source.recv(2**20)
+                    except TimeoutError:
+                        continue
+                    if not data:
+                        return heard, answered
+                    target.settimeout(LONG)
+                    target.sendall(data)
+                    target.settimeout(0.02)
+                    if source is client:
+                        heard += data
+                    else:
+                        answered += data
+    return heard, answered
