@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import struct
+import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from time import perf_counter
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 import pandas as pd
@@ -15,12 +17,16 @@ from relufit import solvers, streams
 from relufit.clusters import Cluster
 from relufit.compression import make_compressor
 from relufit.dataset import Dataset, open_rows, shard_rows
+from relufit.errors import DataError
 from relufit.experiments.base import Setting, seed_of
 from relufit.planted import PlantedModel, relative_error
-from relufit.training import News, TrainingSpec, train
+from relufit.training import News, Trace, TrainingSpec, train
 from relufit.training.master import Master
 from relufit.training.rank import Rank
 from relufit.training.spec import make_plan
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 #: Told how far a run is now and then.
 Tell = Callable[[News], None]
@@ -41,9 +47,20 @@ class Procedure(Protocol):
     """One trial of a setting."""
 
     def __call__(
-        self, setting: Setting, seed: int, trial: int, *, data: Path, cluster: Cluster | None, tell: Tell | None
+        self,
+        setting: Setting,
+        seed: int,
+        trial: int,
+        *,
+        data: Path,
+        cluster: Cluster | None,
+        tell: Tell | None,
+        checkpoint: Path | None,
     ) -> Outcome:
-        """Return what the trial with that number leaves; `data` is the folder of the data sets on disk."""
+        """Return what the trial with that number leaves.
+
+        `data` is the folder of the data sets on disk, `checkpoint` a file from which a training run goes on.
+        """
 
 
 def model_of(setting: Setting, seed: int, trial: int) -> PlantedModel:
@@ -61,11 +78,18 @@ def _training_spec(setting: Setting, seed: int, trial: int, data: Path) -> Train
 
 
 def _train(
-    setting: Setting, seed: int, trial: int, *, data: Path, cluster: Cluster | None, tell: Tell | None
+    setting: Setting,
+    seed: int,
+    trial: int,
+    *,
+    data: Path,
+    cluster: Cluster | None,
+    tell: Tell | None,
+    checkpoint: Path | None,
 ) -> Outcome:
     """Train as `relufit.train` does; on a cluster the serial engine runs too, which the weights must equal."""
     spec = _training_spec(setting, seed, trial, data)
-    trace = train(spec, cluster.client if cluster else None, progress=tell)
+    trace = _go_on(spec, cluster.client if cluster else None, tell, checkpoint)
     oracle = train(spec) if cluster and cluster.client else None
     measured = {
         "received": trace.received,
@@ -76,8 +100,32 @@ def _train(
     return Outcome(trace.table, trace.summary, trace.timing, measured)
 
 
+def _go_on(spec: TrainingSpec, client: Client | None, tell: Tell | None, checkpoint: Path | None) -> Trace:
+    """Train from the checkpoint if there is one of this run, else from the beginning."""
+    run = partial(train, spec, client, progress=tell, checkpoint=checkpoint, told=_say)
+    try:
+        return run()
+    except DataError as refusal:
+        if checkpoint is None or refusal.where != str(checkpoint):
+            raise
+        _say(f"{refusal.what}: the run begins anew")
+        checkpoint.unlink()
+        return run()
+
+
+def _say(what: str) -> None:
+    print(f"relufit: {what}", file=sys.stderr, flush=True)
+
+
 def _solve(
-    setting: Setting, seed: int, trial: int, *, data: Path, cluster: Cluster | None, tell: Tell | None
+    setting: Setting,
+    seed: int,
+    trial: int,
+    *,
+    data: Path,
+    cluster: Cluster | None,
+    tell: Tell | None,
+    checkpoint: Path | None,
 ) -> Outcome:
     """Run a solver of `relufit.solvers` on all rows, from a start by name, until w* is near or its budget spent.
 
@@ -100,7 +148,14 @@ def _solve(
 
 
 def _one_step(
-    setting: Setting, seed: int, trial: int, *, data: Path, cluster: Cluster | None, tell: Tell | None
+    setting: Setting,
+    seed: int,
+    trial: int,
+    *,
+    data: Path,
+    cluster: Cluster | None,
+    tell: Tell | None,
+    checkpoint: Path | None,
 ) -> Outcome:
     """Take single steps from random points near w*, by the ranks and the master of a training run.
 
@@ -126,7 +181,14 @@ def _one_step(
 
 
 def _quantize(
-    setting: Setting, seed: int, trial: int, *, data: Path, cluster: Cluster | None, tell: Tell | None
+    setting: Setting,
+    seed: int,
+    trial: int,
+    *,
+    data: Path,
+    cluster: Cluster | None,
+    tell: Tell | None,
+    checkpoint: Path | None,
 ) -> Outcome:
     """Encode and decode Gaussian vectors: directions are uniformly distributed, scales log-uniformly over an octave.
 
@@ -148,7 +210,14 @@ def _quantize(
 
 
 def _ship_rows(
-    setting: Setting, seed: int, trial: int, *, data: Path, cluster: Cluster | None, tell: Tell | None
+    setting: Setting,
+    seed: int,
+    trial: int,
+    *,
+    data: Path,
+    cluster: Cluster | None,
+    tell: Tell | None,
+    checkpoint: Path | None,
 ) -> Outcome:
     """Send the active rows and their labels once, and solve least squares on what arrives.
 

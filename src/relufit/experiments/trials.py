@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import platform
 import resource
+import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from time import perf_counter, time
@@ -35,7 +37,11 @@ class Traces(NamedTuple):
 
 
 def simulate(
-    settings: Sequence[Setting], seed: int, data: Path = Path(), progress: Progress | None = None
+    settings: Sequence[Setting],
+    seed: int,
+    data: Path = Path(),
+    progress: Progress | None = None,
+    kept: Path | None = None,
 ) -> tuple[Traces, dict[str, Any] | None]:
     """Run all trials of some settings, which share a cluster if they have one.
 
@@ -47,6 +53,9 @@ def simulate(
     data : Path
         Folder of the data sets on disk.
     progress : callable, optional
+    kept : Path, optional
+        A folder in which trials on a cluster are kept when they have ended, and the checkpoint of one that has not, so
+        that a job that was stopped goes on where it was.
 
     Returns
     -------
@@ -60,7 +69,7 @@ def simulate(
         for setting in settings:
             outcomes: list[Outcome] = []
             for trial in range(setting.trials):
-                outcomes.append(_trial(setting, seed, trial, data, cluster, _telling(progress, done, total)))
+                outcomes.append(_trial(setting, seed, trial, data, cluster, _telling(progress, done, total), kept))
                 done += 1
                 if progress:
                     progress(done, total, None)
@@ -82,12 +91,14 @@ def run(
 ) -> None:
     """Run all trials of a group of settings and write their traces to `path`, the timings beside them."""
     began, clock = time(), perf_counter()
-    traces, where = simulate(settings, seed, data, progress)
+    kept = Path(path).with_name(f".{Path(path).stem}.unfinished")
+    traces, where = simulate(settings, seed, data, progress, kept)
     cost = {"began": began, "seconds": perf_counter() - clock, "peak_bytes": _peak_bytes()}
     origin = _origin(settings, seed)
     about = {"origin": origin, "cluster": where, "machine": machine(), **cost}
     _write(records.timing_path(path), traces.timings, about)
     _write(path, traces.results, {"origin": origin})
+    shutil.rmtree(kept, ignore_errors=True)
 
 
 def read(experiment: Experiment, config: Mapping[str, Any], folder: Path) -> Traces:
@@ -144,8 +155,28 @@ def _peak_bytes() -> int:
     return unit * max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
 
 
-def _trial(setting: Setting, seed: int, trial: int, data: Path, cluster: Cluster | None, tell: Tell | None) -> Outcome:
-    return PROCEDURES[setting.procedure](setting, seed, trial, data=data, cluster=cluster, tell=tell)
+def _trial(
+    setting: Setting,
+    seed: int,
+    trial: int,
+    data: Path,
+    cluster: Cluster | None,
+    tell: Tell | None,
+    kept: Path | None,
+) -> Outcome:
+    run = partial(PROCEDURES[setting.procedure], setting, seed, trial, data=data, cluster=cluster, tell=tell)
+    if kept is None or cluster is None:
+        return run(checkpoint=None)
+    ended, origin = kept / f"{setting.name}-{trial}.parquet", _origin([setting], seed)
+    if ended.exists():
+        results, timings = records.read(ended), records.read(records.timing_path(ended))
+        if results.about["origin"] == origin:
+            return Outcome(results.table, results.about["summary"], timings.table, timings.about["measured"])
+    kept.mkdir(parents=True, exist_ok=True)
+    outcome = run(checkpoint=kept / f"{setting.name}-{trial}.checkpoint")
+    records.write(records.timing_path(ended), outcome.timing, {"measured": outcome.measured})
+    records.write(ended, outcome.table, {"origin": origin, "summary": outcome.summary})
+    return outcome
 
 
 def _telling(progress: Progress | None, done: int, total: int) -> Tell | None:
