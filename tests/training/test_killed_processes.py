@@ -182,9 +182,10 @@ def test_a_rank_killed_before_the_first_iteration_is_replaced(client: Client, to
     assert_same(trace, train(asked))
 
 
-def test_a_master_beside_a_rank_is_replaced_with_it(client: Client) -> None:
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_master_beside_a_rank_is_replaced_with_it(client: Client, number: signal.Signals) -> None:
     asked = spec(workers=WORKERS, iterations=6000)
-    saboteur = Saboteur(200, send(client, "rank-0", signal.SIGKILL))
+    saboteur = Saboteur(200, send(client, "rank-0", number))
     assert_same(train(asked, client, progress=saboteur, patience=PATIENCE), train(asked))
     saboteur.join()
 

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from time import monotonic, sleep
 
+import pytest
 from distributed.security import Security
 
 from relufit.transport.connections import Connection, Network, Tcp
@@ -19,6 +20,10 @@ RUN, TOKEN = 2**63 + 5, bytes(range(TOKEN_BYTES))
 NETWORKS = ("tcp", "tls", "memory")
 #: Kinds of connections; in the last two the first end is the one that was accepted.
 ENDS = ("tcp", "tls", "memory", "tcp accepted", "tls accepted")
+#: A decorator of tests of what the system carries; within a process there is always room to write.
+of_the_system = pytest.mark.parametrize("ends", [kind for kind in ENDS if kind != "memory"], indirect=True)
+#: More than all buffers between two ends take.
+LARGE = 64 << 20
 #: Seconds that are enough on a busy machine.
 LONG = 20.0
 

@@ -13,6 +13,7 @@ from time import monotonic, sleep
 import numpy as np
 import pytest
 from meetings import (
+    LARGE,
     LONG,
     beyond,
     fresh_contexts,
@@ -20,6 +21,7 @@ from meetings import (
     make_ends,
     make_network,
     meet,
+    of_the_system,
     our_contexts,
     put,
     until,
@@ -31,11 +33,6 @@ from relufit.transport.connections import Connection, Encrypted, Network, Plain,
 from relufit.transport.memory import Memory
 
 Ends = tuple[Connection, Connection]
-
-#: More than all buffers between two ends take.
-LARGE = 64 << 20
-#: Of these the writing end can be blocked; within a process there is always room.
-of_the_system = pytest.mark.parametrize("ends", ["tcp", "tls", "tcp accepted", "tls accepted"], indirect=True)
 
 
 def pass_on(writer: Connection, reader: Connection, parts: list[memoryview], gone: int = 0) -> bytes:

@@ -10,7 +10,7 @@ from time import monotonic, sleep
 
 import numpy as np
 import pytest
-from meetings import LONG, RUN, Clock, frame, get, make_ends, make_network, meet, put, until, yes
+from meetings import LARGE, LONG, RUN, Clock, frame, get, make_ends, make_network, meet, of_the_system, put, until, yes
 
 from relufit.errors import TransportError
 from relufit.transport import connections, link
@@ -20,14 +20,10 @@ from relufit.transport.link import Link
 
 Ends = tuple[Connection, Connection]
 Links = tuple[Link, Link]
-
-#: More than all buffers between two ends take.
-LARGE = 64 << 20
-by_the_system = pytest.mark.parametrize("ends", ["tcp", "tls", "tcp accepted", "tls accepted"], indirect=True)
+Wanted = Callable[[], bool]
 
 
-def make_link(connection: Connection, peer: str = "rank 3", *, deadline: float = LONG, wanted: object = yes) -> Link:
-    assert callable(wanted)
+def make_link(connection: Connection, peer: str = "rank 3", *, deadline: float = LONG, wanted: Wanted = yes) -> Link:
     return Link(connection, RUN, peer, deadline=deadline, wanted=wanted)
 
 
@@ -205,7 +201,7 @@ def test_a_slow_but_steady_peer_is_not_given_up(ends: Ends, clock: Clock) -> Non
     assert clock.seconds >= 300.0
 
 
-@by_the_system
+@of_the_system
 def test_a_peer_that_takes_slowly_but_steadily_is_not_given_up(
     ends: Ends, clock: Clock, thread: ThreadPoolExecutor
 ) -> None:
@@ -227,7 +223,7 @@ def test_a_peer_that_takes_slowly_but_steadily_is_not_given_up(
     assert clock.seconds >= 300.0
 
 
-@by_the_system
+@of_the_system
 @pytest.mark.parametrize("wait", ["send", "receive"])
 def test_a_peer_that_takes_nothing_is_told_of_at_the_deadline(ends: Ends, wait: str) -> None:
     sender = make_link(ends[0], deadline=0.1)
@@ -249,7 +245,7 @@ def test_sending_to_a_peer_that_is_gone_is_told_of(ends: Ends) -> None:
     assert caught.value.where == "rank 3"
 
 
-def wanted_for(times: int) -> tuple[Callable[[], bool], list[int]]:
+def wanted_for(times: int) -> tuple[Wanted, list[int]]:
     """Return what says so many times that the run is wanted, and the list of these times."""
     asked: list[int] = []
 
@@ -270,7 +266,7 @@ def test_a_wait_ends_when_the_run_is_no_longer_wanted(ends: Ends, patient: bool)
     assert len(asked) == 3
 
 
-@by_the_system
+@of_the_system
 def test_sending_ends_when_the_run_is_no_longer_wanted(ends: Ends) -> None:
     wanted, asked = wanted_for(3)
     with pytest.raises(TransportError, match="cancelled"):
@@ -304,7 +300,7 @@ def block(sender: Link) -> None:
         sleep(0.02)
 
 
-@by_the_system
+@of_the_system
 def test_what_is_posted_goes_as_far_as_it_goes_without_waiting(links: Links, thread: ThreadPoolExecutor) -> None:
     one, other = links
     body = np.random.default_rng(0).bytes(LARGE)
@@ -319,7 +315,7 @@ def test_what_is_posted_goes_as_far_as_it_goes_without_waiting(links: Links, thr
     assert bytes(other.receive(Kind.GRADIENT, limit=9, iteration=2)[1]) == b"behind it"
 
 
-@by_the_system
+@of_the_system
 def test_pushing_tells_whether_anything_went(ends: Ends) -> None:
     sender = make_link(ends[0])
     assert sender.push() is False

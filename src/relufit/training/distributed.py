@@ -128,7 +128,7 @@ def _has_scheduler(worker: Any) -> bool:  # noqa: ANN401 - a Dask worker
     return worker.status.name in ("running", "paused") and not worker.batched_stream.closed()
 
 
-def _coordinator(order: _Order, wanted: Callable[[], bool], *, alone: bool) -> Coordinator:
+def _coordinator(order: _Order, wanted: Callable[[], bool]) -> Coordinator:
     """Return a master on this worker, after it has been said where it is."""
     worker, plan, w_star = get_worker(), order.plan, order.rows.w_star
     address, name = worker.address, order.name
@@ -144,7 +144,7 @@ def _coordinator(order: _Order, wanted: Callable[[], bool], *, alone: bool) -> C
         progress=event("news"),
         lost=event("lost"),
         told=event("fault"),
-        alive=(lambda: worker.log_event(name, ("alive", address))) if alone else None,
+        alive=lambda: worker.log_event(name, ("alive", address)),
     )
     Variable(f"{name}-address").set(coordinator.address)
     return coordinator
@@ -153,7 +153,7 @@ def _coordinator(order: _Order, wanted: Callable[[], bool], *, alone: bool) -> C
 def _master(order: _Order) -> Trace:
     """Run the master as a task."""
     with _here(order.name):
-        return _coordinator(order, _wanted(), alone=True).lead()
+        return _coordinator(order, _wanted()).lead()
 
 
 def _rank(order: _Order, number: int) -> dict[str, dict[str, int]]:
@@ -184,7 +184,7 @@ def _rank_beside_master(order: _Order, number: int) -> tuple[Trace, dict[str, di
         return asked() and not failed.is_set()
 
     with _here(order.name), ThreadPoolExecutor(1, thread_name_prefix="relufit-master") as thread:
-        master = thread.submit(_coordinator(order, wanted, alone=False).lead)
+        master = thread.submit(_coordinator(order, wanted).lead)
         try:
             counts = _serve(order, number, lambda: wanted() and not master.done())
         except TransportError:

@@ -78,7 +78,7 @@ class Trace:
         """
         if self.counted is None:
             return None
-        ends = {"up": [], "down": []}  # type: dict[str, list[dict[str, int]]]
+        ends: dict[str, list[dict[str, int]]] = {"up": [], "down": []}
         for name, link in self.counted.items():
             ends["down" if name.endswith(" to the master") else "up"].append(link)
         return {
