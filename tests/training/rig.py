@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
@@ -191,6 +192,13 @@ class Rig:
                 self._wanted = False
                 self._ended.set()
             return replace(trace, counted={**(trace.counted or {}), **self._counts(ranks)})
+
+    def intrude(self, rank: int) -> None:
+        """Claim a rank that somebody else has, until the run is over."""
+        network = FaultyNetwork(self._network, rank, ())
+        terms = Terms(self._plan, TOKEN, network, self._patience, lambda: self._wanted)
+        with suppress(TransportError):
+            Member(terms, rank, self._rows, "intruder").serve(lambda: self._address)
 
     def _live(self, member: int, part: Callable[[int, Terms], Any]) -> Any:
         while True:

@@ -293,7 +293,7 @@ def test_a_patient_link_waits_beyond_the_deadline(ends: Ends, clock: Clock) -> N
 
 
 def block(sender: Link) -> None:
-    """Push until nothing goes any more, even when the system has come to itself."""
+    """Push until nothing goes for a while, since buffers grow now and then."""
     refused = 0
     while refused < 3:
         refused = 0 if sender.push() else refused + 1
