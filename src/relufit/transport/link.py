@@ -132,11 +132,14 @@ class Link:
         began = perf_counter()
         self._fill(memoryview(self._header))
         came = perf_counter()
-        header = unpack(self._header, limit)
-        if len(self._body) < header.length:
-            self._body = bytearray(header.length)
-        body = memoryview(self._body)[: header.length]
-        check(self._header, self._fill(body), header.checksum)
+        try:
+            header = unpack(self._header, limit)
+            if len(self._body) < header.length:
+                self._body = bytearray(header.length)
+            body = memoryview(self._body)[: header.length]
+            check(self._header, self._fill(body), header.checksum)
+        except TransportError as error:
+            raise TransportError(error.what, where=self.peer, remedy=error.remedy) from error
         self.frame_bytes_received += HEADER_BYTES + header.length
         self.received[header.kind] += header.length
         self.waited += came - began
