@@ -111,7 +111,7 @@ def test_another_seed_makes_all_data_and_traces_anew(finished: Path) -> None:
     done = _snakemake(finished, "-n", *CONFIGURED, "--config", "seed=5")
     text = done.stdout + done.stderr
     assert re.search(r"^dataset +2$", text, re.M), text
-    assert re.search(r"^train +7$", text, re.M), text
+    assert re.search(r"^train +9$", text, re.M), text
 
 
 def test_an_ablation_takes_from_another_run_what_is_unchanged(finished: Path) -> None:

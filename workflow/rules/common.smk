@@ -56,21 +56,10 @@ onstart:
     )
 
 
-SETTINGS_OF = {
-    name: [setting for setting in SETTINGS if setting.experiment == name]
-    for name in CONFIG["experiments"]
-}
-# The settings of a group share the files of their traces, and a job; those of a short experiment share one job.
+# The settings of a group share a job and the files of its traces.
 GROUPS = {}
 for _setting in SETTINGS:
     GROUPS.setdefault((_setting.experiment, _setting.group), []).append(_setting)
-SHORT_SECONDS = 20
-TOGETHER = [
-    name
-    for name, its in SETTINGS_OF.items()
-    if not any(setting.datasets or setting.cluster for setting in its)
-    and expected_seconds(its) <= SHORT_SECONDS
-]
 DATASETS = {
     name: (setting, trial)
     for setting in SETTINGS

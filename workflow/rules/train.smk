@@ -18,34 +18,6 @@ rule dataset:
         "relufit dataset {output:q} {params.model} --shards {params.shards} --reuse > {log:q} 2>&1"
 
 
-# An experiment of few seconds is one job: starting a process costs more than its trials.
-for _name in TOGETHER:
-
-    rule:
-        name:
-            f"train_{_name}"
-        input:
-            code=sources("trials"),
-        output:
-            results=traces(_name, ".parquet"),
-            timings=traces(_name, ".timing.parquet"),
-        log:
-            f"{RUN}/logs/train/{_name}.log",
-        conda:
-            "../../envs/environment.yaml"
-        resources:
-            effort=ceil(expected_seconds(SETTINGS_OF[_name])),
-        params:
-            settings=as_json(SETTINGS_OF[_name], SEED),
-            experiment=_name,
-            groups=[group for name, group in GROUPS if name == _name],
-            config=CONFIG_FILE,
-            traces=lambda wildcards, output: os.path.dirname(output.results[0]),
-        shell:
-            "relufit trials {params.experiment} {params.groups:q} --config {params.config:q} --reuse "
-            "--output {params.traces:q} > {log:q} 2>&1"
-
-
 rule train:
     # All trials of a group of settings; one that a clock is read in has the machine to itself.
     input:
@@ -60,10 +32,6 @@ rule train:
         timings=f"{RUN}/traces/{{experiment}}/{{group}}.timing.parquet",
     log:
         f"{RUN}/logs/train/{{experiment}}/{{group}}.log",
-    wildcard_constraints:
-        experiment="|".join(
-            name for name in CONFIG["experiments"] if name not in TOGETHER
-        ),
     conda:
         "../../envs/environment.yaml"
     threads: lambda wildcards: workflow.cores if CATALOGUE[wildcards.experiment].TIMED else 1
