@@ -217,7 +217,7 @@ def test_no_byte_is_lost_beyond_the_whole_numbers_of_double_precision() -> None:
     counts = [2**24 + 1, 2**53 + 1, 2**53 + 2, 2**62 + 1]
     for iteration, count in enumerate(counts):
         recorder.record(iteration, 1.0, math.nan, count, count - 1)
-    table = recorder.finish(np.zeros(1), "budget spent", None).table
+    table = recorder.finish(np.zeros(1), "budget spent", None, ()).table
     assert table["uplink_bytes"].tolist() == counts
     assert table["downlink_bytes"].tolist() == [count - 1 for count in counts]
 
