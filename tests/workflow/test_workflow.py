@@ -54,7 +54,7 @@ def test_a_run_leaves_claims_report_manifest_figures_and_traces(finished: Path) 
     claims = json.loads((run / "claims.json").read_text())
     assert {claim["verdict"] for claim in claims["claims"]} <= {"confirmed", "refuted", "inconclusive"}
     exact = claims["experiments"]["time_to_accuracy"]["verdicts"]["communication"]
-    assert len(exact) == 6
+    assert len(exact) == 10
     assert {verdict["verdict"] for verdict in exact} == {"confirmed"}
     report = (run / "report.html").read_text()
     assert "Relative error against iterations" in report
