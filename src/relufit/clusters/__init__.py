@@ -25,8 +25,12 @@ class Cluster(Protocol):
     def describe(self) -> dict[str, Any]:
         """Return what the cluster is, JSON-ready."""
 
+    def counters(self) -> dict[str, dict[str, int]]:
+        """Return the bytes that the interfaces of its hosts have sent and received, by host; empty if unknown."""
 
-KINDS: dict[str, Callable[[int], AbstractContextManager[Cluster]]] = {
+
+#: A kind is opened with its own part of the configuration, ``cluster.{kind}``, for a run of so many ranks.
+KINDS: dict[str, Callable[[Mapping[str, Any], int], AbstractContextManager[Cluster]]] = {
     "inprocess": inprocess.open_inprocess,
     "local": local.open_local,
 }
@@ -34,6 +38,8 @@ KINDS: dict[str, Callable[[int], AbstractContextManager[Cluster]]] = {
 
 def open_cluster(config: Mapping[str, Any], workers: int) -> AbstractContextManager[Cluster]:
     """Open the cluster that a configuration's section ``cluster`` describes, for a run of `workers` ranks.
+
+    The section has the ``kind``, and under the kind's name what that kind needs.
 
     Raises
     ------
@@ -43,4 +49,4 @@ def open_cluster(config: Mapping[str, Any], workers: int) -> AbstractContextMana
     kind = config.get("kind")
     if kind not in KINDS:
         raise ConfigError(f"unknown kind {kind!r}", where="cluster.kind", remedy=f"choose one of {', '.join(KINDS)}")
-    return KINDS[kind](workers)
+    return KINDS[kind](config.get(kind) or {}, workers)

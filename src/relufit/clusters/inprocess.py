@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -18,8 +18,12 @@ class InProcess:
         """Return what the cluster is."""
         return {"kind": "inprocess"}
 
+    def counters(self) -> dict[str, dict[str, int]]:
+        """Return nothing: no interface is used."""
+        return {}
+
 
 @contextmanager
-def open_inprocess(workers: int) -> Iterator[InProcess]:
+def open_inprocess(options: Mapping[str, Any], workers: int) -> Iterator[InProcess]:
     """Open nothing."""
     yield InProcess()
