@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -182,7 +181,7 @@ def the_error_of_rounding_is_remembered(patch: Patch) -> None:
         compressor, kept = self._compressor, self
 
         class Remembers:
-            def encode(self, v: np.ndarray, key: int) -> Any:
+            def pieces(self, v: np.ndarray, key: int) -> Any:
                 wanted = v + memory
                 payload = compressor.encode(wanted, key)
                 memory[:] = wanted - compressor.decode(bytes(payload), v.size)
@@ -204,7 +203,8 @@ def rows_are_reshuffled_where_they_should_be_replaced(patch: Patch) -> None:
 
 @_defect
 def the_bytes_are_counted_without_the_header(patch: Patch) -> None:
-    patch.setattr(loop, "len", lambda payload: builtins.len(payload) - 12, raising=False)
+    length = loop.length_of
+    patch.setattr(loop, "length_of", lambda payload: length(payload) - 12)
 
 
 @_defect

@@ -14,7 +14,7 @@ from functools import lru_cache
 import numpy as np
 
 from relufit import theory
-from relufit.compression.base import NOT_FINITE, check_range, check_vector, header, room_for, split
+from relufit.compression.base import NOT_FINITE, Compressor, check_range, check_vector, header, room_for, split
 from relufit.compression.choice import AUTO, check_coding, coding_of, shortest
 from relufit.compression.coding import CODINGS, Coding, Law
 from relufit.compression.grid import Restored, Rounded, check_norms, norms_of
@@ -28,7 +28,7 @@ NORMS = ("l2", "max")
 
 
 @dataclass(frozen=True)
-class QSGD:
+class QSGD(Compressor):
     """Q(v)_i = ||v|| sgn(v_i) xi_i with xi_i in {l/s, (l+1)/s} and E xi_i = |v_i| / ||v||.
 
     The random part of a level is a multiple of 2^-32, so that probabilities are exact to that.

@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from relufit import kernels
+from relufit.compression.base import Pieces, joined
 from relufit.planted import relative_error
 from relufit.training.rank import EXACT, warm_up
 from relufit.training.spec import Plan
@@ -26,14 +27,14 @@ class Master:
     """
 
     def __init__(self, plan: Plan, w_star: np.ndarray) -> None:
-        self._plan, self._w_star = plan, w_star
+        self._plan, self._compressor, self._w_star = plan, plan.compressor, w_star
         self.weights, self._sum, self._part = np.zeros(plan.d), np.zeros(plan.d), np.empty(plan.d)
         self.iteration, self.error, self.first_error, self._limit = 0, math.nan, math.nan, math.inf
         warm_up(plan.compressor)
 
     def add_moments(self, payload: bytes | memoryview) -> None:
         """Add a rank's part of the initial weights; call in the order of the ranks."""
-        self.weights += EXACT.decode(payload, self._plan.d)
+        EXACT.add(payload, self.weights, self._part)
 
     def begin(self) -> None:
         """Take the initial weights as complete."""
@@ -53,9 +54,9 @@ class Master:
         if weights:
             self.weights[:] = 0.0
 
-    def add(self, payload: bytes | memoryview) -> None:
+    def add(self, payload: Pieces) -> None:
         """Add a rank's partial gradient; call in the order of the ranks."""
-        self._sum += self._plan.compressor.decode(payload, self._plan.d, out=self._part)
+        self._compressor.add(joined(payload), self._sum, self._part)
 
     def update(self) -> None:
         """Take one step along the summed gradient."""

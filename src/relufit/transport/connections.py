@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
-import os
 import select
 import socket
 import ssl
+import struct
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Protocol, Self
@@ -18,13 +18,14 @@ POLL_SECONDS = 1.0
 _KEEPALIVE_SECONDS = 5
 _AT_ONCE = 1 << 20
 _PARTS_AT_ONCE = 1024  # IOV_MAX
+_NO_WAIT = socket.MSG_DONTWAIT | getattr(socket, "MSG_NOSIGNAL", 0)
 _RECORD_BYTES = 1 << 14
 
 
 class Connection(Protocol):
     """One end of a stream of bytes."""
 
-    def write(self, parts: Sequence[memoryview]) -> int:
+    def write(self, parts: Sequence[bytes | memoryview]) -> int:
         """Send the start of `parts`, one after the other, as much as goes without waiting; return how many bytes.
 
         What did not go comes first in the next call, whatever follows it.
@@ -101,24 +102,26 @@ class Plain:
 
     def __init__(self, connection: socket.socket) -> None:
         _tune(connection)
-        connection.settimeout(POLL_SECONDS)  # which makes the descriptor non-blocking
-        self._socket, self._descriptor, self._seconds = connection, connection.fileno(), POLL_SECONDS
+        # Blocking, with a time limit that the system keeps: a read is one call, without a poll before it.
+        connection.settimeout(None)
+        self._socket, self._seconds = connection, 0.0
 
-    def write(self, parts: Sequence[memoryview]) -> int:
+    def write(self, parts: Sequence[bytes | memoryview]) -> int:
         """Send what goes without waiting."""
         try:
-            return os.writev(self._descriptor, parts[:_PARTS_AT_ONCE])
+            return self._socket.sendmsg(parts[:_PARTS_AT_ONCE], (), _NO_WAIT)
         except BlockingIOError:
             return 0
 
     def read(self, view: memoryview, seconds: float) -> int:
         """Receive what there is."""
-        if seconds != self._seconds:
-            self._socket.settimeout(seconds)
+        if seconds and seconds != self._seconds:
+            limit = struct.pack("ll", int(seconds), max(1, int(seconds % 1 * 1e6)))
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
             self._seconds = seconds
         try:
-            count = self._socket.recv_into(view[:_AT_ONCE])
-        except (TimeoutError, BlockingIOError):
+            count = self._socket.recv_into(view, min(len(view), _AT_ONCE), 0 if seconds else socket.MSG_DONTWAIT)
+        except BlockingIOError:
             return 0
         if not count:
             raise EOFError
@@ -135,7 +138,6 @@ class Plain:
     def close(self) -> None:
         """Close the socket."""
         self._socket.close()
-        self._descriptor = -1
 
 
 class Encrypted:
@@ -146,7 +148,7 @@ class Encrypted:
         connection.settimeout(0)
         self._socket, self._done = connection, False
 
-    def write(self, parts: Sequence[memoryview]) -> int:
+    def write(self, parts: Sequence[bytes | memoryview]) -> int:
         """Send the records that go without waiting; one that went in part is known to TLS by its length, and kept."""
         sent = 0
         for record in _records(parts):
@@ -190,12 +192,12 @@ class Encrypted:
         self._socket.close()
 
 
-def _records(parts: Sequence[memoryview]) -> Iterator[memoryview]:
+def _records(parts: Sequence[bytes | memoryview]) -> Iterator[memoryview]:
     """Cut the bytes of `parts` into records of TLS, all but the last of them full."""
     joined: list[memoryview] = []
     room = _RECORD_BYTES
-    for part in parts:
-        start = 0
+    for whole in parts:
+        part, start = memoryview(whole), 0
         while len(part) - start >= room:
             piece = part[start : start + room]
             yield memoryview(b"".join([*joined, piece])) if joined else piece
