@@ -30,6 +30,9 @@ class Master:
         self._plan, self._compressor, self._w_star = plan, plan.compressor, w_star
         self.weights, self._sum, self._part = np.zeros(plan.d), np.zeros(plan.d), np.empty(plan.d)
         self.iteration, self.error, self.first_error, self._limit = 0, math.nan, math.nan, math.inf
+        self._squares = kernels.squared_norm(w_star)
+        #: ``"converged"``, ``"diverged"`` or ``"budget spent"``; None while there is more to do.
+        self.outcome: str | None = None
         warm_up(plan.compressor)
 
     def add_moments(self, payload: bytes | memoryview) -> None:
@@ -40,6 +43,7 @@ class Master:
         """Take the initial weights as complete."""
         self.error = self.first_error = relative_error(self.weights, self._w_star)
         self._limit = DIVERGENCE * max(1.0, self.first_error)
+        self._decide()
 
     def restore(self, iteration: int, weights: np.ndarray, first_error: float) -> None:
         """Take up the state of a run between two iterations."""
@@ -47,6 +51,7 @@ class Master:
         self.iteration, self.first_error = iteration, first_error
         self.error = relative_error(self.weights, self._w_star)
         self._limit = DIVERGENCE * max(1.0, first_error)
+        self._decide()
 
     def drop(self, *, weights: bool) -> None:
         """Forget what was added since the last update, and the `weights` too where they are not complete yet."""
@@ -60,16 +65,17 @@ class Master:
 
     def update(self) -> None:
         """Take one step along the summed gradient."""
-        kernels.descend(self.weights, self._sum, self._plan.step)
+        squares = kernels.descend_towards(self.weights, self._sum, self._plan.step, self._w_star)
         self.iteration += 1
-        self.error = relative_error(self.weights, self._w_star)
+        self.error = math.sqrt(squares / self._squares)
+        self._decide()
 
-    @property
-    def outcome(self) -> str | None:
-        """``"converged"``, ``"diverged"`` or ``"budget spent"``; None while there is more to do."""
-        spec = self._plan.spec
+    def _decide(self) -> None:
+        spec, outcome = self._plan.spec, None
         if spec.tolerance is not None and self.error <= spec.tolerance:
-            return "converged"
-        if not self.error <= self._limit:
-            return "diverged"
-        return "budget spent" if self.iteration >= spec.iterations else None
+            outcome = "converged"
+        elif not self.error <= self._limit:
+            outcome = "diverged"
+        elif self.iteration >= spec.iterations:
+            outcome = "budget spent"
+        self.outcome = outcome

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import select
 import socket
 import ssl
 import struct
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from time import perf_counter
 from typing import Protocol, Self
 
 from relufit.errors import TransportError
@@ -18,6 +20,8 @@ POLL_SECONDS = 1.0
 _KEEPALIVE_SECONDS = 5
 _AT_ONCE = 1 << 20
 _PARTS_AT_ONCE = 1024  # IOV_MAX
+#: Sleeping and waking up takes about that long.
+_SPIN_SECONDS = 200e-6
 _NO_WAIT = socket.MSG_DONTWAIT | getattr(socket, "MSG_NOSIGNAL", 0)
 _RECORD_BYTES = 1 << 14
 
@@ -97,6 +101,28 @@ def _check_loopback(host: str) -> None:
         )
 
 
+class _Spinning:
+    """Looks again and again for what will be there in a moment: to be woken takes longer than to wait that long.
+
+    Only while the last wait was short, so that who waits for long leaves the processor to others.
+    """
+
+    def __init__(self) -> None:
+        self.pays, self.began = True, 0.0
+
+    def attempts(self) -> Iterator[None]:
+        """Go round while it pays; other processes may run in between."""
+        self.began = perf_counter()
+        while self.pays:
+            yield
+            os.sched_yield()
+            self.pays = perf_counter() - self.began < _SPIN_SECONDS
+
+    def slept(self) -> None:
+        """Note that what was awaited came only while asleep."""
+        self.pays = perf_counter() - self.began < _SPIN_SECONDS
+
+
 class Plain:
     """A TCP connection as it is."""
 
@@ -104,7 +130,7 @@ class Plain:
         _tune(connection)
         # Blocking, with a time limit that the system keeps: a read is one call, without a poll before it.
         connection.settimeout(None)
-        self._socket, self._seconds = connection, 0.0
+        self._socket, self._seconds, self._spinning = connection, 0.0, _Spinning()
 
     def write(self, parts: Sequence[bytes | memoryview]) -> int:
         """Send what goes without waiting."""
@@ -115,12 +141,22 @@ class Plain:
 
     def read(self, view: memoryview, seconds: float) -> int:
         """Receive what there is."""
-        if seconds and seconds != self._seconds:
+        if not seconds:
+            return self._receive(view, socket.MSG_DONTWAIT)
+        for _ in self._spinning.attempts():
+            if count := self._receive(view, socket.MSG_DONTWAIT):
+                return count
+        if seconds != self._seconds:
             limit = struct.pack("ll", int(seconds), max(1, int(seconds % 1 * 1e6)))
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
             self._seconds = seconds
+        count = self._receive(view, 0)
+        self._spinning.slept()
+        return count
+
+    def _receive(self, view: memoryview, flags: int) -> int:
         try:
-            count = self._socket.recv_into(view, min(len(view), _AT_ONCE), 0 if seconds else socket.MSG_DONTWAIT)
+            count = self._socket.recv_into(view, min(len(view), _AT_ONCE), flags)
         except BlockingIOError:
             return 0
         if not count:
