@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from time import perf_counter
+from time import monotonic, perf_counter
 
 import numpy as np
 import xxhash
@@ -49,7 +49,7 @@ class Link:
         self, connection: Connection, run: int, peer: str, *, deadline: float, wanted: Callable[[], bool]
     ) -> None:
         self._connection, self._run, self.peer = connection, run, peer
-        self._deadline, self._wanted, self._asked = deadline, wanted, perf_counter()
+        self._deadline, self._wanted, self._asked = deadline, wanted, monotonic()
         # What was read and not taken yet is in the stage from `start` to `end`.
         self._stage, self._start, self._end = _room(_STAGE_BYTES, HEADER_BYTES + _BEFORE_NUMBERS), 0, 0
         self._large = _room(0, _BEFORE_NUMBERS)
@@ -132,12 +132,11 @@ class Link:
         """
         if not self._outgoing:
             return
-        began = perf_counter()
-        end = began + self._deadline
+        began, end = perf_counter(), monotonic() + self._deadline
         while self._outgoing:
             self._connection.wait(connections.POLL_SECONDS, [self._connection], reading=False)
             if self.push():
-                end = perf_counter() + self._deadline
+                end = monotonic() + self._deadline
             else:
                 self._check_waiting(end)
         self.moved += perf_counter() - began
@@ -157,9 +156,9 @@ class Link:
         TransportError
             If the peer is gone, silent beyond the deadline, or sends anything else.
         """
-        began = perf_counter()
-        if began > self._asked + connections.POLL_SECONDS:  # also where frames come without a pause
-            self._asked = began
+        began, now = perf_counter(), monotonic()
+        if now > self._asked + connections.POLL_SECONDS:  # also where frames come without a pause
+            self._asked = now
             self._check_wanted()
         self._await_header()
         came = perf_counter()
@@ -229,7 +228,7 @@ class Link:
 
     def _read(self, view: memoryview) -> int:
         """Wait for bytes, fill the start of `view` with them, and return how many came."""
-        end = perf_counter() + self._deadline
+        end = monotonic() + self._deadline
         while True:
             pending = [link for link in self.beside if link._outgoing]
             pushed = self._push_along(pending)
@@ -242,7 +241,7 @@ class Link:
             if count:
                 return count
             if pushed:
-                end = perf_counter() + self._deadline
+                end = monotonic() + self._deadline
             else:
                 self._check_waiting(end)
 
@@ -261,7 +260,7 @@ class Link:
 
     def _check_waiting(self, end: float) -> None:
         self._check_wanted()
-        if perf_counter() > end and not self.patient:
+        if monotonic() > end and not self.patient:
             raise TransportError(
                 f"no answer within {self._deadline:g} s", where=self.peer, remedy="look at that machine's log"
             )
