@@ -20,7 +20,7 @@ from relufit.dataset import Dataset, open_rows, shard_rows
 from relufit.errors import DataError
 from relufit.experiments.base import Setting, seed_of
 from relufit.planted import PlantedModel, relative_error
-from relufit.training import News, Trace, TrainingSpec, train
+from relufit.training import News, Patience, Trace, TrainingSpec, train
 from relufit.training.master import Master
 from relufit.training.rank import Rank
 from relufit.training.spec import make_plan
@@ -89,7 +89,8 @@ def _train(
 ) -> Outcome:
     """Train as `relufit.train` does; on a cluster the serial engine runs too, which the weights must equal."""
     spec = _training_spec(setting, seed, trial, data)
-    trace = _go_on(spec, cluster.client if cluster else None, tell, checkpoint)
+    patience = Patience(**(setting.cluster or {}).get("patience", {}))
+    trace = _go_on(spec, cluster.client if cluster else None, patience, tell, checkpoint)
     oracle = train(spec) if cluster and cluster.client else None
     measured = {
         "received": trace.received,
@@ -100,9 +101,11 @@ def _train(
     return Outcome(trace.table, trace.summary, trace.timing, measured)
 
 
-def _go_on(spec: TrainingSpec, client: Client | None, tell: Tell | None, checkpoint: Path | None) -> Trace:
+def _go_on(
+    spec: TrainingSpec, client: Client | None, patience: Patience, tell: Tell | None, checkpoint: Path | None
+) -> Trace:
     """Train from the checkpoint if there is one of this run, else from the beginning."""
-    run = partial(train, spec, client, progress=tell, checkpoint=checkpoint, told=_say)
+    run = partial(train, spec, client, patience=patience, progress=tell, checkpoint=checkpoint, told=_say)
     try:
         return run()
     except DataError as refusal:
