@@ -23,7 +23,7 @@ smoke: $(READY)
 	$(BIN)/snakemake --cores all --configfile config/smoke.yaml
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 lint: $(READY)
 	$(BIN)/ruff check .
