@@ -3,7 +3,7 @@
 See docs/emulated.md.
 """
 
+from relufit.clusters.emulated.findings import Findings, probe
 from relufit.clusters.emulated.kind import Emulated, open_emulated
-from relufit.clusters.emulated.probe import Findings, probe
 
 __all__ = ["Emulated", "Findings", "open_emulated", "probe"]

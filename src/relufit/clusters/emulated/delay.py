@@ -2,7 +2,8 @@
 
 The kernel queues the packets (target NFQUEUE) and tells their numbers; a verdict on one number releases all packets up
 to it, so that their order stays. Packets themselves are never copied. Run as ``python -m ... HOST...``; a line on the
-standard input is the time to hold packets from then on, in seconds.
+standard input is the time to hold packets from then on, in seconds, and is answered by a line with the number of
+packets of each host that were dropped because this process did not keep up.
 """
 
 from __future__ import annotations
@@ -55,6 +56,7 @@ class _Held:
                 raise OSError(-error, os.strerror(-error))
         self.socket.setblocking(False)
         self._held: deque[tuple[float, int]] = deque()
+        self._last, self.drops = 0, 0
         self._buffer = bytearray(4096)
 
     @property
@@ -74,6 +76,9 @@ class _Held:
                 due = monotonic() + hold
                 # Nobody overtakes where the time to hold has just become shorter.
                 self._held.append((max(due, self._held[-1][0]) if self._held else due, number))
+                # The kernel numbers packets before it tells of them.
+                self.drops += (number - self._last - 1) & 0xFFFFFFFF
+                self._last = number
 
     def release(self, now: float) -> None:
         """Let go of the packets whose time has come."""
@@ -89,7 +94,6 @@ def main(hosts: list[str]) -> None:
     ctypes.CDLL(None).prctl(_PR_SET_TIMERSLACK, 1, 0, 0, 0)
     queues = {held.socket.fileno(): held for held in map(_Held, hosts)}
     told, hold = sys.stdin.fileno(), 0.0
-    print("ready", flush=True)
     while True:
         due = min(held.due for held in queues.values())
         wait = None if due == float("inf") else max(0.0, due - monotonic())
@@ -106,7 +110,7 @@ def main(hosts: list[str]) -> None:
             if not words:
                 return
             hold = float(words[-1])
-            print("ready", flush=True)
+            print(*(held.drops for held in queues.values()), flush=True)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import select
 import socket
 import statistics
 import sys
+from contextlib import suppress
 from time import monotonic, perf_counter
 from typing import IO
 
@@ -61,10 +62,8 @@ def _rate(sender: socket.socket, receiver: socket.socket, counters: IO[str], sec
     while monotonic() < end:
         ready, writable, _ = select.select([receiver], [sender], [], 1.0)
         if writable:
-            try:
+            with suppress(BlockingIOError):
                 sender.send(data)
-            except BlockingIOError:
-                pass
         if not ready:
             continue
         receiver.recv_into(room)

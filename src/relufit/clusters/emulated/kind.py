@@ -8,8 +8,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
+from relufit.clusters.emulated.findings import Findings, probe
 from relufit.clusters.emulated.network import MOST_HOSTS, data_address
-from relufit.clusters.emulated.probe import Findings, probe
 from relufit.clusters.emulated.session import Session
 from relufit.clusters.emulated.shaping import MTU, Link
 from relufit.errors import ClusterError, ConfigError
@@ -94,7 +94,13 @@ class Emulated:
     """
 
     def __init__(
-        self, session: Session, client: Client, hosts: list[str], options: Options, findings: Findings, measured: Any
+        self,
+        session: Session,
+        client: Client,
+        hosts: list[str],
+        options: Options,
+        findings: Findings,
+        measured: dict[str, float],
     ) -> None:
         self._session, self._options, self._findings, self._measured = session, options, findings, measured
         self._link = options.link

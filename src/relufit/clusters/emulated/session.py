@@ -12,7 +12,7 @@ from contextlib import ExitStack, suppress
 from typing import Any
 
 from relufit import errors
-from relufit.clusters.emulated.probe import UNSHARE, search_path
+from relufit.clusters.emulated.findings import UNSHARE, search_path
 from relufit.errors import ClusterError, RelufitError
 
 _MOST_BYTES = 1 << 17

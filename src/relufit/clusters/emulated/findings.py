@@ -40,7 +40,7 @@ step netem tc qdisc add dev v1 root netem delay 1ms
 for tables in iptables iptables-legacy; do
   rule="$tables -w -t raw -A PREROUTING"
   step statistic.$tables $rule -m statistic --mode random --probability .5 -j DROP
-  step nfqueue.$tables sh -c "$rule -j NFQUEUE --queue-num 0 && cat /proc/net/netfilter/nfnetlink_queue"
+  step nfqueue.$tables sh -c "$rule -j NFQUEUE --queue-num 0 && test -e /proc/net/netfilter/nfnetlink_queue"
 done
 """
 _NAMESPACES = (
