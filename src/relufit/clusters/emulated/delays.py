@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from select import select
 from typing import Protocol
 
@@ -76,7 +77,7 @@ class Rules:
         self._tables, self._hosts = tables, list[str]()
         self._holder: subprocess.Popen[bytes] | None = None
         self._lost: Counter[str] = Counter()
-        self._some = False
+        self._some, self._held = False, 0.0
 
     def begin(self, hosts: Sequence[str]) -> None:
         """Note the hosts."""
@@ -96,10 +97,7 @@ class Rules:
 
     def counters(self, host: str) -> dict[str, int]:
         """Return what the rules of a host have dropped."""
-        drops = 0
-        if self._holder:
-            for line in run(*at(host), "cat", "/proc/net/netfilter/nfnetlink_queue").splitlines():
-                drops += sum(map(int, line.split()[5:7]))
+        drops = self._hold(self._held)[self._hosts.index(host)] if self._holder else 0
         return {"lost": self._lost[host] + self._losing(host), "delay_drops": drops}
 
     def failed(self) -> str:
@@ -112,20 +110,19 @@ class Rules:
         lines = run(*at(host), self._tables, "-w", "-t", "raw", "-nvxL", "PREROUTING").splitlines()
         return sum(int(line.split()[0]) for line in lines if " DROP " in line)
 
-    def _hold(self, seconds: float) -> None:
-        holder = self._holder
-        if holder is None:
-            holder = self._holder = subprocess.Popen(
-                [sys.executable, "-m", "relufit.clusters.emulated.delay", *self._hosts],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-            )
-            self._await(holder)
-        if holder.stdin:
-            holder.stdin.write(f"{seconds:.9f}\n".encode())
-            holder.stdin.flush()
-        self._await(holder)
-
-    def _await(self, holder: subprocess.Popen[bytes]) -> None:
-        if holder.stdout is None or not select([holder.stdout], [], [], _SECONDS)[0] or not holder.stdout.readline():
-            raise ClusterError("the process that delays packets does not start", where="cluster.emulated.round_trip")
+    def _hold(self, seconds: float) -> list[int]:
+        """Set the time to hold packets, and return how many of each host could not be held so far."""
+        self._held = seconds
+        if self._holder is None:
+            command = [sys.executable, "-m", "relufit.clusters.emulated.delay", *self._hosts]
+            self._holder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        told, listened = self._holder.stdin, self._holder.stdout
+        if told is None or listened is None:
+            raise AssertionError
+        with suppress(BrokenPipeError):
+            told.write(f"{seconds:.9f}\n".encode())
+            told.flush()
+        answer = listened.readline().split() if select([listened.fileno()], [], [], _SECONDS)[0] else []
+        if len(answer) != len(self._hosts):
+            raise ClusterError("the process that delays packets does not answer", where="cluster.emulated.round_trip")
+        return [int(count) for count in answer]
