@@ -52,16 +52,42 @@ def check(config: Config) -> Config:
     ConfigError
         At the first key that is unknown, missing, of a wrong type or impossible.
     """
+    checked = _valid(config, _schema())
+    _check_sense(checked)
+    return checked
+
+
+def _valid(config: Config, schema: dict[str, Any]) -> Config:
     import jsonschema
 
-    schema = _schema()
     # Through JSON, so that no part of the caller's mapping is shared or of an odd type.
     checked: Config = _numbers(json.loads(json.dumps(config)), schema, schema)
     errors = sorted(jsonschema.Draft202012Validator(schema).iter_errors(checked), key=lambda e: list(map(str, e.path)))
     if errors:
         raise _explain(errors[0])
-    _check_sense(checked)
     return checked
+
+
+def cluster(kind: str, options: str) -> Config:
+    """Return the section ``cluster`` of one kind, with options written as a YAML mapping, braces or not; checked.
+
+    Raises
+    ------
+    ConfigError
+        If `options` is no mapping, or not possible for that kind.
+    """
+    try:
+        content = yaml.safe_load(options if options.lstrip().startswith("{") else f"{{{options}}}")
+    except yaml.YAMLError as error:
+        raise ConfigError(
+            f"{options!r} is not YAML", where="cluster options", remedy="write `key: value, key: value`"
+        ) from error
+    if not content:
+        return {"kind": kind}
+    section: Config = _valid({"cluster": {"kind": kind, kind: content}}, {**_schema(), "required": ["cluster"]})[
+        "cluster"
+    ]
+    return section
 
 
 def _schema() -> dict[str, Any]:

@@ -20,6 +20,7 @@ SOURCES = {
         "compression/**/*.py",
         "transport/*.py",
         "clusters/*.py",
+        "clusters/emulated/*.py",
         "experiments/base.py",
         "experiments/procedures.py",
         "experiments/trials.py",
