@@ -43,9 +43,17 @@ def spec(topology: str = "master", data: Any = MODEL, **values: Any) -> Training
 
 @contextmanager
 def local_cluster(workers: int, allowed_failures: int = 20) -> Iterator[LocalCluster]:
-    """Processes with a slot each, which nannies start again."""
+    """Processes with a slot each, which nannies start again.
+
+    Some time after each loss of a worker, Dask's cluster looks whether it is back, and if it is just then being started
+    again after a second loss, closes its nanny for good. So it must not look.
+    """
+    settings = {
+        "distributed.scheduler.allowed-failures": allowed_failures,
+        "distributed.deploy.lost-worker-timeout": "365d",
+    }
     with (
-        dask.config.set({"distributed.scheduler.allowed-failures": allowed_failures}),
+        dask.config.set(settings),
         LocalCluster(
             n_workers=workers,
             threads_per_worker=1,
@@ -140,6 +148,20 @@ def assert_same(one: Trace, other: Trace) -> None:
     assert one.weights.tobytes() == other.weights.tobytes()
     assert one.table.equals(other.table)
     assert one.summary == other.summary
+
+
+def test_a_nanny_is_not_closed_while_it_starts_its_process_again() -> None:
+    with (
+        dask.config.set({"distributed.deploy.lost-worker-timeout": "50ms"}),  # sooner than a process can start
+        local_cluster(1) as cluster,
+        Client(cluster) as client,
+    ):
+        (before, _), *_ = client.run(_running).values()
+        os.kill(before, signal.SIGKILL)
+        end = time.monotonic() + 20
+        while before in (now := [pid for pid, _ in client.run(_running, on_error="ignore").values()]) or not now:
+            assert time.monotonic() < end, "the process was not started again"
+            time.sleep(0.1)
 
 
 @pytest.mark.parametrize(
