@@ -150,20 +150,6 @@ def assert_same(one: Trace, other: Trace) -> None:
     assert one.summary == other.summary
 
 
-def test_a_nanny_is_not_closed_while_it_starts_its_process_again() -> None:
-    with (
-        dask.config.set({"distributed.deploy.lost-worker-timeout": "50ms"}),  # sooner than a process can start
-        local_cluster(1) as cluster,
-        Client(cluster) as client,
-    ):
-        (before, _), *_ = client.run(_running).values()
-        os.kill(before, signal.SIGKILL)
-        end = time.monotonic() + 20
-        while before in (now := [pid for pid, _ in client.run(_running, on_error="ignore").values()]) or not now:
-            assert time.monotonic() < end, "the process was not started again"
-            time.sleep(0.1)
-
-
 @pytest.mark.parametrize(
     ("topology", "victim", "number"),
     [
