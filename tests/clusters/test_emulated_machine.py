@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from uuid import uuid4
 
+import psutil
 import pytest
 from emulation import FINDINGS, as_nobody, needs_a_second_user, needs_delay, needs_hosts
 
@@ -20,6 +21,7 @@ from relufit.clusters import open_cluster
 from relufit.clusters.emulated import findings
 from relufit.clusters.emulated.findings import Findings, probe
 from relufit.clusters.emulated.forwarder import owner
+from relufit.clusters.emulated.session import Session
 from relufit.errors import ClusterError, ConfigError
 from relufit.planted import PlantedModel
 
@@ -40,9 +42,12 @@ spec = relufit.TrainingSpec(
     dataset=PlantedModel(n=100, d=10, seed=3), compressor={"name": "fp64"}, workers=1, batch_size=4, iterations=20
 )
 with open_cluster({"kind": "emulated", "emulated": {"rate": 1e8, "round_trip": 1e-3, "loss": 0.01}}, 1) as cluster:
-    same = relufit.train(spec, cluster.client).weights.tobytes() == relufit.train(spec).weights.tobytes()
-    print(same, sorted(cluster.counters()))
+    print(relufit.train(spec, cluster.client).weights.tobytes().hex(), *cluster.counters())
 """
+
+_SPEC = relufit.TrainingSpec(
+    dataset=PlantedModel(n=100, d=10, seed=3), compressor={"name": "fp64"}, workers=1, batch_size=4, iterations=20
+)
 
 
 def _tools(folder: Path, without: str) -> str:
@@ -161,23 +166,39 @@ def test_an_ordinary_user_can_open_it_and_train(tmp_path: Path) -> None:
         Path(own).chmod(0o777)
         words = [*as_nobody(tmp_path), "env", f"NUMBA_CACHE_DIR={own}", sys.executable, "-c", _SMALL]
         done = subprocess.run(words, capture_output=True, text=True, check=False, cwd="/", timeout=300)
-    assert done.stdout == "True ['host-0', 'host-1']\n", done.stderr
+    assert done.stdout == f"{relufit.train(_SPEC).weights.tobytes().hex()} host-0 host-1\n", done.stderr
 
 
 @needs_hosts
 def test_with_tls_everything_is_encrypted_and_the_bits_are_the_same() -> None:
     pytest.importorskip("cryptography")
-    spec = relufit.TrainingSpec(
-        dataset=PlantedModel(n=100, d=10, seed=3), compressor={"name": "fp64"}, workers=1, batch_size=4, iterations=20
-    )
     # One host for the rank and one to spare, with nothing that needs more than a rate.
     with open_cluster({"kind": "emulated", "emulated": {"rate": 1e9, "tls": True, "hosts": 2}}, 1) as cluster:
         assert cluster.client is not None
         assert cluster.client.scheduler.address.startswith("tls://127.0.0.1:")
         workers = cluster.client.scheduler_info(n_workers=-1)["workers"]
         assert all(address.startswith("tls://127.77.0.") for address in workers)
-        trace = relufit.train(spec, cluster.client)
-    assert trace.weights.tobytes() == relufit.train(spec).weights.tobytes()
+        trace = relufit.train(_SPEC, cluster.client)
+    assert trace.weights.tobytes() == relufit.train(_SPEC).weights.tobytes()
+
+
+@needs_hosts
+@pytest.mark.skipif(FINDINGS.delay != "nfqueue", reason="the kernel delays packets itself, or not at all")
+def test_when_packets_are_held_no_more_everything_ends_with_an_error() -> None:
+    session = Session()
+    try:
+        arguments = {"link": {"rate": 1e9, "round_trip": 1e-3}, "delays": "rules", "tables": FINDINGS.tables}
+        measured = session.ask("build", 60, count=2, **arguments)
+        assert measured["round_trip"] > 5e-4
+        inside = psutil.Process(os.getpid()).children(recursive=True)
+        (holder,) = [process for process in inside if "relufit.clusters.emulated.delay" in process.cmdline()]
+        holder.kill()
+        time.sleep(0.1)
+        with pytest.raises(ClusterError, match="the process that delays packets has died"):
+            session.ask("measure", 60, source="host-0", target="host-1", seconds=0.0)
+    finally:
+        session.close()
+    assert not psutil.wait_procs(inside, timeout=10)[1]
 
 
 def test_a_connection_is_its_users_until_it_is_closed() -> None:

@@ -133,14 +133,14 @@ def main(control: socket.socket, watched: int, init: Init) -> None:
         ready, _, _ = select.select([control.fileno(), watched], [], [], _LOOK_SECONDS)
         if watched in ready:
             return
+        if failed := init._failed():
+            control.sendall(json.dumps({"error": ["ClusterError", failed, "cluster.emulated", ""]}).encode())
+            return
         if control.fileno() in ready:
             asked = control.recv(MOST_BYTES)
             if not asked:
                 return
             control.sendall(json.dumps(_answer(init, json.loads(asked))).encode())
-        if failed := init._failed():
-            control.sendall(json.dumps({"error": ["ClusterError", failed, "cluster.emulated", ""]}).encode())
-            return
         hosts.reap()
 
 

@@ -97,6 +97,9 @@ class Session:
 
     def close(self) -> None:
         """End everything, and wait until it has ended."""
+        with suppress(OSError):
+            # A process that was forked from this one may have the socket as well.
+            self._control.shutdown(socket.SHUT_RDWR)
         self._control.close()
         try:
             self._process.wait(_ENDING_SECONDS)
@@ -108,7 +111,8 @@ class Session:
             self._log = -1
 
     def _last_words(self) -> bytes:
-        with suppress(OSError):
-            self._control.settimeout(1)
-            return self._control.recv(_MOST_BYTES)
+        for _ in range(2):  # an error of the socket comes before what was sent
+            with suppress(OSError):
+                self._control.settimeout(1)
+                return self._control.recv(_MOST_BYTES)
         return b""
