@@ -22,6 +22,7 @@ SOURCES = {
         "clusters/*.py",
         "clusters/emulated/*.py",
         "experiments/base.py",
+        "experiments/links.py",
         "experiments/procedures.py",
         "experiments/trials.py",
         "solvers/*.py",

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -18,7 +18,8 @@ from relufit.clusters import Cluster
 from relufit.compression import make_compressor
 from relufit.dataset import Dataset, open_rows, shard_rows
 from relufit.errors import DataError
-from relufit.experiments.base import Setting, seed_of
+from relufit.experiments import links
+from relufit.experiments.base import Outcome, Setting, seed_of
 from relufit.planted import PlantedModel, relative_error
 from relufit.training import News, Patience, Trace, TrainingSpec, train
 from relufit.training.master import Master
@@ -32,15 +33,6 @@ if TYPE_CHECKING:
 Tell = Callable[[News], None]
 #: Distance from w* at which single steps are looked at: no row changes its side, and nothing is lost to rounding.
 _NEAR = 1e-6
-
-
-class Outcome(NamedTuple):
-    """What a trial leaves: results, the same on every run, and what a clock measured."""
-
-    table: pd.DataFrame
-    summary: dict[str, Any]
-    timing: pd.DataFrame
-    measured: dict[str, Any]
 
 
 class Procedure(Protocol):
@@ -260,6 +252,8 @@ def _elapsed(began: float) -> pd.DataFrame:
 
 
 PROCEDURES: dict[str, Procedure] = {
+    "time_links": links.time_links,
+    "train_on_links": links.train_on_links,
     "train": _train,
     "solve": _solve,
     "one_step": _one_step,

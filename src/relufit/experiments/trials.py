@@ -20,8 +20,8 @@ import pandas as pd
 from relufit import records, reuse
 from relufit.clusters import Cluster, open_cluster
 from relufit.errors import DataError
-from relufit.experiments.base import Experiment, Setting, as_json
-from relufit.experiments.procedures import PROCEDURES, Outcome, Tell
+from relufit.experiments.base import Experiment, Outcome, Setting, as_json
+from relufit.experiments.procedures import PROCEDURES, Tell
 from relufit.records import Record
 from relufit.training import News
 
