@@ -26,6 +26,26 @@ def load(paths: Iterable[str | os.PathLike[str]]) -> Config:
     ConfigError
         If a file cannot be read, or the result is not a valid configuration.
     """
+    return check(_read(paths))
+
+
+def load_section(paths: Iterable[str | os.PathLike[str]], name: str) -> Config:
+    """Return one checked section of some YAML files, which need not have any other.
+
+    Raises
+    ------
+    ConfigError
+        If a file cannot be read, has no such section, or the section is not valid.
+    """
+    config = {name: _read(paths).get(name)}
+    if config[name] is None:
+        raise ConfigError("missing", where=name, remedy=f"add a section `{name}:`")
+    schema = _schema()
+    return _checked(config, {**schema, "required": [name]})[name]  # type: ignore[no-any-return]
+
+
+def _read(paths: Iterable[str | os.PathLike[str]]) -> Config:
+    """Return the content of some YAML files, later ones merged over earlier ones."""
     config: Config = {}
     for path in paths:
         try:
@@ -39,7 +59,7 @@ def load(paths: Iterable[str | os.PathLike[str]]) -> Config:
         if not isinstance(content, dict):
             raise ConfigError("holds no keys", where=str(path), remedy="give a YAML mapping such as `seed: 7`")
         _merge(config, content)
-    return check(config)
+    return config
 
 
 def check(config: Config) -> Config:
@@ -52,15 +72,20 @@ def check(config: Config) -> Config:
     ConfigError
         At the first key that is unknown, missing, of a wrong type or impossible.
     """
+    checked = _checked(config, _schema())
+    _check_sense(checked)
+    return checked
+
+
+def _checked(config: Config, schema: dict[str, Any]) -> Config:
+    """Return a copy of `config` with its numbers made numbers, after a check against a schema."""
     import jsonschema
 
-    schema = _schema()
     # Through JSON, so that no part of the caller's mapping is shared or of an odd type.
     checked: Config = _numbers(json.loads(json.dumps(config)), schema, schema)
     errors = sorted(jsonschema.Draft202012Validator(schema).iter_errors(checked), key=lambda e: list(map(str, e.path)))
     if errors:
         raise _explain(errors[0])
-    _check_sense(checked)
     return checked
 
 

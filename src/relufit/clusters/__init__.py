@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Protocol
 
-from relufit.clusters import inprocess, local
+from relufit.clusters import ec2, inprocess, local
 from relufit.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ class Cluster(Protocol):
 KINDS: dict[str, Callable[[Mapping[str, Any], int], AbstractContextManager[Cluster]]] = {
     "inprocess": inprocess.open_inprocess,
     "local": local.open_local,
+    "ec2": ec2.open_ec2,
 }
 
 
