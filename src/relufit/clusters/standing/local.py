@@ -39,18 +39,18 @@ class LocalProcesses:
         """Start a scheduler, a worker for each rank and one for the master."""
         from distributed import Client
 
-        workers = ranks + 1
+        workers, tls = ranks + 1, folder.tls()
         try:
             common = ["--scheduler-file", str(folder.scheduler_file), "--host", "127.0.0.1", "--no-dashboard"]
-            common += ["--protocol", "tls", "--tls-ca-file", str(folder.tls().ca_file), "--tls-cert", str(folder.tls().cert)]
-            common += ["--tls-key", str(folder.tls().key)]
+            common += ["--protocol", "tls", "--tls-ca-file", str(tls.ca_file)]
+            common += ["--tls-cert", str(tls.cert), "--tls-key", str(tls.key)]
             scheduler = ["dask_scheduler", *common, "--port", "0", "--idle-timeout", f"{_IDLE_SECONDS}s"]
             process = _start(scheduler, name, folder.path)
             address = _address(folder.scheduler_file, process, folder.path)
             own = ["--nworkers", str(workers), "--nthreads", "1", "--resources", "slot=1"]
             own += ["--death-timeout", str(_ORPHAN_SECONDS), "--local-directory", str(folder.path)]
             _start(["dask_worker", *common, *own], name, folder.path)
-            with Client(address, security=folder.tls().security(), timeout=_START_SECONDS) as client:
+            with Client(address, security=tls.security(), timeout=_START_SECONDS) as client:
                 client.wait_for_workers(workers, timeout=_START_SECONDS)
         except (OSError, TimeoutError) as error:
             logs = _last_lines(folder.path)
