@@ -25,7 +25,6 @@ import boto3
 import yaml
 
 REGION, ZONE = "us-east-1", "us-east-1a"
-KEY, SECRET = "AKIAFORTESTSONLY1234", "never-to-be-sent-anywhere-0123456789abcd"
 IMAGE = "relufit:test"
 
 
