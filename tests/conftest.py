@@ -79,5 +79,6 @@ def aws_environment(moto_address: str, monkeypatch: pytest.MonkeyPatch) -> str:
         monkeypatch.setenv(name, value)
     # Nobody outside this machine is ever called.
     monkeypatch.setattr("moto.ec2.models.elastic_network_interfaces.random_public_ip", lambda: "127.219.219.219")
+    monkeypatch.setattr("boto3.DEFAULT_SESSION", None)
     s3fs.S3FileSystem.clear_instance_cache()
     return moto_address

@@ -49,7 +49,7 @@ class Account:
     vpc: str = ""
     subnet: str = ""
     group: str = ""
-    ami: str = ""
+    ami: str = "ami-785db401"  # an Ubuntu that moto knows
 
     def __post_init__(self) -> None:
         self.net = f"127.{secrets.randbelow(200) + 20}.{secrets.randbelow(250)}"
@@ -58,8 +58,6 @@ class Account:
             "Subnet"
         ]["SubnetId"]
         self.group = self.new_group()
-        images = self.ec2.describe_images(Filters=[{"Name": "name", "Values": ["ubuntu/*xenial*"]}])["Images"]
-        self.ami = images[0]["ImageId"]
 
     def new_group(self, *sources: str, members: bool = True, vpc: str = "") -> str:
         name = secrets.token_hex(4)
@@ -74,6 +72,9 @@ class Account:
         if rules:
             self.ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=rules)
         return group
+
+    def second_vpc(self) -> str:
+        return str(self.ec2.create_vpc(CidrBlock="10.9.0.0/16")["Vpc"]["VpcId"])
 
     def options(self, **changed: Any) -> dict[str, Any]:
         return {

@@ -10,12 +10,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as Late
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from threading import Thread
+from threading import Event, Thread
 from typing import Any, TypeVar
 
 from relufit.clusters.ec2 import aws
 from relufit.clusters.ec2.options import Options
-from relufit.clusters.ec2.teardown import TAG
+from relufit.clusters.ec2.teardown import TAG, wait_undisturbed
 from relufit.clusters.tls import Pair
 from relufit.errors import ClusterError, ConfigError
 
@@ -120,7 +120,8 @@ class Opening:
         self._cluster: Any = None
         self._task: Future[Any] | None = None
         self._loop = asyncio.new_event_loop()
-        self._thread = Thread(target=self._loop.run_forever, name="relufit-ec2", daemon=True)
+        self._over = Event()
+        self._thread = Thread(target=self._run, name="relufit-ec2", daemon=True)
 
     @contextmanager
     def entered(self) -> Iterator[Opening]:
@@ -199,7 +200,13 @@ class Opening:
             self._task.cancel()
         self._loop.call_soon_threadsafe(self._stop)
         # A connection to an address where nobody is may keep the thread a little; it starts nothing after that.
-        self._thread.join(_LEAVING_SECONDS)
+        wait_undisturbed(self._over, _LEAVING_SECONDS)
+
+    def _run(self) -> None:
+        try:
+            self._loop.run_forever()
+        finally:
+            self._over.set()
 
     def _stop(self) -> None:
         """Cancel all that goes on, and stop the loop when it has ended."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 import ipaddress
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -257,17 +257,21 @@ def _check_user_data(scripts: opening.UserData) -> int:
         )
     secrets = aws.secrets()
     for text in (scripts.scheduler, scripts.worker):
-        inherited = base64.urlsafe_b64decode(_inherited(text))
-        if any(secret in text or secret.encode() in inherited for secret in secrets):
+        handed = json.dumps(inherited(text))
+        if any(secret in text or secret in handed for secret in secrets):
             raise ClusterError(
                 "the user data would hold AWS credentials", where="cluster.ec2", remedy="use instance_profile"
             )
     return size
 
 
-def _inherited(script: str) -> str:
-    """Return the configuration of Dask that a script hands over, as it is coded there."""
-    return script.split('DASK_INTERNAL_INHERIT_CONFIG="', 1)[1].split('"', 1)[0]
+def inherited(script: str) -> dict[str, Any]:
+    """Return the configuration of Dask that a script hands over."""
+    import dask.config
+
+    coded = script.split('DASK_INTERNAL_INHERIT_CONFIG="', 1)[1].split('"', 1)[0]
+    handed: dict[str, Any] = dask.config.deserialize(coded)
+    return handed
 
 
 def _check_request(ec2: Any, options: Options, name: str, scripts: opening.UserData) -> None:  # noqa: ANN401

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 
 from relufit.clusters.ec2 import aws
@@ -115,20 +115,31 @@ def _undisturbed(work: Callable[[], int]) -> int:
     """Return what `work` returns, and go on through interrupts."""
     results: list[int] = []
     errors: list[BaseException] = []
+    over = Event()
 
     def run() -> None:
         try:
             results.append(work())
         except BaseException as error:  # raised again below
             errors.append(error)
+        finally:
+            over.set()
 
-    thread = Thread(target=run, name="relufit-teardown")
-    thread.start()
-    while thread.is_alive():
-        try:
-            thread.join(0.2)
-        except KeyboardInterrupt:
-            print("relufit: instances are being ended; this takes a moment", file=sys.stderr, flush=True)
+    Thread(target=run, name="relufit-teardown").start()
+    wait_undisturbed(over, 2 * _DEADLINE_SECONDS)
     if errors:
         raise errors[0]
     return results[0]
+
+
+def wait_undisturbed(event: Event, seconds: float) -> None:
+    """Wait for an event, so many seconds at most, and go on through interrupts.
+
+    Waiting for a thread itself would not do: to Python 3.11 and 3.12 it has ended when that is interrupted.
+    """
+    end = time.monotonic() + seconds
+    while not event.is_set() and time.monotonic() < end:
+        try:
+            event.wait(0.2)
+        except KeyboardInterrupt:
+            print("relufit: instances are being ended; this takes a moment", file=sys.stderr, flush=True)
