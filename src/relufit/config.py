@@ -107,8 +107,8 @@ def _numbers(value: Any, schema: dict[str, Any], root: dict[str, Any]) -> Any:  
     while "$ref" in schema:
         schema = root["$defs"][schema["$ref"].rsplit("/", 1)[1]]
     if isinstance(value, dict):
-        known = schema.get("properties", {})
-        return {key: _numbers(its, known.get(key, {}), root) for key, its in value.items()}
+        known, other = schema.get("properties", {}), schema.get("additionalProperties") or {}
+        return {key: _numbers(its, known.get(key, other), root) for key, its in value.items()}
     if isinstance(value, list):
         return [_numbers(its, schema.get("items", {}), root) for its in value]
     kinds = schema.get("type", [])

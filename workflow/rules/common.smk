@@ -37,6 +37,10 @@ except RelufitError as error:
 
 SEED = CONFIG["seed"]
 RUN = f"{CONFIG['results']}/{CONFIG['run']}"
+# Data sets in a bucket each leave a file here that says where they are.
+REMOTE = CONFIG.get("data")
+DATA = f"{REMOTE.rstrip('/')}/{CONFIG['run']}" if REMOTE else f"{RUN}/data"
+DATASET = f"{RUN}/data/{{dataset}}.{'s3' if REMOTE else 'zarr'}"
 # The merged and checked configuration as every command reads it. It is no input of any rule: a rule has what it
 # depends on among its parameters, and the rest may change without making its output out of date.
 CONFIG_FILE = f"{RUN}/config.yaml"

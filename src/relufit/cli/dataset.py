@@ -29,6 +29,7 @@ def add(parts: Any) -> None:  # noqa: ANN401
     )
     part.add_argument("--noise-std", type=float, default=0.0, help="standard deviation of label noise")
     part.add_argument("--reuse", action="store_true", help="link the same from another run beside this one")
+    part.add_argument("--marker", type=Path, help="file that says where the data set is, written when it is there")
     part.set_defaults(run=run)
 
 
@@ -36,6 +37,7 @@ def run(chosen: argparse.Namespace) -> None:
     """Run the subcommand."""
     from relufit.dataset import Dataset, write
     from relufit.errors import DataError
+    from relufit.files import write_text
     from relufit.planted import PlantedModel
     from relufit.reuse import elsewhere, take_over
 
@@ -50,3 +52,5 @@ def run(chosen: argparse.Namespace) -> None:
             continue
     with progress(f"data set {output.name}", chosen.rows) as tell:
         write(model, chosen.output, shards=chosen.shards, progress=lambda rows: tell(rows, "rows"))
+    if chosen.marker:
+        write_text(chosen.marker, f"{chosen.output}\n")

@@ -20,6 +20,7 @@ from relufit.dataset import Dataset, open_rows, shard_rows
 from relufit.errors import DataError
 from relufit.experiments.base import Setting, seed_of
 from relufit.planted import PlantedModel, relative_error
+from relufit.stores import inside
 from relufit.training import News, Trace, TrainingSpec, train
 from relufit.training.master import Master
 from relufit.training.rank import Rank
@@ -52,7 +53,7 @@ class Procedure(Protocol):
         seed: int,
         trial: int,
         *,
-        data: Path,
+        data: str | Path,
         cluster: Cluster | None,
         tell: Tell | None,
         checkpoint: Path | None,
@@ -68,10 +69,10 @@ def model_of(setting: Setting, seed: int, trial: int) -> PlantedModel:
     return PlantedModel(**setting.data, seed=seed_of(setting, seed, "data", trial))
 
 
-def _training_spec(setting: Setting, seed: int, trial: int, data: Path) -> TrainingSpec:
+def _training_spec(setting: Setting, seed: int, trial: int, data: str | Path) -> TrainingSpec:
     source: Any = model_of(setting, seed, trial)
     if setting.datasets:
-        path = data / f"{setting.datasets[trial]}.zarr"
+        path = inside(data, f"{setting.datasets[trial]}.zarr")
         Dataset(path, expected=source)
         source = path
     return TrainingSpec(dataset=source, seed=seed_of(setting, seed, "training", trial), **setting.spec)
@@ -82,7 +83,7 @@ def _train(
     seed: int,
     trial: int,
     *,
-    data: Path,
+    data: str | Path,
     cluster: Cluster | None,
     tell: Tell | None,
     checkpoint: Path | None,
@@ -122,7 +123,7 @@ def _solve(
     seed: int,
     trial: int,
     *,
-    data: Path,
+    data: str | Path,
     cluster: Cluster | None,
     tell: Tell | None,
     checkpoint: Path | None,
@@ -152,7 +153,7 @@ def _one_step(
     seed: int,
     trial: int,
     *,
-    data: Path,
+    data: str | Path,
     cluster: Cluster | None,
     tell: Tell | None,
     checkpoint: Path | None,
@@ -185,7 +186,7 @@ def _quantize(
     seed: int,
     trial: int,
     *,
-    data: Path,
+    data: str | Path,
     cluster: Cluster | None,
     tell: Tell | None,
     checkpoint: Path | None,
@@ -214,7 +215,7 @@ def _ship_rows(
     seed: int,
     trial: int,
     *,
-    data: Path,
+    data: str | Path,
     cluster: Cluster | None,
     tell: Tell | None,
     checkpoint: Path | None,

@@ -148,7 +148,7 @@ def _check_requests(
 
 
 def test_instances_have_public_addresses_only_if_asked(account: Account) -> None:
-    asked = opening.arguments(read(account.options(use_private_ip=False)), "test", opening.Pair("", ""))
+    asked = opening.arguments(read(account.options(use_private_ip=False)), "test", opening.Pair("", ""), "vpc-0")
     assert asked["use_private_ip"] is False
     assert read(account.options()).use_private_ip
 

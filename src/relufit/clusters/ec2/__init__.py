@@ -95,7 +95,7 @@ def started(options: Options, workers: int, name: str, pair: Pair) -> Iterator[S
         f"bytes; {passed.quota}; tag {teardown.TAG}={name}"
     )
     known: list[str] = []
-    start = opening.Opening(options, name, pair)
+    start = opening.Opening(options, name, pair, passed.vpc)
     try:
         with start.entered():
             try:

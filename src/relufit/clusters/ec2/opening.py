@@ -39,7 +39,7 @@ def user_data(options: Options, name: str, pair: Pair) -> UserData:
     from dask_cloudprovider.aws.ec2 import EC2Scheduler, EC2Worker
 
     async def render() -> UserData:
-        cluster = _cluster(options, name, pair)
+        cluster = _cluster(options, name, pair, vpc="vpc")
         scheduler = EC2Scheduler(**cluster.scheduler_options)
         worker = EC2Worker(scheduler="tls://255.255.255.255:65535", **cluster.worker_options)
         return UserData(*(cluster.render_process_cloud_init(one) for one in (scheduler, worker)))
@@ -48,12 +48,13 @@ def user_data(options: Options, name: str, pair: Pair) -> UserData:
         return thread.submit(lambda: asyncio.run(render())).result()
 
 
-def arguments(options: Options, name: str, pair: Pair) -> dict[str, Any]:
-    """Return what `dask_cloudprovider.aws.EC2Cluster` is made with."""
+def arguments(options: Options, name: str, pair: Pair, vpc: str) -> dict[str, Any]:
+    """Return what `dask_cloudprovider.aws.EC2Cluster` is made with; without a VPC it looks for a default one."""
     tags = {TAG: name}
     return {
         "region": options.region,
         "ami": options.ami,
+        "vpc": vpc,
         "subnet_id": options.subnet,
         "security_groups": list(options.security_groups),
         "scheduler_instance_type": options.scheduler_instance_type,
@@ -83,10 +84,10 @@ def arguments(options: Options, name: str, pair: Pair) -> dict[str, Any]:
     }
 
 
-def _cluster(options: Options, name: str, pair: Pair) -> Any:  # noqa: ANN401
+def _cluster(options: Options, name: str, pair: Pair, vpc: str) -> Any:  # noqa: ANN401
     from dask_cloudprovider.aws import EC2Cluster
 
-    cluster = EC2Cluster(**arguments(options, name, pair))
+    cluster = EC2Cluster(**arguments(options, name, pair, vpc))
     cluster.quiet = True
     return cluster
 
@@ -115,8 +116,8 @@ def _only_defaults() -> Iterator[None]:
 class Opening:
     """A cluster that is being started. It must be left before instances are ended, or it might start more."""
 
-    def __init__(self, options: Options, name: str, pair: Pair) -> None:
-        self._options, self._name, self._pair = options, name, pair
+    def __init__(self, options: Options, name: str, pair: Pair, vpc: str) -> None:
+        self._options, self._name, self._pair, self._vpc = options, name, pair, vpc
         self._cluster: Any = None
         self._task: Future[Any] | None = None
         self._loop = asyncio.new_event_loop()
@@ -144,7 +145,7 @@ class Opening:
         """
 
         async def start() -> str:
-            self._cluster = _cluster(self._options, self._name, self._pair)
+            self._cluster = _cluster(self._options, self._name, self._pair, self._vpc)
             await self._cluster
             return str(self._cluster.scheduler.address)
 

@@ -52,7 +52,7 @@ def run(section: Mapping[str, Any], ranks: int, name: str, base: Path, command: 
         )
     folder = Folder(base, name)
     with _standing(section, ranks, name, base):
-        words = _pointed(command, folder.section())
+        words = pointed(command, folder.section())
         process = subprocess.Popen(words, env={**os.environ, FILE_VARIABLE: str(folder.config_file)})
         try:
             status = process.wait()
@@ -62,7 +62,7 @@ def run(section: Mapping[str, Any], ranks: int, name: str, base: Path, command: 
     return status if status >= 0 else 128 - status
 
 
-def _pointed(command: Sequence[str], section: Mapping[str, Any]) -> list[str]:
+def pointed(command: Sequence[str], section: Mapping[str, Any]) -> list[str]:
     """Return a command that uses the cluster: Snakemake takes values of its configuration on the command line."""
     words = list(command)
     if Path(words[0]).name != "snakemake":

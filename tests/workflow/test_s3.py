@@ -1,0 +1,51 @@
+"""The workflow with its data sets in a bucket, kept by a moto server: the same results as with data sets on disk."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import boto3
+
+ROOT = Path(__file__).parent.parent.parent
+BIN = Path(sys.executable).parent
+
+
+def snakemake(results: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    whole = ["--config", f"results={results}", "run=tiny", "experiments=[time_to_accuracy]", *words]
+    return subprocess.run(
+        [BIN / "snakemake", "--nolock", "--cores", "2", "--configfile", "config/smoke.yaml", *whole],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_run_reads_and_writes_its_data_sets_in_a_bucket(aws_environment: str, tmp_path: Path) -> None:
+    bucket = boto3.resource("s3").create_bucket(Bucket="rows")
+    done = snakemake(tmp_path / "remote", "data=s3://rows/runs")
+    assert done.returncode == 0, done.stderr
+    run = tmp_path / "remote" / "tiny"
+    markers = sorted((run / "data").iterdir())
+    assert len(markers) == 2
+    assert [path.suffix for path in markers] == [".s3"] * 2
+    for path in markers:
+        assert path.read_text() == f"s3://rows/runs/tiny/{path.stem}.zarr\n"
+    names = {one.key.split("/")[2] for one in bucket.objects.filter(Prefix="runs/tiny/")}
+    assert names == {f"{path.stem}.zarr" for path in markers}
+    again = snakemake(tmp_path / "remote", "data=s3://rows/runs")
+    assert "Nothing to be done" in again.stdout + again.stderr
+    assert snakemake(tmp_path / "disk").returncode == 0
+    digests = [json.loads((tmp_path / kind / "tiny/manifest.json").read_text()) for kind in ("remote", "disk")]
+    traces = [{path: its for path, its in one["sha256"].items() if path.startswith("traces/")} for one in digests]
+    assert traces[0]
+    assert traces[0] == traces[1]
+
+
+def test_a_place_for_data_that_is_none_is_refused(tmp_path: Path) -> None:
+    done = snakemake(tmp_path, "data=ftp://rows", "-n")
+    assert done.returncode != 0
+    assert "data: 'ftp://rows' is not possible" in done.stderr + done.stdout
