@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from account import Account, Hypervisor
 from relufit.clusters import KINDS, open_cluster
 from relufit.clusters.ec2 import prices
 from relufit.clusters.ec2.options import Options
+from relufit.errors import ConfigError
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs/ec2.md").read_text()
@@ -80,34 +82,49 @@ def test_the_workflow_is_planned_on_a_cluster(ready: Account, tmp_path: Path) ->
     assert "s3://my-bucket/runs/cloud" in told or "this was a dry-run" in told.lower()
 
 
-def test_the_policy_is_enough(ready: Account, aws_environment: str, tmp_path: Path, monkeypatch: Any) -> None:
-    iam = boto3.client("iam")
-    iam.create_user(UserName="student")
-    iam.put_user_policy(UserName="student", PolicyName="relufit", PolicyDocument=blocks("json")[0])
-    key = iam.create_access_key(UserName="student")["AccessKey"]
+def only_with(policy: dict[str, Any], account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work from now on as a user with that policy, as moto enforces it; the hypervisor stays who may do everything."""
+    everything = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
+    iam, keys = boto3.client("iam"), {}
+    for name, its in (("student", policy), ("owner", everything)):
+        iam.create_user(UserName=name)
+        iam.put_user_policy(UserName=name, PolicyName=name, PolicyDocument=json.dumps(its))
+        key = iam.create_access_key(UserName=name)["AccessKey"]
+        keys[name] = {"aws_access_key_id": key["AccessKeyId"], "aws_secret_access_key": key["SecretAccessKey"]}
+    account.ec2 = boto3.client("ec2", region_name="us-east-1", **keys["owner"])
+    monkeypatch.setattr("boto3.DEFAULT_SESSION", None)
+    for name, value in keys["student"].items():
+        monkeypatch.setenv(name.upper(), value)
+    requests.post(f"{iam.meta.endpoint_url}/moto-api/reset-auth", data="0", timeout=10)
+
+
+@pytest.fixture
+def _no_policies_afterwards(aws_environment: str) -> Iterator[None]:
+    yield
+    requests.post(f"{aws_environment}/moto-api/reset-auth", data="inf", timeout=10)
+
+
+@pytest.mark.usefixtures("_no_policies_afterwards")
+def test_the_policy_is_enough(ready: Account, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    only_with(json.loads(blocks("json")[0]), ready, monkeypatch)
     with Hypervisor(ready, tmp_path):
-        # Whoever asks as somebody else than the student, as the hypervisor does, is the account's own root.
-        iam.create_user(UserName="root")
-        everything = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
-        iam.put_user_policy(UserName="root", PolicyName="all", PolicyDocument=json.dumps(everything))
-        root = iam.create_access_key(UserName="root")["AccessKey"]
-        ready.ec2 = boto3.client(
-            "ec2",
-            region_name="us-east-1",
-            aws_access_key_id=root["AccessKeyId"],
-            aws_secret_access_key=root["SecretAccessKey"],
-        )
-        monkeypatch.setattr("boto3.DEFAULT_SESSION", None)
-        monkeypatch.setenv("AWS_ACCESS_KEY_ID", key["AccessKeyId"])
-        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", key["SecretAccessKey"])
-        requests.post(f"{aws_environment}/moto-api/reset-auth", data="0", timeout=10)
-        try:
-            section = configured(ready)["cluster"]
-            with open_cluster(section, 1) as cluster:
-                assert cluster.client is not None
-        finally:
-            requests.post(f"{aws_environment}/moto-api/reset-auth", data="inf", timeout=10)
+        with open_cluster(configured(ready)["cluster"], 1) as cluster:
+            assert cluster.client is not None
         assert ready.alive() == []
+
+
+@pytest.mark.usefixtures("_no_policies_afterwards")
+@pytest.mark.parametrize("action", ["ec2:RunInstances", "ec2:DescribeSubnets"])
+def test_nothing_in_the_policy_can_be_left_out(ready: Account, action: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    policy = json.loads(blocks("json")[0])
+    policy["Statement"][0]["Action"].remove(action)
+    only_with(policy, ready, monkeypatch)
+    with (
+        pytest.raises(ConfigError, match=rf"refuses permission.*{action}.*docs/ec2\.md"),
+        open_cluster(configured(ready)["cluster"], 1),
+    ):
+        pass
+    assert ready.alive() == []
 
 
 def test_the_table_of_prices_is_that_of_the_program() -> None:
