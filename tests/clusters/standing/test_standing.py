@@ -210,9 +210,18 @@ def test_a_folder_with_something_else_is_not_touched(tmp_path: Path) -> None:
     assert (tmp_path / "mine" / "thesis.tex").exists()
 
 
+def test_what_is_written_of_another_cluster_of_that_name_stays(tmp_path: Path, name: str) -> None:
+    folder = Folder(tmp_path, name)
+    folder.create(State("ec2", name, {"region": "us-east-1"}, time.time()))
+    assert main(["cluster", "down", "--kind", "local", "--name", name, "--state", str(tmp_path)]) == 0
+    assert folder.read() is not None
+
+
 def test_a_damaged_state_is_told_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = Folder(tmp_path, "mine")
     folder.create(State("local", "mine", {}, time.time()))
     (folder.path / "cluster.json").write_text("{")
     assert main(["cluster", "down", "--name", "mine", "--state", str(tmp_path)]) == 2
     assert "name the cluster by --kind and --name" in capsys.readouterr().err
+    assert main(["cluster", "down", "--name", "mine", "--state", str(tmp_path), "--kind", "local"]) == 0
+    assert list(tmp_path.iterdir()) == []

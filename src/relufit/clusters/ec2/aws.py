@@ -112,4 +112,4 @@ def secrets() -> list[str]:
 
     found = boto3.Session().get_credentials()
     frozen = found.get_frozen_credentials() if found else None
-    return [value for value in (frozen or ()) if value and isinstance(value, str) and len(value) > 4][:3]
+    return [value for value in (frozen.access_key, frozen.secret_key, frozen.token) if value] if frozen else []

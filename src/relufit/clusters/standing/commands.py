@@ -7,6 +7,7 @@ import json
 import re
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from relufit.clusters.ec2.standing import Instances
 from relufit.clusters.standing.base import Lasting, Member
 from relufit.clusters.standing.local import LocalProcesses
 from relufit.clusters.standing.state import Folder, State, names
-from relufit.errors import ConfigError
+from relufit.errors import ClusterError, ConfigError, RelufitError
 
 #: The kinds that can stand.
 LASTING: dict[str, Lasting] = {"local": LocalProcesses(), "ec2": Instances()}
@@ -87,8 +88,9 @@ def up(section: Mapping[str, Any], ranks: int, name: str, base: Path) -> State:
         state = replace(state, address=started.address, workers=started.workers, prices=dict(started.prices))
         folder.write(state)
     except BaseException:
-        if not lasting.members(name, place):
-            folder.remove()
+        with suppress(RelufitError):  # what was the matter comes first
+            if not lasting.members(name, place):
+                folder.remove()
         raise
     return state
 
@@ -134,18 +136,24 @@ def down(name: str, base: Path, kind: str | None = None, place: Mapping[str, Any
         If a member is left.
     """
     folder = Folder(base, name)
-    places = []
+    written = None
+    try:
+        written = folder.read()
+    except ClusterError:
+        if not kind:
+            raise
     if kind:
-        places.append((kind, place or {}))
+        here = written is None or (written.kind, dict(written.place)) == (kind, dict(place or {}))
+        wanted = kind, place or {}
+    elif written:
+        here, wanted = True, (written.kind, written.place)
     else:
-        state = folder.read()
-        if state is None:
-            raise ConfigError(
-                f"nothing is written down of a cluster {name} in {base}",
-                where="--name",
-                remedy="give --kind too, and --region for ec2",
-            )
-        places.append((state.kind, state.place))
-    ended = sum(kind_of(its).down(name, where) for its, where in places)
-    folder.remove()
+        raise ConfigError(
+            f"nothing is written down of a cluster {name} in {base}",
+            where="--name",
+            remedy="give --kind too, and --region for ec2",
+        )
+    ended = kind_of(wanted[0]).down(name, wanted[1])
+    if here:
+        folder.remove()
     return ended
