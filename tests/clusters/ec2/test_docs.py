@@ -59,17 +59,17 @@ def run(command: str, folder: Path) -> str:
 def test_the_commands_work_one_after_the_other(ready: Account, tmp_path: Path) -> None:
     commands = [line for block in blocks("bash") for line in block.strip().splitlines()]
     assert len(commands) == 7
-    told = []
+    put, up, status, down, status_by_tag, down_by_tag, _ = commands
     with Hypervisor(ready, tmp_path):
-        for command in commands[:-1]:
-            told.append(run(command, tmp_path))
-            if command.endswith("--region us-east-1") and "status" in command:
-                run(commands[1], tmp_path)  # so that there is something to end without a state
-                (tmp_path / "state").rename(tmp_path / "elsewhere")
+        run(put, tmp_path)
+        run(up, tmp_path)
+        assert "4 members" in run(status, tmp_path)
+        (tmp_path / "state").rename(tmp_path / "elsewhere")
+        assert "4 members" in run(status_by_tag, tmp_path)
+        assert "4 members ended, none is left" in run(down_by_tag, tmp_path)
         assert ready.alive() == []
-    assert "4 members" in told[2]
-    assert "none is left" in told[3]
-    assert "4 members ended" in told[5]
+        (tmp_path / "elsewhere").rename(tmp_path / "state")
+        assert "0 members ended, none is left" in run(down, tmp_path)
 
 
 def test_the_workflow_is_planned_on_a_cluster(ready: Account, tmp_path: Path) -> None:
