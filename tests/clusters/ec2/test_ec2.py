@@ -185,7 +185,7 @@ def test_workers_that_do_not_join_are_given_up_at_the_deadline(account: Account,
 def test_workers_with_other_versions_are_refused(
     account: Account, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from relufit.clusters import versions
+    from relufit.clusters.ec2 import versions
 
     real = versions.versions()
     monkeypatch.setattr(versions, "version", lambda name: "0.0.1" if name == "numba" else real[name])

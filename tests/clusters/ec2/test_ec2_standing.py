@@ -21,7 +21,7 @@ LOOK = """
 import os, yaml
 from pathlib import Path
 from distributed import Client
-from relufit.clusters.tls import Files
+from relufit.clusters.certificates import Files
 section = yaml.safe_load(Path(os.environ["RELUFIT_CLUSTER_FILE"]).read_text())["cluster"]["address"]
 security = Files(*(Path(section["tls"][part]) for part in ("ca_file", "cert", "key"))).security()
 with Client(scheduler_file=section["scheduler_file"], security=security, timeout=30) as client:

@@ -9,9 +9,9 @@ import pytest
 import requests
 from account import Account
 
+from relufit.clusters.certificates import make
 from relufit.clusters.ec2 import open_ec2, opening, preflight, prices
 from relufit.clusters.ec2.options import read
-from relufit.clusters.tls import make
 from relufit.errors import ClusterError, ConfigError, RelufitError
 
 

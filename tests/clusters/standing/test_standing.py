@@ -20,10 +20,10 @@ import yaml
 from distributed import Client
 
 from relufit.cli import main
+from relufit.clusters.certificates import Files
 from relufit.clusters.standing import bracket, commands
 from relufit.clusters.standing.local import LocalProcesses
 from relufit.clusters.standing.state import Folder, State
-from relufit.clusters.tls import Files
 from relufit.errors import ConfigError
 
 LOCAL = LocalProcesses()
@@ -85,7 +85,7 @@ WORK = """
 import os, sys, yaml
 from pathlib import Path
 from distributed import Client
-from relufit.clusters.tls import Files
+from relufit.clusters.certificates import Files
 section = yaml.safe_load(Path(os.environ["RELUFIT_CLUSTER_FILE"]).read_text())["cluster"]["address"]
 security = Files(*(Path(section["tls"][part]) for part in ("ca_file", "cert", "key"))).security()
 with Client(scheduler_file=section["scheduler_file"], security=security, timeout=30) as client:

@@ -9,11 +9,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from relufit.clusters.certificates import Pair, make
 from relufit.clusters.ec2 import opening, preflight, prices, teardown
 from relufit.clusters.ec2.options import Options, read
 from relufit.clusters.ec2.preflight import Passed
-from relufit.clusters.tls import Pair, make
-from relufit.clusters.versions import check_versions
+from relufit.clusters.ec2.versions import check_versions
 from relufit.errors import ClusterError
 
 if TYPE_CHECKING:

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from threading import Event, Thread
 from typing import Any, TypeVar
 
+from relufit.clusters.certificates import Pair
 from relufit.clusters.ec2 import aws
 from relufit.clusters.ec2.options import Options
 from relufit.clusters.ec2.teardown import TAG, wait_undisturbed
-from relufit.clusters.tls import Pair
 from relufit.errors import ClusterError, ConfigError
 
 T = TypeVar("T")

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from relufit.clusters.certificates import Pair
 from relufit.clusters.ec2 import aws, network, opening, prices
 from relufit.clusters.ec2.options import Options
 from relufit.clusters.ec2.teardown import TAG
-from relufit.clusters.tls import Pair
 from relufit.errors import ClusterError, ConfigError
 
 #: Bytes of user data that AWS takes.

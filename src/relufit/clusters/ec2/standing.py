@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from relufit.clusters.certificates import Pair
 from relufit.clusters.ec2 import joined, prices, started, teardown
 from relufit.clusters.ec2.options import read
 from relufit.clusters.standing.base import Member, Up
 from relufit.clusters.standing.state import Folder
-from relufit.clusters.tls import Pair
 from relufit.errors import ConfigError
 
 

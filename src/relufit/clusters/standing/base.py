@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from relufit.clusters.certificates import Pair
 from relufit.clusters.standing.state import Folder
-from relufit.clusters.tls import Pair
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from relufit.clusters import tls
+from relufit.clusters import certificates
 from relufit.clusters.ec2.standing import Instances
 from relufit.clusters.standing.base import Lasting, Member
 from relufit.clusters.standing.local import LocalProcesses
@@ -79,7 +79,7 @@ def up(section: Mapping[str, Any], ranks: int, name: str, base: Path) -> State:
                 where="--name",
                 remedy="end it with `relufit cluster down`, or choose another name",
             )
-    pair = tls.make(name)
+    pair = certificates.make(name)
     state = State(kind, name, place, time.time())
     folder.create(state)  # before anything is started, so that `down` knows of it whatever happens
     try:

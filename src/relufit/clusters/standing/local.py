@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from relufit.clusters.certificates import Pair
 from relufit.clusters.standing.base import Member, Up
 from relufit.clusters.standing.state import Folder
-from relufit.clusters.tls import Pair
 from relufit.errors import ClusterError
 
 if TYPE_CHECKING:

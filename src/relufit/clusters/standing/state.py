@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from relufit.clusters.tls import Files
+from relufit.clusters.certificates import Files
 from relufit.errors import ClusterError, ConfigError
 from relufit.files import replacing
 
