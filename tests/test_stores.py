@@ -219,6 +219,7 @@ def test_a_damaged_shard_is_told_of_by_its_address(bucket: Any, damage: str) -> 
 
 def test_without_s3fs_it_is_said_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "s3fs", None)
+    monkeypatch.setitem(sys.modules, "botocore.exceptions", None)
     with pytest.raises(ConfigError, match=r"pip install 'relufit\[s3\]'"):
         Dataset(PLACE)
 

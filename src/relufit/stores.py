@@ -271,6 +271,7 @@ class Bucket:
     @contextmanager
     def _told(self, name: str = "") -> Iterator[None]:
         """Turn what S3 refuses within the block into an error of ours."""
+        self._files()  # which tells if a package is missing
         from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
         where = self.location(name)

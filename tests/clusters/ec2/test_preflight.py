@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import boto3
@@ -159,6 +160,13 @@ def test_an_account_without_permission_is_told_what_to_allow(account: Account, a
         finally:
             requests.post(f"{aws_environment}/moto-api/reset-auth", data="inf", timeout=10)
     assert account.instances() == []
+
+
+@pytest.mark.parametrize("package", ["boto3", "dask_cloudprovider.aws"])
+def test_a_package_that_is_missing_is_told_of(account: Account, monkeypatch: pytest.MonkeyPatch, package: str) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ConfigError, match=r"pip install 'relufit\[ec2\]'"), open_ec2(account.options(), 2):
+        pass
 
 
 def test_an_endpoint_that_does_not_answer_is_told_of_in_time(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:

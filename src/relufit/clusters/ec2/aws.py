@@ -92,6 +92,7 @@ def identity(region: str) -> str:
     ConfigError
         If there are none, or AWS refuses them.
     """
+    sts = client("sts", region)  # which tells if a package is missing
     import boto3
 
     credentials = boto3.Session().get_credentials()
@@ -101,7 +102,6 @@ def identity(region: str) -> str:
             where="AWS credentials",
             remedy="log in with AWS's own tools, or run this on an instance with a profile",
         )
-    sts = client("sts", region)
     with told("AWS credentials", "check the credentials and the network"):
         return str(sts.get_caller_identity()["Arn"])
 
