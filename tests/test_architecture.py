@@ -17,6 +17,7 @@ FLOORS = [
     {"dataset", "transport"},
     {"compression", "planted"},
     {"theory", "kernels"},
+    {"stores"},
     {"simd", "streams", "files"},
     {"errors", "loops", "remaining"},
 ]

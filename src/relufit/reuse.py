@@ -14,7 +14,7 @@ _PACKAGE = Path(__file__).parent
 
 #: The source files, below the package, that each stage of the workflow depends on.
 SOURCES = {
-    "dataset": ("dataset.py", "planted.py", "streams.py", "kernels.py", "simd/*.py"),
+    "dataset": ("dataset.py", "stores.py", "planted.py", "streams.py", "kernels.py", "simd/*.py"),
     "trials": (
         "training/*.py",
         "compression/**/*.py",
@@ -29,6 +29,7 @@ SOURCES = {
         "records.py",
         "theory/*.py",
         "dataset.py",
+        "stores.py",
         "planted.py",
         "streams.py",
         "kernels.py",

@@ -27,6 +27,7 @@ COMMANDS = (
     "manifest",
     "compare",
     "compress",
+    "cluster",
 )
 
 _REMEDIES = {

@@ -19,7 +19,7 @@ def add(parts: Any) -> None:  # noqa: ANN401
         "one training run",
         "Run SGD or QSGD once on a data set made by `relufit dataset`, write its trace, and print how it ended.",
     )
-    part.add_argument("dataset", type=Path, help="folder of the Zarr group")
+    part.add_argument("dataset", help="folder of the Zarr group, or s3://bucket/prefix")
     part.add_argument("--output", "-o", type=Path, required=True, help="Parquet file of the trace")
     part.add_argument(
         "--compressor", default="fp64", help="what gradients go through: fp64, fp32, fp16, qsgd, ternary or natural"

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Protocol
 
-from relufit.clusters import emulated, inprocess, local
+from relufit.clusters import ec2, emulated, inprocess, local
 from relufit.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ KINDS: dict[str, Callable[[Mapping[str, Any], int], AbstractContextManager[Clust
     "inprocess": inprocess.open_inprocess,
     "local": local.open_local,
     "emulated": emulated.open_emulated,
+    "ec2": ec2.open_ec2,
 }
 
 

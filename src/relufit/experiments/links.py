@@ -17,6 +17,7 @@ import pandas as pd
 from relufit.errors import ClusterError
 from relufit.experiments.base import Outcome, Setting, seed_of
 from relufit.planted import PlantedModel
+from relufit.stores import inside
 from relufit.training import Trace, TrainingSpec, train
 from relufit.training.trace import TIMINGS
 
@@ -81,7 +82,7 @@ def time_links(
     seed: int,
     trial: int,
     *,
-    data: Path,
+    data: str | Path,
     cluster: Cluster | None,
     tell: object,
     checkpoint: Path | None,
@@ -140,7 +141,7 @@ def train_on_links(
     seed: int,
     trial: int,
     *,
-    data: Path,
+    data: str | Path,
     cluster: Cluster | None,
     tell: object,
     checkpoint: Path | None,
@@ -151,7 +152,7 @@ def train_on_links(
     """
     spec: Mapping[str, Any] = {key: value for key, value in setting.spec.items() if key not in ("rate", "round_trip")}
     asked = TrainingSpec(
-        dataset=data / f"{setting.datasets[trial]}.zarr",
+        dataset=inside(data, f"{setting.datasets[trial]}.zarr"),
         seed=seed_of(setting, seed, "training", trial),
         **spec,
     )

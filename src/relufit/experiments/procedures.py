@@ -21,6 +21,7 @@ from relufit.errors import DataError
 from relufit.experiments import links
 from relufit.experiments.base import Outcome, Setting, seed_of
 from relufit.planted import PlantedModel, relative_error
+from relufit.stores import inside
 from relufit.training import News, Patience, Trace, TrainingSpec, train
 from relufit.training.master import Master
 from relufit.training.rank import Rank
@@ -44,7 +45,7 @@ class Procedure(Protocol):
         seed: int,
         trial: int,
         *,
-        data: Path,
+        data: str | Path,
         cluster: Cluster | None,
         tell: Tell | None,
         checkpoint: Path | None,
@@ -60,10 +61,10 @@ def model_of(setting: Setting, seed: int, trial: int) -> PlantedModel:
     return PlantedModel(**setting.data, seed=seed_of(setting, seed, "data", trial))
 
 
-def _training_spec(setting: Setting, seed: int, trial: int, data: Path) -> TrainingSpec:
+def _training_spec(setting: Setting, seed: int, trial: int, data: str | Path) -> TrainingSpec:
     source: Any = model_of(setting, seed, trial)
     if setting.datasets:
-        path = data / f"{setting.datasets[trial]}.zarr"
+        path = inside(data, f"{setting.datasets[trial]}.zarr")
         Dataset(path, expected=source)
         source = path
     return TrainingSpec(dataset=source, seed=seed_of(setting, seed, "training", trial), **setting.spec)
@@ -74,7 +75,7 @@ def _train(
     seed: int,
     trial: int,
     *,
-    data: Path,
+    data: str | Path,
     cluster: Cluster | None,
     tell: Tell | None,
     checkpoint: Path | None,
@@ -117,7 +118,7 @@ def _solve(
     seed: int,
     trial: int,
     *,
-    data: Path,
+    data: str | Path,
     cluster: Cluster | None,
     tell: Tell | None,
     checkpoint: Path | None,
@@ -147,7 +148,7 @@ def _one_step(
     seed: int,
     trial: int,
     *,
-    data: Path,
+    data: str | Path,
     cluster: Cluster | None,
     tell: Tell | None,
     checkpoint: Path | None,
@@ -180,7 +181,7 @@ def _quantize(
     seed: int,
     trial: int,
     *,
-    data: Path,
+    data: str | Path,
     cluster: Cluster | None,
     tell: Tell | None,
     checkpoint: Path | None,
@@ -209,7 +210,7 @@ def _ship_rows(
     seed: int,
     trial: int,
     *,
-    data: Path,
+    data: str | Path,
     cluster: Cluster | None,
     tell: Tell | None,
     checkpoint: Path | None,

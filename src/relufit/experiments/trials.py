@@ -39,7 +39,7 @@ class Traces(NamedTuple):
 def simulate(
     settings: Sequence[Setting],
     seed: int,
-    data: Path = Path(),
+    data: str | Path = Path(),
     progress: Progress | None = None,
     kept: Path | None = None,
 ) -> tuple[Traces, dict[str, Any] | None]:
@@ -50,8 +50,8 @@ def simulate(
     settings : sequence of Setting
     seed : int
         The seed of the configuration.
-    data : Path
-        Folder of the data sets on disk.
+    data : path
+        Folder of the data sets on disk, or an address such as ``s3://bucket/prefix``.
     progress : callable, optional
     kept : Path, optional
         A folder in which trials on a cluster are kept when they have ended, and the checkpoint of one that has not, so
@@ -86,7 +86,7 @@ def run(
     settings: Sequence[Setting],
     seed: int,
     path: str | os.PathLike[str],
-    data: Path,
+    data: str | Path,
     progress: Progress | None = None,
 ) -> None:
     """Run all trials of a group of settings and write their traces to `path`, the timings beside them."""
@@ -159,7 +159,7 @@ def _trial(
     setting: Setting,
     seed: int,
     trial: int,
-    data: Path,
+    data: str | Path,
     cluster: Cluster | None,
     tell: Tell | None,
     kept: Path | None,
