@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +113,7 @@ def test_a_cell_is_timed_between_hosts_and_its_bytes_are_those_of_the_interfaces
     for run in chosen.values():
         run["rates"] = [1e8]
     setting.spec["runs"] = chosen
-    (results, timings), _ = trials.simulate([setting.__class__(**{**vars(setting), "trials": 1})], 5)
+    (_, timings), _ = trials.simulate([replace(setting, trials=1)], 5)
     (told,) = timings[setting.name].about["trials"]
     assert told["exact"]
     assert not told["faults"]
