@@ -15,7 +15,9 @@ rule dataset:
         model=lambda wildcards: dataset_options(*DATASETS[wildcards.dataset]),
         shards=lambda wildcards: DATASETS[wildcards.dataset][0].spec["workers"],
         place=lambda wildcards: f"{DATA}/{wildcards.dataset}.zarr",
-        options=lambda wildcards, output: f"--marker {shlex.quote(output[0])}" if REMOTE else "--reuse",
+        options=lambda wildcards, output: (
+            f"--marker {shlex.quote(output[0])}" if REMOTE else "--reuse"
+        ),
     shell:
         "relufit dataset {params.place:q} {params.model} --shards {params.shards} {params.options} > {log:q} 2>&1"
 
