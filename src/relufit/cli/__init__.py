@@ -27,6 +27,7 @@ COMMANDS = (
     "manifest",
     "compare",
     "compress",
+    "plan",
 )
 
 _REMEDIES = {
