@@ -24,9 +24,9 @@ def show(problem: Problem, host: Host, table: pd.DataFrame, goal: str) -> None:
     """Print a table of the best plans, the first of them in words, and what to know about it."""
     kinds = table.drop_duplicates(["workers", "exchange"])
     plain = table[table["compressor"] == "fp32"].drop_duplicates(["workers"])
-    _print([_HEADS, *(_cells(row) for _, row in kinds.sort_values(["workers", goal]).iterrows())])
+    _print([_HEADS, *(_cells(row, host) for _, row in kinds.sort_values(["workers", goal]).iterrows())])
     print("\nSGD in single precision, at its best exchange and mini-batch:")
-    _print([_HEADS, *(_cells(row) for _, row in plain.sort_values("workers").iterrows())])
+    _print([_HEADS, *(_cells(row, host) for _, row in plain.sort_values("workers").iterrows())])
     first = best(table)
     print()
     for line in _words(problem, host, first, best(plain, workers=first["workers"]), goal):
@@ -63,7 +63,7 @@ def _words(problem: Problem, host: Host, first: pd.Series, plain: pd.Series, goa
     return lines
 
 
-def _cells(row: pd.Series) -> tuple[str, ...]:
+def _cells(row: pd.Series, host: Host) -> tuple[str, ...]:
     fit = "fits" if row["shard_fits"] else "rows on disk" if row["fits"] else "too small"
     return (
         str(row["workers"]),
@@ -76,7 +76,7 @@ def _cells(row: pd.Series) -> tuple[str, ...]:
         _time(row["seconds"]),
         _bytes(row["bytes"]),
         "-" if math.isnan(row["dollars"]) else f"{row['dollars']:.4g}",
-        fit,
+        "-" if host.memory is None else fit,
     )
 
 

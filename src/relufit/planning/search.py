@@ -19,8 +19,8 @@ from relufit.planning.costs import Costs
 from relufit.planning.predictions import Host, Prediction, Problem, predict
 from relufit.theory.network import EXCHANGES
 
-#: Levels over the root of the dimension; fewest bytes are sent near .6.
-SIGMAS = (0.05, 0.1, 0.2, 0.3, 0.45, 0.6, 0.8, 1.0, 1.5, 2.5)
+#: Levels over the root of the dimension: fewest bytes are sent near .6; where others cost more, finer ones are better.
+SIGMAS = (0.05, 0.1, 0.2, 0.3, 0.45, 0.6, 0.8, 1.0, 1.5, 2.5, 4.0)
 #: Mini-batches are tried up to so many times the critical one, so many of them.
 _BEYOND, _BATCHES = 64, 28
 #: What may be made small, as columns; bytes are those of both ways.
