@@ -28,6 +28,7 @@ COMMANDS = (
     "compare",
     "compress",
     "cluster",
+    "plan",
 )
 
 _REMEDIES = {
