@@ -36,9 +36,10 @@ _MTU = 9001
 _BEST = 0.6
 #: The network dominates where links and latency are that part of the predicted seconds.
 _DOMINATES = 2 / 3
-#: A part of the predicted gain that is to be had. Headers of TCP, IP and Ethernet in a packet; and of what interfaces
-#: count, the part that is neither frames nor these: greetings, and what TCP sends again..
-_LEAST_GAIN = 0.9
+#: A part of the predicted gain that is to be had; how far outside of the bounds of the model seconds may be.
+_LEAST_GAIN, _MOST_OUTSIDE = 0.9, 0.15
+#: Headers of TCP, IP and Ethernet in a packet; and of what interfaces count, the part that is neither frames nor
+#: these: greetings, and what TCP sends again.
 _PACKET_BYTES, _MOST_REST = 66, 0.02
 _CURVE_RATES = np.geomspace(1e7, 1e11, 41)
 
@@ -165,6 +166,7 @@ class LinkSpeed:
             refused = told[0]["refused"]
             exact += _exactness(name, told, points, evidence) if not refused else []
             gains += _gains(name, points, section["trials"], evidence, refused)
+            gains += _agreement(name, points, section["trials"], evidence) if not refused else []
         curves, whole = _whole_curves(section, results, timings)
         gains += whole
         tables = {
@@ -214,6 +216,7 @@ class _Model:
         runs = {run.name: run for run in _runs(self._d)}
         predicted = [self.iteration(runs[name], rate) for name, rate in zip(found["run"], found["rate"], strict=True)]
         found["predicted"] = [its.upper for its in predicted]
+        found["at_least"] = [its.lower for its in predicted]
         found["network"] = [(its.link + its.latency) / its.upper for its in predicted]
         found["cell"] = _cell_name(self._cell)
         found["exchange"] = [runs[name].exchange for name in found["run"]]
@@ -308,6 +311,27 @@ def _gains(name: str, points: pd.DataFrame, trials: int, evidence: str, refused:
             )
         )
     return found
+
+
+def _agreement(name: str, points: pd.DataFrame, trials: int, evidence: str) -> list[Verdict]:
+    """Hold the seconds of an iteration against the model's bounds, where the network dominates."""
+    limited = points[points["network"] >= _DOMINATES]
+    if limited.empty:
+        return []
+    mean = limited.groupby(["run", "rate"])[["seconds", "at_least", "predicted"]].mean()
+    outside = (mean["seconds"] / mean["seconds"].clip(mean["at_least"], mean["predicted"]) - 1).abs()
+    run, rate = outside.index[int(outside.argmax())]
+    return [
+        exactly(
+            f"seconds of an iteration are within {_MOST_OUTSIDE:.0%} of the model's bounds where the network dominates",
+            name,
+            bool(outside.max() <= _MOST_OUTSIDE),
+            trials=trials,
+            evidence=evidence,
+            note=f"Of {len(outside)} ways and rates the farthest is {outside.max():.1%} outside: "
+            f"{run} at {rate / 1e6:g} Mbit/s.",
+        )
+    ]
 
 
 def _whole_curves(
