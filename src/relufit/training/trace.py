@@ -10,6 +10,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+
 from relufit.training.spec import Plan
 
 if TYPE_CHECKING:
