@@ -21,7 +21,8 @@ def draw(tables: list[pd.DataFrame]) -> Figure:
     for axes, cell in zip(panels[0], cells, strict=True):
         _panel(axes, measured[measured["cell"] == cell], model[model["cell"] == cell])
         d, ranks = cell.removeprefix("d").split("-K")
-        axes.set_title(f"$d$ = {int(d):,}, $K$ = {ranks}".replace(",", "\u2009"))
+        thousands = f"{int(d):,}".replace(",", "\u2009")
+        axes.set_title(f"$d$ = {thousands}, $K$ = {ranks}")
     panels[0][0].set_ylabel("times as fast as SGD with fp32")
     handles, labels = panels[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3)
