@@ -169,10 +169,12 @@ def test_an_instance_that_is_refused_ends_all_that_were_given(
 
 
 def test_a_scheduler_that_does_not_answer_is_given_up_at_the_deadline(account: Account) -> None:
-    error = failing(account, boot_timeout=2)
-    assert "does not answer within 2 s" in error.what
+    error = failing(account, boot_timeout=5)
+    assert "does not answer within 5 s" in error.what
     assert "port 8786" in error.remedy
-    assert len(account.instances("terminated")) == 1
+    # On a busy machine the time may be over before EC2 is asked for the instance.
+    assert len(account.instances()) <= 1
+    assert account.instances() == account.instances("terminated")
 
 
 def test_workers_that_do_not_join_are_given_up_at_the_deadline(account: Account, tmp_path: Path) -> None:
