@@ -22,6 +22,7 @@ SOURCES = {
         "clusters/*.py",
         "experiments/base.py",
         "experiments/procedures.py",
+        "experiments/spread.py",
         "experiments/trials.py",
         "solvers/*.py",
         "records.py",

@@ -4,41 +4,26 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from contextlib import contextmanager
+from typing import Any
 
-if TYPE_CHECKING:
-    from distributed import Client
+from relufit.clusters.versions import check_versions
+from relufit.clusters.workers import SLOT, DaskCluster, close_within, wait_for_slots
 
-_CLOSING_SECONDS = 60
-
-
-@dataclass(frozen=True)
-class Local:
-    """The cluster ``local``."""
-
-    client: Client
-    workers: int
-
-    def describe(self) -> dict[str, Any]:
-        """Return what the cluster is."""
-        return {"kind": "local", "processes": self.workers}
-
-    def counters(self) -> dict[str, dict[str, int]]:
-        """Return nothing: loopback is shared with whatever else runs here."""
-        return {}
+# On a busy machine processes take long to start, and to end.
+_STARTING_SECONDS = _CLOSING_SECONDS = 60.0
 
 
 @contextmanager
-def open_local(options: Mapping[str, Any], workers: int) -> Iterator[Local]:
+def open_local(options: Mapping[str, Any], workers: int) -> Iterator[DaskCluster]:
     """Start the processes, and stop them whatever happens."""
     from distributed import Client, LocalCluster
 
+    count = workers + 1
     cluster = LocalCluster(
-        n_workers=workers + 1,
+        n_workers=count,
         threads_per_worker=1,
-        resources={"slot": 1},
+        resources={SLOT: 1},
         host="127.0.0.1",
         dashboard_address="127.0.0.1:0",
         # The error of a task reaches the caller; the worker need not print it too.
@@ -46,9 +31,9 @@ def open_local(options: Mapping[str, Any], workers: int) -> Iterator[Local]:
     )
     try:
         with Client(cluster) as client:
-            client.wait_for_workers(workers + 1, timeout=60)
-            yield Local(client, workers + 1)
+            wait_for_slots(client, enough=count, wanted=count, seconds=_STARTING_SECONDS, where="cluster.local")
+            check_versions(client, where="cluster.local", seconds=_STARTING_SECONDS)
+            yield DaskCluster(client, {"kind": "local", "processes": count})
     finally:
-        # On a busy machine processes take long to end; what was computed is not lost for that.
-        with suppress(TimeoutError):
-            cluster.close(timeout=_CLOSING_SECONDS)
+        # What was computed is not lost for a process that does not end.
+        close_within(2 * _CLOSING_SECONDS, lambda: cluster.close(timeout=_CLOSING_SECONDS))

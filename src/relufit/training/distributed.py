@@ -113,7 +113,7 @@ def _count_here(name: str) -> int:
     return _HERE.get(name, 0)
 
 
-def _wanted() -> Callable[[], bool]:
+def wanted_here() -> Callable[[], bool]:
     """Return a function that tells whether Dask still wants the task that calls this."""
     worker, key = get_worker(), get_worker().get_current_task()
 
@@ -153,13 +153,13 @@ def _coordinator(order: _Order, wanted: Callable[[], bool]) -> Coordinator:
 def _master(order: _Order) -> Trace:
     """Run the master as a task."""
     with _here(order.name):
-        return _coordinator(order, _wanted()).lead()
+        return _coordinator(order, wanted_here()).lead()
 
 
 def _rank(order: _Order, number: int) -> dict[str, dict[str, int]]:
     """Run one rank as a task."""
     with _here(order.name):
-        return _serve(order, number, _wanted())
+        return _serve(order, number, wanted_here())
 
 
 def _serve(order: _Order, number: int, wanted: Callable[[], bool]) -> dict[str, dict[str, int]]:
@@ -178,7 +178,7 @@ def _serve(order: _Order, number: int, wanted: Callable[[], bool]) -> dict[str, 
 
 def _rank_beside_master(order: _Order, number: int) -> tuple[Trace, dict[str, dict[str, int]]]:
     """Run a rank as a task and the master in a thread beside it, for clusters with no worker to spare."""
-    asked, failed = _wanted(), Event()
+    asked, failed = wanted_here(), Event()
 
     def wanted() -> bool:
         return asked() and not failed.is_set()
