@@ -113,12 +113,13 @@ class Dask:
         return self.run("worker", *options, *tls_options(self.tls), env=env)
 
     def stop(self) -> None:
-        for process in self.processes:
-            if process.poll() is None:
-                process.send_signal(signal.SIGTERM)
-        for process in self.processes:
+        """Stop the workers, then the scheduler, which they take their leave of."""
+        for process in self.processes[1:]:
+            process.send_signal(signal.SIGTERM)
+        for process in [*self.processes[1:], *self.processes[:1]]:
+            process.send_signal(signal.SIGTERM)
             try:
-                process.wait(20)
+                process.wait(10)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()

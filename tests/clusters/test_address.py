@@ -46,6 +46,11 @@ def address_of(started: Dask) -> str:
     return str(json.loads(started.scheduler_file.read_text())["address"])
 
 
+def security_of(started: Dask) -> Security | None:
+    tls = started.tls
+    return tls and Security(tls_ca_file=tls["ca_file"], tls_client_cert=tls["cert"], tls_client_key=tls["key"])
+
+
 def section(**options: Any) -> dict[str, Any]:
     return {"kind": "address", "address": options}
 
@@ -63,10 +68,19 @@ def refusal(config: dict[str, Any], workers: int = 2) -> RelufitError:
     return caught.value
 
 
-def left_on(dask_scheduler: Any) -> tuple[list[str], list[str], list[str]]:
-    topics = [name for name in dask_scheduler._broker._topics if "relufit" in name]
-    clients = [name for name in dask_scheduler.clients if name != "fire-and-forget"]
-    return list(dask_scheduler.tasks), topics, clients
+def left_on(client: Client) -> tuple[list[str], list[str], int]:
+    """Tasks, topics of events and clients that a scheduler knows, but for those of its workers."""
+
+    def look(dask_scheduler: Any) -> tuple[list[str], list[str], int]:  # travels by value
+        topics = [name for name in dask_scheduler._broker._topics if "relufit" in name]
+        return (
+            list(dask_scheduler.tasks),
+            topics,
+            len([name for name in dask_scheduler.clients if name.startswith("Client-") and "worker" not in name]),
+        )
+
+    left: tuple[list[str], list[str], int] = client.run_on_scheduler(look)
+    return left
 
 
 @pytest.mark.parametrize("kind", ["plain", "secure"])
@@ -83,16 +97,8 @@ def test_a_run_gives_the_bits_of_the_serial_engine_and_leaves_the_cluster_as_it_
         assert trace.table.equals(oracle.table)
         # With three slots the master has one; with two it is beside a rank.
         assert told == {"kind": "address", "slots": 3 if kind == "plain" else 2, "tls": kind == "secure"}
-    security = (
-        Security(
-            tls_ca_file=started.tls["ca_file"], tls_client_cert=started.tls["cert"], tls_client_key=started.tls["key"]
-        )
-        if started.tls
-        else None
-    )
-    with Client(address_of(started), security=security) as other:
-        tasks, topics, clients = other.run_on_scheduler(left_on)
-        assert (tasks, topics, len(clients)) == ([], [], 1)
+    with Client(address_of(started), security=security_of(started)) as other:
+        assert left_on(other) == ([], [], 1)
     assert all(process.poll() is None for process in started.processes)
 
 

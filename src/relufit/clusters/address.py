@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import stat
@@ -24,6 +25,8 @@ _KEY = "cluster.address"
 _SECONDS = 30.0
 _CLOSING_SECONDS = 20.0
 _POLLING_SECONDS = 0.1
+#: What a run's last messages to the scheduler take, which it logs.
+_LATE_SECONDS = 0.2
 
 
 @contextmanager
@@ -187,7 +190,8 @@ def _forget(client: Client) -> None:
     close_within(_CLOSING_SECONDS, lambda: client.run_on_scheduler(_forget_topics))
 
 
-def _forget_topics(dask_scheduler: Any) -> None:  # noqa: ANN401 - Dask passes its scheduler by that name
+async def _forget_topics(dask_scheduler: Any) -> None:  # noqa: ANN401 - Dask passes its scheduler by that name
+    await asyncio.sleep(_LATE_SECONDS)
     topics = dask_scheduler._broker._topics
     runs = [name for name, topic in topics.items() if name.startswith("relufit-") and not topic.subscribers]
     for run in runs:

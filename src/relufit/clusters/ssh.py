@@ -242,7 +242,7 @@ def _started(runner: LoopRunner, plan: _Plan) -> Iterator[Client]:
         yield client
     finally:
         if client is not None:
-            close_within(_CLOSING_SECONDS, client.shutdown)
+            close_within(_CLOSING_SECONDS, client.close)
         if cluster is not None:
             close_within(2 * _CLOSING_SECONDS, lambda: runner.run_sync(_end, cluster))
 
