@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -13,10 +14,13 @@ from typing import Any
 
 import pytest
 from distributed import Client, Security
-from real_processes import Dask, dask, doctored, environment, make_certificate, wait_until, without_relufit
+from real_processes import BIN, ROOT, Dask, dask, doctored, environment, make_certificate, wait_until, without_relufit
 
+from relufit import records
 from relufit.clusters import open_cluster
 from relufit.errors import ClusterError, ConfigError, RelufitError
+from relufit.experiments import trials
+from relufit.experiments.base import Setting
 from relufit.planted import PlantedModel
 from relufit.training import TrainingSpec, train
 
@@ -223,6 +227,39 @@ def test_a_worker_that_comes_late_is_waited_for(tmp_path: Path) -> None:
         with open_cluster(of(started, timeout=60), 1) as cluster:
             assert cluster.describe()["slots"] == 1
         thread.join()
+
+
+def test_a_scheduler_that_is_killed_ends_the_trials_with_one_error(tmp_path: Path) -> None:
+    spec = {"compressor": "fp64", "workers": 2, "batch_size": 20, "iterations": 10**8}
+    endless = Setting("qsgd_convergence", "endless", {"n": 100, "d": 10}, spec, 2)
+    with dask(tmp_path / "dask", 1) as started:
+        threading.Timer(3, started.processes[0].kill).start()
+        with pytest.raises(ClusterError, match="the scheduler is gone"):
+            trials.run([endless], 7, tmp_path / "t.parquet", tmp_path, cluster=of(started, timeout=20))
+    assert not (tmp_path / "t.parquet").exists()
+
+
+def test_the_command_spreads_trials_and_the_files_are_those_of_a_run_in_one_process(
+    plain: Dask, tmp_path: Path
+) -> None:
+    cluster = tmp_path / "cluster.yaml"
+    cluster.write_text(json.dumps({"cluster": of(plain)}))
+    for name, more in (("here", []), ("there", ["--config", str(cluster)])):
+        command = [str(BIN / "relufit"), "trials", "quantizer_variance", "quantizers", "--config"]
+        command += [str(ROOT / "config.yaml"), "--config", str(ROOT / "config/smoke.yaml"), *more]
+        done = subprocess.run(
+            [*command, "--output", str(tmp_path / name / "traces/x")],
+            env=environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+    (here,) = [path for path in (tmp_path / "here").rglob("*.parquet") if "timing" not in path.name]
+    there = tmp_path / "there" / here.relative_to(tmp_path / "here")
+    assert here.read_bytes() == there.read_bytes()
+    where = [records.read(records.timing_path(path)).about["cluster"] for path in (here, there)]
+    assert where == [None, {"kind": "address", "slots": 3, "tls": False}]
 
 
 def test_other_versions_are_refused_with_a_table(tmp_path: Path) -> None:

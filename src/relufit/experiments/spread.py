@@ -53,11 +53,12 @@ def spread(
         Whatever the first trial that failed raised; a ClusterError if that is none of ours, or the cluster is lost.
     """
     # Dask forgets a task that fails or is cancelled; a name that is used once cannot be mistaken for another.
-    name, outcomes, pending = f"relufit-trials-{uuid4().hex}", dict[int, Outcome](), dict[Future, int]()
-    submitted, seen = 0, time.monotonic()
+    name, submitted, seen = f"relufit-trials-{uuid4().hex}", 0, time.monotonic()
+    outcomes: dict[int, Outcome] = {}
+    pending: dict[Future, int] = {}
     try:
         while len(outcomes) < len(trials):
-            threads = sum(client.nthreads().values())
+            threads = _threads(client)
             seen = time.monotonic() if threads else seen
             if time.monotonic() - seen > _LONELY_SECONDS:
                 raise _lost(f"no worker for {_LONELY_SECONDS:g} s")
@@ -66,7 +67,7 @@ def spread(
                 future = client.submit(_attempt, setting, seed, trial, data, key=f"{name}-{submitted}", **_OPTIONS)
                 pending[future] = submitted
                 submitted += 1
-            for future in _finished(list(pending)):
+            for future in _finished(client, list(pending)):
                 number = pending.pop(future)
                 outcomes[number] = _outcome(future, *trials[number])
                 future.release()
@@ -76,6 +77,15 @@ def spread(
             with suppress(Exception):  # the cluster may be gone
                 client.cancel(list(pending), force=True)
     return [outcomes[number] for number in range(len(trials))]
+
+
+def _threads(client: Client) -> int:
+    try:
+        if client.status == "running":
+            return sum(client.nthreads().values())
+    except (OSError, RuntimeError) as error:
+        raise _lost("the scheduler is gone") from error
+    raise _lost("the scheduler is gone")
 
 
 def _attempt(setting: Setting, seed: int, trial: int, data: Path) -> Outcome:
@@ -92,7 +102,7 @@ def _attempt(setting: Setting, seed: int, trial: int, data: Path) -> Outcome:
     return run(setting, seed, trial, data=data, cluster=None, tell=tell, checkpoint=None)
 
 
-def _finished(pending: list[Future]) -> list[Future]:
+def _finished(client: Client, pending: list[Future]) -> list[Future]:
     """Return the tasks that have ended, after a moment if there is none."""
     from distributed import wait
 
@@ -100,7 +110,8 @@ def _finished(pending: list[Future]) -> list[Future]:
         time.sleep(_POLLING_SECONDS)
         return []
     try:
-        return list(wait(pending, timeout=_POLLING_SECONDS, return_when="FIRST_COMPLETED").done)
+        with client.as_current():  # which `wait` goes by
+            return list(wait(pending, timeout=_POLLING_SECONDS, return_when="FIRST_COMPLETED").done)
     except TimeoutError:
         return []
     except CancelledError as error:
