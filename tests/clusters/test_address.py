@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import socket
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -14,9 +13,8 @@ from typing import Any
 
 import pytest
 from distributed import Client, Security
-from real_processes import BIN, ROOT, Dask, dask, doctored, environment, make_certificate, wait_until, without_relufit
+from real_processes import Dask, dask, doctored, environment, make_certificate, wait_until, without_relufit
 
-from relufit import records
 from relufit.clusters import open_cluster
 from relufit.errors import ClusterError, ConfigError, RelufitError
 from relufit.experiments import trials
@@ -93,14 +91,13 @@ def test_a_run_gives_the_bits_of_the_serial_engine_and_leaves_the_cluster_as_it_
 ) -> None:
     started: Dask = request.getfixturevalue(kind)
     oracle = train(SPEC)
-    for _ in range(2):
-        with open_cluster(of(started), 2) as cluster:
-            trace = train(SPEC, cluster.client)
-            told = cluster.describe()
-        assert trace.weights.tobytes() == oracle.weights.tobytes()
-        assert trace.table.equals(oracle.table)
-        # With three slots the master has one; with two it is beside a rank.
-        assert told == {"kind": "address", "slots": 3 if kind == "plain" else 2, "tls": kind == "secure"}
+    with open_cluster(of(started), 2) as cluster:
+        trace = train(SPEC, cluster.client)
+        told = cluster.describe()
+    assert trace.weights.tobytes() == oracle.weights.tobytes()
+    assert trace.table.equals(oracle.table)
+    # With three slots the master has one; with two it is beside a rank.
+    assert told == {"kind": "address", "slots": 3 if kind == "plain" else 2, "tls": kind == "secure"}
     with Client(address_of(started), security=security_of(started)) as other:
         assert left_on(other) == ([], [], 1)
     assert all(process.poll() is None for process in started.processes)
@@ -237,29 +234,6 @@ def test_a_scheduler_that_is_killed_ends_the_trials_with_one_error(tmp_path: Pat
         with pytest.raises(ClusterError, match="the scheduler is gone"):
             trials.run([endless], 7, tmp_path / "t.parquet", tmp_path, cluster=of(started, timeout=20))
     assert not (tmp_path / "t.parquet").exists()
-
-
-def test_the_command_spreads_trials_and_the_files_are_those_of_a_run_in_one_process(
-    plain: Dask, tmp_path: Path
-) -> None:
-    cluster = tmp_path / "cluster.yaml"
-    cluster.write_text(json.dumps({"cluster": of(plain)}))
-    for name, more in (("here", []), ("there", ["--config", str(cluster)])):
-        command = [str(BIN / "relufit"), "trials", "quantizer_variance", "quantizers", "--config"]
-        command += [str(ROOT / "config.yaml"), "--config", str(ROOT / "config/smoke.yaml"), *more]
-        done = subprocess.run(
-            [*command, "--output", str(tmp_path / name / "traces/x")],
-            env=environment(),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-    (here,) = [path for path in (tmp_path / "here").rglob("*.parquet") if "timing" not in path.name]
-    there = tmp_path / "there" / here.relative_to(tmp_path / "here")
-    assert here.read_bytes() == there.read_bytes()
-    where = [records.read(records.timing_path(path)).about["cluster"] for path in (here, there)]
-    assert where == [None, {"kind": "address", "slots": 3, "tls": False}]
 
 
 def test_other_versions_are_refused_with_a_table(tmp_path: Path) -> None:

@@ -29,6 +29,9 @@ from real_processes import (
 
 from relufit.clusters import open_cluster
 from relufit.errors import ClusterError, ConfigError, RelufitError
+from relufit.experiments.base import Setting
+from relufit.experiments.procedures import PROCEDURES
+from relufit.experiments.spread import spread
 from relufit.planted import PlantedModel
 from relufit.training import TrainingSpec, train
 
@@ -41,6 +44,10 @@ pytestmark = [
 SPEC = TrainingSpec(
     PlantedModel(210, 12, 3, noise_std=0.05), {"name": "qsgd", "levels": 4}, workers=2, batch_size=20, iterations=25
 )
+QUANTIZE = Setting(
+    "quantizer_variance", "q", {"d": 64}, {"compressor": {"name": "qsgd", "levels": 4}, "vectors": 20}, 3, "quantize"
+)
+TRIALS = [(QUANTIZE, trial) for trial in range(3)]
 
 
 @pytest.fixture(scope="module")
@@ -89,9 +96,13 @@ def test_a_run_gives_the_bits_of_the_serial_engine_and_nothing_is_left(
     options: dict[str, Any] = {"workers_per_host": 2, **({"tls": tls} if protected else {})}
     with open_cluster(section(server, **options), 2) as cluster:
         trace = train(SPEC, cluster.client)
+        spread_tables = [outcome.table for outcome in spread(cluster.client, TRIALS, 7, Path(), lambda done: None)]
         told, address = cluster.describe(), cluster.client.scheduler.address
         commands = [word for process in started_by(server) for word in process.cmdline()]
         assert len(started_by(server)) >= 2
+    for table, (setting, trial) in zip(spread_tables, TRIALS, strict=True):
+        alone = PROCEDURES["quantize"](setting, 7, trial, data=Path(), cluster=None, tell=None, checkpoint=None)
+        assert table.equals(alone.table)
     oracle = train(SPEC)
     assert trace.weights.tobytes() == oracle.weights.tobytes()
     assert trace.table.equals(oracle.table)
