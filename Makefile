@@ -23,7 +23,7 @@ smoke: $(READY)
 	$(BIN)/snakemake --cores all --configfile config/smoke.yaml
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -48,7 +48,7 @@ fuzz: $(READY)
 
 # Needs uv and a network; run after a change of the dependencies in pyproject.toml.
 lock:
-	uv pip compile pyproject.toml --extra workflow --extra dev --extra bench --extra ssh --extra ec2 --extra s3 --universal --python-version 3.11 \
+	uv pip compile pyproject.toml --extra workflow --extra dev --extra bench --extra ssh --extra ec2 --extra s3 --extra tls --universal --python-version 3.11 \
 	  --generate-hashes --no-header --no-emit-index-url --no-emit-find-links --output-file envs/requirements.lock
 
 clean:

@@ -27,6 +27,7 @@ import rounds  # noqa: F401 - one thread for every library
 import argparse
 import hashlib
 import json
+import math
 from collections.abc import Iterator
 from time import perf_counter
 
@@ -55,7 +56,7 @@ class Master:
         self._counts = [0] + [plan.d] * workers
         self._sends = [comm.Send_init(self.weights, dest=rank + 1) for rank in range(workers)]
         self._receives = [comm.Recv_init(self._parts[rank], source=rank + 1) for rank in range(workers)]
-        self.error = np.nan
+        self.error, self._squares = np.nan, kernels.squared_norm(w_star)
 
     def begin(self) -> None:
         """Sum the parts of the initial weights."""
@@ -75,8 +76,8 @@ class Master:
             self._total += part
         if self._down == "send":
             MPI.Request.Waitall(self._sends)
-        kernels.descend(self.weights, self._total, self._plan.step)
-        self.error = relative_error(self.weights, self._w_star)
+        squares = kernels.descend_towards(self.weights, self._total, self._plan.step, self._w_star)
+        self.error = math.sqrt(squares / self._squares)
 
     def end(self) -> None:
         """Free what MPI holds."""

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 
 import pytest
+import requests
 from distributed import Client, LocalCluster
+
+# A shell that starts something in the background has it ignore interrupts, and all that it starts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN and threading.current_thread() is threading.main_thread():
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+#: Credentials that open nothing.
+AWS_KEY, AWS_SECRET = "AKIAFORTESTSONLY1234", "never-to-be-sent-anywhere-0123456789abcd"
 
 
 @pytest.fixture(scope="session")
@@ -44,3 +54,37 @@ def run_python() -> Callable[..., str]:
         return done.stdout
 
     return run
+
+
+@pytest.fixture(scope="session")
+def moto_address() -> Iterator[str]:
+    """Where a moto server listens, which keeps the books of an account of AWS."""
+    server = pytest.importorskip("moto.server", reason="needs moto")
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    running = server.ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
+    running.start()
+    host, port = running.get_host_and_port()
+    yield f"http://{host}:{port}"
+    running.stop()
+
+
+@pytest.fixture
+def aws_environment(moto_address: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """AWS's clients of this process, and of those it starts, led to an empty account."""
+    s3fs = pytest.importorskip("s3fs", reason="needs s3fs")
+    requests.post(f"{moto_address}/moto-api/reset", timeout=10)
+    for name, value in {
+        "AWS_ENDPOINT_URL": moto_address,
+        "AWS_ACCESS_KEY_ID": AWS_KEY,
+        "AWS_SECRET_ACCESS_KEY": AWS_SECRET,
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_CONFIG_FILE": "/dev/null",
+        "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
+    }.items():
+        monkeypatch.setenv(name, value)
+    # Nobody outside this machine is ever called.
+    monkeypatch.setattr("moto.ec2.models.elastic_network_interfaces.random_public_ip", lambda: "127.219.219.219")
+    monkeypatch.setattr("boto3.DEFAULT_SESSION", None)
+    s3fs.S3FileSystem.clear_instance_cache()
+    return moto_address

@@ -12,16 +12,17 @@ PACKAGE = Path(__file__).parent.parent / "src" / "relufit"
 FLOORS = [
     {"cli"},
     {"experiments", "report"},
-    {"training", "solvers", "clusters", "figures"},
+    {"training", "solvers", "clusters", "figures", "planning"},
     {"claims", "records", "reuse", "manifest", "config"},
     {"dataset", "transport"},
     {"compression", "planted"},
     {"theory", "kernels"},
+    {"stores"},
     {"simd", "streams", "files"},
     {"errors", "loops", "remaining"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
-WITHOUT_DASK = {"planted", "theory", "compression", "claims", "figures", "report"}
+WITHOUT_DASK = {"planted", "theory", "compression", "claims", "figures", "report", "planning"}
 
 
 def _imports(path: Path) -> set[str]:

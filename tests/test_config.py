@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from relufit.config import check, load
+from relufit.config import check, cluster, load
 from relufit.errors import ConfigError
 from relufit.experiments import CATALOGUE
 
@@ -82,7 +82,7 @@ def test_a_seed_of_19_digits_keeps_all_of_them(config: dict[str, Any]) -> None:
         ("qsgd_convergence.ratio", 2, "above 2"),
         ("geometric_convergence.mini_batch", 5000, "with_replacement"),
         ("geometric_convergence.samplings", ["fresh"], "one of"),
-        ("cluster.kind", "moon", "one of inprocess, local"),
+        ("cluster.kind", "moon", "one of inprocess, local, address, ssh, emulated, ec2"),
         ("experiments", ["tea"], "one of"),
         ("seed", -1, "at least 0"),
         ("run", "../elsewhere", "letters"),
@@ -101,6 +101,28 @@ def test_an_impossible_value_is_refused_with_its_key_and_the_remedy(
         check(wrong)
     assert key in str(caught.value)
     assert says in str(caught.value)
+
+
+def test_the_options_of_a_cluster_are_read_and_their_numbers_are_numbers() -> None:
+    wanted = {"kind": "emulated", "emulated": {"rate": 1e9, "round_trip": 5e-4, "tls": True}}
+    assert cluster("emulated", "rate: 1e9, round_trip: 5e-4, tls: true") == wanted
+    assert cluster("emulated", "{rate: 1e9, round_trip: 5e-4, tls: true}") == wanted
+    assert cluster("local", "") == {"kind": "local"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "says"),
+    [
+        ("emulated", "rat: 1e9", r"cluster\.emulated\.rat: unknown key; did you mean 'rate'"),
+        ("emulated", "rate: fast", r"cluster\.emulated\.rate: 'fast' is not possible; it must be of type number"),
+        ("emulated", "loss: 1", r"cluster\.emulated\.loss: 1 is not possible; it must be below 1"),
+        ("emulated", "rate: [", r"cluster options: 'rate: \[' is not YAML; write `key: value, key: value`"),
+        ("local", "rate: 1e9", r"cluster\.local: unknown key"),
+    ],
+)
+def test_options_that_a_cluster_cannot_have_are_refused(kind: str, options: str, says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        cluster(kind, options)
 
 
 def test_a_missing_key_is_named(config: dict[str, Any]) -> None:

@@ -26,6 +26,26 @@ def load(paths: Iterable[str | os.PathLike[str]]) -> Config:
     ConfigError
         If a file cannot be read, or the result is not a valid configuration.
     """
+    return check(_read(paths))
+
+
+def load_section(paths: Iterable[str | os.PathLike[str]], name: str) -> Config:
+    """Return one checked section of some YAML files, which need not have any other.
+
+    Raises
+    ------
+    ConfigError
+        If a file cannot be read, has no such section, or the section is not valid.
+    """
+    config = {name: _read(paths).get(name)}
+    if config[name] is None:
+        raise ConfigError("missing", where=name, remedy=f"add a section `{name}:`")
+    schema = _schema()
+    return _checked(config, {**schema, "required": [name]})[name]  # type: ignore[no-any-return]
+
+
+def _read(paths: Iterable[str | os.PathLike[str]]) -> Config:
+    """Return the content of some YAML files, later ones merged over earlier ones."""
     config: Config = {}
     for path in paths:
         try:
@@ -39,7 +59,7 @@ def load(paths: Iterable[str | os.PathLike[str]]) -> Config:
         if not isinstance(content, dict):
             raise ConfigError("holds no keys", where=str(path), remedy="give a YAML mapping such as `seed: 7`")
         _merge(config, content)
-    return check(config)
+    return config
 
 
 def check(config: Config) -> Config:
@@ -52,16 +72,43 @@ def check(config: Config) -> Config:
     ConfigError
         At the first key that is unknown, missing, of a wrong type or impossible.
     """
+    checked = _checked(config, _schema())
+    _check_sense(checked)
+    return checked
+
+
+def _checked(config: Config, schema: dict[str, Any]) -> Config:
+    """Return a copy of `config` with its numbers made numbers, after a check against a schema."""
     import jsonschema
 
-    schema = _schema()
     # Through JSON, so that no part of the caller's mapping is shared or of an odd type.
     checked: Config = _numbers(json.loads(json.dumps(config)), schema, schema)
     errors = sorted(jsonschema.Draft202012Validator(schema).iter_errors(checked), key=lambda e: list(map(str, e.path)))
     if errors:
         raise _explain(errors[0])
-    _check_sense(checked)
     return checked
+
+
+def cluster(kind: str, options: str) -> Config:
+    """Return the section ``cluster`` of one kind, with options written as a YAML mapping, braces or not; checked.
+
+    Raises
+    ------
+    ConfigError
+        If `options` is no mapping, or not possible for that kind.
+    """
+    try:
+        content = yaml.safe_load(options if options.lstrip().startswith("{") else f"{{{options}}}")
+    except yaml.YAMLError as error:
+        raise ConfigError(
+            f"{options!r} is not YAML", where="cluster options", remedy="write `key: value, key: value`"
+        ) from error
+    if not content:
+        return {"kind": kind}
+    section: Config = _checked({"cluster": {"kind": kind, kind: content}}, {**_schema(), "required": ["cluster"]})[
+        "cluster"
+    ]
+    return section
 
 
 def _schema() -> dict[str, Any]:
@@ -82,8 +129,8 @@ def _numbers(value: Any, schema: dict[str, Any], root: dict[str, Any]) -> Any:  
     while "$ref" in schema:
         schema = root["$defs"][schema["$ref"].rsplit("/", 1)[1]]
     if isinstance(value, dict):
-        known = schema.get("properties", {})
-        return {key: _numbers(its, known.get(key, {}), root) for key, its in value.items()}
+        known, other = schema.get("properties", {}), schema.get("additionalProperties") or {}
+        return {key: _numbers(its, known.get(key, other), root) for key, its in value.items()}
     if isinstance(value, list):
         return [_numbers(its, schema.get("items", {}), root) for its in value]
     kinds = schema.get("type", [])

@@ -1,4 +1,4 @@
-"""Planted data on disk: a Zarr v3 group with one shard a rank, each a plain file that a rank can map.
+"""Planted data on disk or on S3: a Zarr v3 group with one shard a rank, on disk a plain file that a rank can map.
 
 The arrays ``x`` (n, d) float32, ``y`` (n,) float64 and ``w_star`` (d,) float64 are ordinary sharded Zarr arrays
 without compression. The chunks of a shard lie in the order of their rows, the shard's index after them, so that
@@ -8,7 +8,6 @@ the start of the file is the shard's rows as they are in memory. Shards are stre
 from __future__ import annotations
 
 import os
-import shutil
 import struct
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -20,8 +19,8 @@ import numpy as np
 
 from relufit import kernels
 from relufit.errors import ConfigError, DataError
-from relufit.files import replacing
 from relufit.planted import PlantedData, PlantedModel
+from relufit.stores import Opener, find_store
 
 FORMAT = 1
 _CHUNK_BYTES = 4 * 2**20
@@ -101,12 +100,14 @@ def write(
 ) -> None:
     """Write the data set of `model` to the folder `path`, which must not exist or be replaced.
 
+    On S3 a shard is sent while it is made, and what makes the objects a data set comes last.
+
     Parameters
     ----------
     model : PlantedModel
         What to write.
     path : path
-        The folder of the Zarr group; it appears whole or not at all.
+        The folder of the Zarr group, or an address such as ``s3://bucket/prefix``; it appears whole or not at all.
     shards : int
         Number of ranks that will each read a shard. The values do not depend on it.
     progress : callable, optional
@@ -117,7 +118,7 @@ def write(
     ConfigError
         If there are fewer rows than shards.
     DataError
-        If the disk has not enough space, or the folder cannot be written.
+        If the disk has not enough space, or the folder or the bucket cannot be written.
     """
     parts = shard_rows(model.n, shards)
     size = parts[0][1]
@@ -125,19 +126,12 @@ def write(
         "x": _Layout(model.n, size, _chunk_rows(size, 4 * model.d), 4 * model.d),
         "y": _Layout(model.n, size, _chunk_rows(size, 8), 8),
     }
-    _check_space(Path(path), sum(a.file_bytes(r) for a in layouts.values() for r in range(shards)))
     w_star = model.weights()
-    try:
-        with replacing(path, directory=True) as folder:
-            _create(folder, model, w_star, layouts, shards)
-            for index, part in enumerate(parts):
-                _write_shard(model, w_star, folder, layouts, index, part, progress)
-    except OSError as error:
-        raise DataError(
-            f"the data set cannot be written ({error.strerror or error})",
-            where=str(path),
-            remedy="free some space there or choose another folder",
-        ) from error
+    needed = sum(a.file_bytes(r) for a in layouts.values() for r in range(shards))
+    with find_store(path).writing(needed) as (folder, opened):
+        _create(folder, model, w_star, layouts, shards)
+        for index, part in enumerate(parts):
+            _write_shard(model, w_star, opened, layouts, index, part, progress)
 
 
 def _create(folder: Path, model: PlantedModel, w_star: np.ndarray, layouts: dict[str, _Layout], shards: int) -> None:
@@ -163,17 +157,14 @@ def _create(folder: Path, model: PlantedModel, w_star: np.ndarray, layouts: dict
 def _write_shard(
     model: PlantedModel,
     w_star: np.ndarray,
-    folder: Path,
+    opened: Opener,
     layouts: dict[str, _Layout],
     index: int,
     part: tuple[int, int],
     progress: Callable[[int], None] | None,
 ) -> None:
-    paths = {name: _shard_path(folder, name, index) for name in layouts}
-    for path in paths.values():
-        path.parent.mkdir(parents=True, exist_ok=True)
     step = max(1, _CHUNK_BYTES // (4 * model.d))
-    with paths["x"].open("wb") as x_file, paths["y"].open("wb") as y_file:
+    with opened(_shard_name("x", index)) as x_file, opened(_shard_name("y", index)) as y_file:
         for start in range(*part, step):
             x, y = model.rows(start, min(start + step, part[1]), w_star)
             x_file.write(x.astype("<f4", copy=False).data)
@@ -182,33 +173,19 @@ def _write_shard(
                 progress(start + len(x))
         layouts["x"].finish(x_file, index)
         layouts["y"].finish(y_file, index)
-        for file in (x_file, y_file):
-            file.flush()
-            os.fsync(file.fileno())
 
 
-def _check_space(path: Path, needed: int) -> None:
-    parent = next(p for p in [path, *path.absolute().parents] if p.is_dir())
-    free = shutil.disk_usage(parent).free
-    if needed > free:
-        raise DataError(
-            f"the data set takes {needed / 1e9:.3g} GB and the disk has {free / 1e9:.3g} GB left",
-            where=str(path),
-            remedy="free some space or choose fewer rows",
-        )
-
-
-def _shard_path(folder: Path, name: str, index: int) -> Path:
-    return folder / name / "c" / str(index) / "0" if name == "x" else folder / name / "c" / str(index)
+def _shard_name(name: str, index: int) -> str:
+    return f"{name}/c/{index}/0" if name == "x" else f"{name}/c/{index}"
 
 
 class Dataset:
-    """A planted data set on disk, opened for reading.
+    """A planted data set on disk or on S3, opened for reading.
 
     Parameters
     ----------
     path : path
-        The folder of the Zarr group.
+        The folder of the Zarr group, or an address such as ``s3://bucket/prefix``.
     expected : PlantedModel, optional
         The model that the data set must have been made from.
 
@@ -219,7 +196,7 @@ class Dataset:
     """
 
     def __init__(self, path: str | os.PathLike[str], expected: PlantedModel | None = None) -> None:
-        self.path = Path(path)
+        self._store = find_store(path)
         self.shards, self.model, self._layouts, self.w_star = self._open()
         self.n, self.d = self.model.n, self.model.d
         if expected is not None and expected != self.model:
@@ -229,15 +206,16 @@ class Dataset:
 
     @property
     def _remedy(self) -> str:
-        return f"delete the folder {self.path} and make the data set again"
+        return f"delete the folder {self._store.location()} and make the data set again"
 
     def _open(self) -> tuple[int, PlantedModel, dict[str, _Layout], np.ndarray]:
-        if not (self.path / "zarr.json").is_file():
-            raise DataError("there is no data set", where=str(self.path), remedy="make it with `relufit dataset`")
+        where = self._store.location()
+        if not self._store.has_root():
+            raise DataError("there is no data set", where=where, remedy="make it with `relufit dataset`")
         import zarr
 
         try:
-            group = zarr.open_group(self.path, mode="r", zarr_format=3)
+            group = zarr.open_group(self._store.zarr(), mode="r", zarr_format=3)
             attributes: dict[str, Any] = dict(group.attrs["relufit"])  # type: ignore[arg-type]
             arrays = {name: group[name] for name in ("x", "y")}
             layouts = {
@@ -252,16 +230,16 @@ class Dataset:
             written, shards = attributes.pop("format", None), int(attributes.pop("shards"))
             model = PlantedModel(**attributes) if written == FORMAT else None
         except (KeyError, TypeError, ValueError, AttributeError, OSError, ConfigError) as error:
-            raise DataError(f"not a planted data set ({error})", where=str(self.path), remedy=self._remedy) from error
+            raise DataError(f"not a planted data set ({error})", where=where, remedy=self._remedy) from error
         if model is None:
-            raise DataError("written in another format", where=str(self.path), remedy=self._remedy)
+            raise DataError("written in another format", where=where, remedy=self._remedy)
         return shards, model, layouts, w_star
 
     def shard(self, rank: int, workers: int) -> Shard:
         """Return the rows of one rank of `workers`, and open no file that has none of them.
 
-        Where `workers` is the number of shards the rows are mapped, not read; otherwise the parts are put
-        together in memory.
+        Where `workers` is the number of shards the rows on a disk are mapped, not read; otherwise the parts are put
+        together in memory. From S3 the shards are read into memory.
 
         Raises
         ------
@@ -274,33 +252,29 @@ class Dataset:
         size = self._layouts["x"].shard
         xs, ys = [], []
         for index in range(start // size, -(-stop // size)):
-            part = slice(max(start - index * size, 0), min(stop - index * size, size))
-            x, y = self._map("x", index, "<f4", self.model.d), self._map("y", index, "<f8", None)
-            self._check_finite(x[part], y[part], index)
-            xs.append(x[part])
-            ys.append(y[part])
+            part = range(max(start - index * size, 0), min(stop - index * size, size))
+            x, y = self._rows("x", index, part, "<f4", (self.model.d,)), self._rows("y", index, part, "<f8", ())
+            self._check_finite(x, y, index)
+            xs.append(x)
+            ys.append(y)
         return Shard(xs[0], ys[0]) if len(xs) == 1 else Shard(np.concatenate(xs), np.concatenate(ys))
 
-    def _map(self, name: str, index: int, kind: str, width: int | None) -> np.ndarray:
-        path, array = _shard_path(self.path, name, index), self._layouts[name]
-        rows = array.rows(index)
-        try:
-            size = path.stat().st_size
-        except OSError as error:
-            raise DataError(f"the shard is missing ({error.strerror})", where=str(path), remedy=self._remedy) from error
+    def _rows(self, name: str, index: int, rows: range, kind: str, width: tuple[int, ...]) -> np.ndarray:
+        """Return some rows of a shard."""
+        store, part, array = self._store, _shard_name(name, index), self._layouts[name]
+        size = store.size(part)
         if size != array.file_bytes(index):
             raise DataError(
                 f"the shard has {size} bytes in place of {array.file_bytes(index)}",
-                where=str(path),
+                where=store.location(part),
                 remedy=self._remedy,
             )
-        mapped = np.memmap(path, dtype=kind, mode="c", shape=(rows, width) if width else (rows,))
-        return mapped.view(np.ndarray)
+        return store.array(part, kind, (len(rows), *width), rows.start * array.row_bytes)
 
     def _check_finite(self, x: np.ndarray, y: np.ndarray, index: int) -> None:
         for name, values in (("x", x), ("y", y.reshape(1, -1))):
             if not kernels.all_finite(values):
-                where = str(_shard_path(self.path, name, index))
+                where = self._store.location(_shard_name(name, index))
                 raise DataError("the shard holds NaN or infinity", where=where, remedy=self._remedy)
 
 

@@ -12,6 +12,9 @@ from numba import njit
 
 from relufit.simd import dots
 
+#: Coordinates whose differences are held at a time.
+_BLOCK = 4096
+
 
 @njit(nogil=True, cache=True)
 def inner_products(x: np.ndarray, w: np.ndarray, out: np.ndarray) -> None:
@@ -31,11 +34,14 @@ def squared_norm(v: np.ndarray) -> float:
 
 @njit(nogil=True, cache=True)
 def squared_distance(v: np.ndarray, w: np.ndarray) -> float:
-    """Return the sum of squares of the difference of two float64 vectors of one size."""
-    difference = np.empty(v.size)
-    for k in range(v.size):
-        difference[k] = v[k] - w[k]
-    return dots((difference,), difference)[0]  # type: ignore[no-any-return]
+    """Return the sum of squares of the difference of two float64 vectors of one size, added block by block."""
+    room, total = np.empty(min(v.size, _BLOCK)), 0.0
+    for start in range(0, v.size, _BLOCK):
+        some = room[: min(_BLOCK, v.size - start)]
+        for k in range(some.size):
+            some[k] = v[start + k] - w[start + k]
+        total += dots((some,), some)[0]
+    return total
 
 
 @njit(nogil=True, cache=True)
@@ -44,6 +50,21 @@ def descend(w: np.ndarray, total: np.ndarray, step: float) -> None:
     for k in range(w.size):
         w[k] -= step * total[k]
         total[k] = 0.0
+
+
+@njit(nogil=True, cache=True)
+def descend_towards(w: np.ndarray, total: np.ndarray, step: float, target: np.ndarray) -> float:
+    """Do as `descend`, and return ``squared_distance(w, target)``; each of the three is gone through once."""
+    room, squares = np.empty(min(w.size, _BLOCK)), 0.0
+    for start in range(0, w.size, _BLOCK):
+        some = room[: min(_BLOCK, w.size - start)]
+        for k in range(some.size):
+            at = start + k
+            w[at] -= step * total[at]
+            total[at] = 0.0
+            some[k] = w[at] - target[at]
+        squares += dots((some,), some)[0]
+    return squares
 
 
 @njit(nogil=True, cache=True)

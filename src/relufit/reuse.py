@@ -14,13 +14,15 @@ _PACKAGE = Path(__file__).parent
 
 #: The source files, below the package, that each stage of the workflow depends on.
 SOURCES = {
-    "dataset": ("dataset.py", "planted.py", "streams.py", "kernels.py", "simd/*.py"),
+    "dataset": ("dataset.py", "stores.py", "planted.py", "streams.py", "kernels.py", "simd/*.py"),
     "trials": (
         "training/*.py",
         "compression/**/*.py",
         "transport/*.py",
         "clusters/*.py",
+        "clusters/emulated/*.py",
         "experiments/base.py",
+        "experiments/links.py",
         "experiments/procedures.py",
         "experiments/spread.py",
         "experiments/trials.py",
@@ -28,6 +30,7 @@ SOURCES = {
         "records.py",
         "theory/*.py",
         "dataset.py",
+        "stores.py",
         "planted.py",
         "streams.py",
         "kernels.py",

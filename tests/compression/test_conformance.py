@@ -31,6 +31,7 @@ from scipy import stats
 
 from relufit import streams
 from relufit.compression import Compressor
+from relufit.compression.base import joined, length_of
 
 RANDOM = [case for case in in_one_coding() if draws(case)]
 #: For tests of the tests.
@@ -276,3 +277,21 @@ def test_bytes_are_a_function_of_the_vector_and_the_key(case: Case) -> None:
     ]
     payloads = {payload, *(case.compressor.encode(vector, other) for other in others)}
     assert len(payloads) == (1 + len(others) if draws(case) else 1)
+
+
+@pytest.mark.parametrize("case", every_compressor(), ids=str)
+def test_adding_a_payload_is_adding_what_it_decodes_to(case: Case) -> None:
+    vector = np.random.default_rng(5).standard_normal(600)
+    total = np.random.default_rng(6).standard_normal(600)
+    payload = case.compressor.encode(vector, 7)
+    wanted = total + case.compressor.decode(payload, 600)
+    case.compressor.add(memoryview(bytearray(payload)), total, np.empty(600))
+    assert total.tobytes() == wanted.tobytes()
+
+
+@pytest.mark.parametrize("case", every_compressor(), ids=str)
+def test_the_pieces_of_a_payload_are_the_payload(case: Case) -> None:
+    vector = np.random.default_rng(5).standard_normal(600)
+    pieces = case.compressor.pieces(vector, 7)
+    assert bytes(joined(pieces)) == case.compressor.encode(vector, 7)
+    assert length_of(pieces) == len(joined(pieces))

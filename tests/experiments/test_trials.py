@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from relufit import records
+from relufit.compression.base import Pieces
 from relufit.compression.cast import Float64
 from relufit.experiments import trials
 from relufit.experiments.base import Setting
@@ -22,15 +23,15 @@ SETTINGS = [
 
 def interrupt(monkeypatch: pytest.MonkeyPatch, after: int) -> None:
     """Interrupt at the n-th vector that is encoded from now on, as by Ctrl-C."""
-    encode, left = Float64.encode, [after]
+    pieces, left = Float64.pieces, [after]
 
-    def stop(self: Float64, vector: np.ndarray, key: int) -> bytes:
+    def stop(self: Float64, vector: np.ndarray, key: int) -> Pieces:
         left[0] -= 1
         if not left[0]:
             raise KeyboardInterrupt
-        return encode(self, vector, key)
+        return pieces(self, vector, key)
 
-    monkeypatch.setattr(Float64, "encode", stop)
+    monkeypatch.setattr(Float64, "pieces", stop)
 
 
 @pytest.mark.parametrize("after", [100, 300, 500])
@@ -46,7 +47,7 @@ def test_a_job_that_was_interrupted_goes_on_and_leaves_the_same_results(
             trials.run(SETTINGS, 7, second, tmp_path)
     kept = second.with_name(".traces.unfinished")
     finished = sorted(path.name for path in kept.glob("*.parquet") if "timing" not in path.name)
-    assert len(finished) == (after - 1) // 136, "so many vectors a trial"
+    assert len(finished) == (after - 1) // 126, "so many vectors a trial"
     assert [path.suffix for path in kept.iterdir() if "parquet" not in path.name] == [".checkpoint"]
     written = {path: path.stat().st_mtime_ns for path in kept.glob("*.parquet")}
     spied: list[Path] = []

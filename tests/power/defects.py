@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -47,7 +46,11 @@ def _decoding(patch: Patch, change: Callable[[QSGD, np.ndarray], np.ndarray]) ->
         found[:] = change(self, found)
         return found
 
+    def added(self: QSGD, payload: Any, total: np.ndarray, room: np.ndarray) -> None:
+        total += wrong(self, payload, total.size, out=room)
+
     patch.setattr(QSGD, "decode", wrong)
+    patch.setattr(QSGD, "add", added)
 
 
 def _steps(patch: Patch, change: Callable[[Rank, np.ndarray], np.ndarray]) -> None:
@@ -182,7 +185,7 @@ def the_error_of_rounding_is_remembered(patch: Patch) -> None:
         compressor, kept = self._compressor, self
 
         class Remembers:
-            def encode(self, v: np.ndarray, key: int) -> Any:
+            def pieces(self, v: np.ndarray, key: int) -> Any:
                 wanted = v + memory
                 payload = compressor.encode(wanted, key)
                 memory[:] = wanted - compressor.decode(bytes(payload), v.size)
@@ -204,7 +207,8 @@ def rows_are_reshuffled_where_they_should_be_replaced(patch: Patch) -> None:
 
 @_defect
 def the_bytes_are_counted_without_the_header(patch: Patch) -> None:
-    patch.setattr(loop, "len", lambda payload: builtins.len(payload) - 12, raising=False)
+    length = loop.length_of
+    patch.setattr(loop, "length_of", lambda payload: length(payload) - 12)
 
 
 @_defect

@@ -17,7 +17,8 @@ import pytest
 from distributed import Client, LocalCluster, Worker
 
 from relufit import dataset, planted, theory
-from relufit.compression import make_compressor
+from relufit.compression import Compressor, make_compressor
+from relufit.compression.base import Pieces
 from relufit.compression.cast import Float64
 from relufit.dataset import open_rows
 from relufit.errors import ClusterError, DataError, RelufitError
@@ -49,7 +50,7 @@ def assert_counted(trace: Trace) -> None:
     assert not trace.faults
 
 
-class _Unsound:
+class _Unsound(Compressor):
     """A compressor that fails on the ranks, or whose payloads the master cannot decode."""
 
     def __init__(self, error: Exception | None) -> None:
@@ -66,6 +67,9 @@ class _Unsound:
     def variance(self, size: int) -> float:
         return 0.0
 
+    def variance_bound(self, size: int) -> float:
+        return 0.0
+
 
 @pytest.fixture
 def _picklable_by_value() -> Iterator[None]:
@@ -79,9 +83,9 @@ def _picklable_by_value() -> Iterator[None]:
 class _Slow(Float64):
     """Takes its time."""
 
-    def encode(self, vector: np.ndarray, key: int) -> bytes:
+    def pieces(self, vector: np.ndarray, key: int) -> Pieces:
         time.sleep(0.05)
-        return super().encode(vector, key)
+        return super().pieces(vector, key)
 
 
 @pytest.mark.parametrize(

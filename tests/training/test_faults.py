@@ -10,6 +10,7 @@ import random
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -170,3 +171,12 @@ def test_faults_that_prevent_every_iteration_end_the_run(topology: str) -> None:
     faults = [Fault("frame corrupted", 1, 2 * at) for at in range(1, 100)]
     with pytest.raises(TransportError, match=r"checksum|closed|broke|given up"):
         Rig(spec(topology, iterations=10**6), faults=faults, patience=patience).run()
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("topology", TOPOLOGIES)
+def test_thirty_two_ranks_end_with_the_same_bits(topology: str, network: str) -> None:
+    asked = replace(spec(topology, workers=32, batch_size=64, iterations=12), dataset=PlantedModel(640, 12, 3))
+    trace = Rig(asked, network=NETWORKS[network], patience=Patience(start=60, message=60)).run()
+    assert_same(trace, train(asked))
+    assert not trace.faults

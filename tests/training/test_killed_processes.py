@@ -43,9 +43,17 @@ def spec(topology: str = "master", data: Any = MODEL, **values: Any) -> Training
 
 @contextmanager
 def local_cluster(workers: int, allowed_failures: int = 20) -> Iterator[LocalCluster]:
-    """Processes with a slot each, which nannies start again."""
+    """Processes with a slot each, which nannies start again.
+
+    Some time after each loss of a worker, Dask's cluster looks whether it is back, and if it is just then being started
+    again after a second loss, closes its nanny for good. So it must not look.
+    """
+    settings = {
+        "distributed.scheduler.allowed-failures": allowed_failures,
+        "distributed.deploy.lost-worker-timeout": "365d",
+    }
     with (
-        dask.config.set({"distributed.scheduler.allowed-failures": allowed_failures}),
+        dask.config.set(settings),
         LocalCluster(
             n_workers=workers,
             threads_per_worker=1,

@@ -7,8 +7,11 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from relufit.clusters.emulated import probe
 
 ROOT = Path(__file__).parent.parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -16,6 +19,8 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 ELSEWHERE = {"clusters"}
 HERE = [page for page in PAGES if page.stem not in ELSEWHERE]
 BIN = Path(sys.executable).parent
+_FOUND = probe()
+EMULATES = "tbf" in _FOUND.works and _FOUND.delay is not None and _FOUND.loss is not None
 
 
 def _blocks(language: str) -> list[str]:
@@ -75,6 +80,8 @@ def test_the_relufit_commands_work_one_after_the_other(tmp_path: Path) -> None:
     commands = _commands("relufit")
     assert len(commands) >= 3
     for command in commands:
+        if "--cluster emulated" in command and not EMULATES:
+            continue
         words = [word.replace("/tmp/", f"{tmp_path}/") for word in shlex.split(command)]
         done = subprocess.run([BIN / words[0], *words[1:]], cwd=tmp_path, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
@@ -82,13 +89,23 @@ def test_the_relufit_commands_work_one_after_the_other(tmp_path: Path) -> None:
 
 
 def test_the_python_example_works(capsys: pytest.CaptureFixture[str]) -> None:
-    (example,) = _blocks("python")
+    example, *_ = _blocks("python")
     exec(compile(example, "README.md", "exec"), {})
     assert capsys.readouterr().out.startswith("converged")
 
 
 def test_a_page_whose_commands_are_not_run_here_has_a_test_of_its_own() -> None:
     assert all((ROOT / f"tests/{name}/test_page.py").exists() for name in ELSEWHERE)
+
+
+@pytest.mark.skipif(not EMULATES, reason="hosts, or a delay or a loss between them, cannot be emulated here")
+def test_the_python_example_of_an_emulated_network_works(capsys: pytest.CaptureFixture[str]) -> None:
+    (example,) = [block for block in _blocks("python") if "emulated" in block]
+    namespace: dict[str, Any] = {}
+    exec(compile(example, "docs/emulated.md", "exec"), namespace)
+    told = capsys.readouterr().out.splitlines()
+    assert told[0].startswith("{'round_trip': ")
+    assert int(told[1]) > 200 * 2 * namespace["trace"].weights.nbytes
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

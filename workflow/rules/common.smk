@@ -19,6 +19,7 @@ from relufit.figures import FIGURES
 from relufit.files import check_writable, write_text
 from relufit.remaining import Job, watch
 from relufit.reuse import sources
+from relufit.stores import inside
 
 
 report: "../report/workflow.rst"
@@ -37,6 +38,10 @@ except RelufitError as error:
 
 SEED = CONFIG["seed"]
 RUN = f"{CONFIG['results']}/{CONFIG['run']}"
+# Data sets in a bucket each leave a file here that says where they are.
+REMOTE = CONFIG.get("data")
+DATA = inside(REMOTE, CONFIG["run"]) if REMOTE else f"{RUN}/data"
+DATASET = f"{RUN}/data/{{dataset}}.{'s3' if REMOTE else 'zarr'}"
 # The merged and checked configuration as every command reads it. It is no input of any rule: a rule has what it
 # depends on among its parameters, and the rest may change without making its output out of date.
 CONFIG_FILE = f"{RUN}/config.yaml"

@@ -6,7 +6,7 @@ rule dataset:
     input:
         code=sources("dataset"),
     output:
-        directory(f"{RUN}/data/{{dataset}}.zarr"),
+        DATASET if REMOTE else directory(DATASET),
     log:
         f"{RUN}/logs/dataset/{{dataset}}.log",
     conda:
@@ -14,8 +14,12 @@ rule dataset:
     params:
         model=lambda wildcards: dataset_options(*DATASETS[wildcards.dataset]),
         shards=lambda wildcards: DATASETS[wildcards.dataset][0].spec["workers"],
+        place=lambda wildcards: f"{DATA}/{wildcards.dataset}.zarr",
+        options=lambda wildcards, output: (
+            f"--marker {shlex.quote(output[0])}" if REMOTE else "--reuse"
+        ),
     shell:
-        "relufit dataset {output:q} {params.model} --shards {params.shards} --reuse > {log:q} 2>&1"
+        "relufit dataset {params.place:q} {params.model} --shards {params.shards} {params.options} > {log:q} 2>&1"
 
 
 rule train:
@@ -23,7 +27,7 @@ rule train:
     input:
         code=sources("trials"),
         data=lambda wildcards: [
-            f"{RUN}/data/{name}.zarr"
+            DATASET.format(dataset=name)
             for setting in GROUPS[wildcards.experiment, wildcards.group]
             for name in setting.datasets
         ],
@@ -45,7 +49,7 @@ rule train:
         ),
         config=CONFIG_FILE,
         traces=subpath(output.results, parent=True),
-        data=f"{RUN}/data",
+        data=DATA,
     shell:
         "relufit trials {wildcards.experiment} {wildcards.group:q} --config {params.config:q} "
         "--data {params.data:q} --reuse --output {params.traces:q} > {log:q} 2>&1"

@@ -6,8 +6,8 @@ import math
 from typing import NamedTuple
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy.special import betaincinv, log_ndtr, ndtri, stdtrit
 
 #: Of intervals: both bounds together are two one-sided tests at 5 % each.
 CONFIDENCE = 0.9
@@ -37,7 +37,11 @@ def mean_interval(values: ArrayLike, confidence: float = CONFIDENCE) -> Interval
     mean = float(sample.mean())
     if sample.size < 2:
         return Interval(mean, -math.inf, math.inf)
-    half = float(stdtrit(sample.size - 1, (1 + confidence) / 2)) * float(sample.std(ddof=1)) / math.sqrt(sample.size)
+    half = (
+        float(scipy.special.stdtrit(sample.size - 1, (1 + confidence) / 2))
+        * float(sample.std(ddof=1))
+        / math.sqrt(sample.size)
+    )
     return Interval(mean, mean - half, mean + half)
 
 
@@ -61,14 +65,14 @@ def line_fit(x: np.ndarray, y: np.ndarray) -> Fit:
 def proportion_interval(successes: int, trials: int, confidence: float = CONFIDENCE) -> Interval:
     """Return the interval of Clopper and Pearson (1934) of a proportion: it covers at least as often as it says."""
     tail = (1 - confidence) / 2
-    low = float(betaincinv(successes, trials - successes + 1, tail)) if successes else 0.0
-    high = float(betaincinv(successes + 1, trials - successes, 1 - tail)) if successes < trials else 1.0
+    low = float(scipy.special.betaincinv(successes, trials - successes + 1, tail)) if successes else 0.0
+    high = float(scipy.special.betaincinv(successes + 1, trials - successes, 1 - tail)) if successes < trials else 1.0
     return Interval(successes / trials, low, high)
 
 
 def normal_interval(value: float, error: float, confidence: float = CONFIDENCE) -> Interval:
     """Return the interval of an estimate whose standard error is known."""
-    half = float(ndtri((1 + confidence) / 2)) * error
+    half = float(scipy.special.ndtri((1 + confidence) / 2)) * error
     return Interval(value, value - half, value + half)
 
 
@@ -105,14 +109,14 @@ def crossing(x: ArrayLike, successes: ArrayLike, trials: ArrayLike) -> Crossing:
 
     def cost(parameters: np.ndarray) -> float:
         z = (x - parameters[0]) / math.exp(parameters[1])
-        return -float(hits @ log_ndtr(z) + (tries - hits) @ log_ndtr(-z))
+        return -float(hits @ scipy.special.log_ndtr(z) + (tries - hits) @ scipy.special.log_ndtr(-z))
 
     start = np.array([np.interp(0.5, np.maximum.accumulate(share), x), math.log(gap)])
     # A narrower transition than the points are apart cannot be seen.
     found = optimize.minimize(cost, start, bounds=[(x.min(), x.max()), (math.log(gap / 4), math.log(np.ptp(x)))])
     place, width = float(found.x[0]), math.exp(found.x[1])
     z = (x - place) / width
-    each = np.exp(-(z**2) - log_ndtr(z) - log_ndtr(-z)) / (2 * math.pi)
+    each = np.exp(-(z**2) - scipy.special.log_ndtr(z) - scipy.special.log_ndtr(-z)) / (2 * math.pi)
     error = width / math.sqrt(float(tries @ each))
     if not np.any((share > 0) & (share < 1)):
         # From none to all at once: the place is anywhere between two points.

@@ -27,6 +27,8 @@ COMMANDS = (
     "manifest",
     "compare",
     "compress",
+    "cluster",
+    "plan",
 )
 
 _REMEDIES = {

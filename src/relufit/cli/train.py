@@ -19,7 +19,7 @@ def add(parts: Any) -> None:  # noqa: ANN401
         "one training run",
         "Run SGD or QSGD once on a data set made by `relufit dataset`, write its trace, and print how it ended.",
     )
-    part.add_argument("dataset", type=Path, help="folder of the Zarr group")
+    part.add_argument("dataset", help="folder of the Zarr group, or s3://bucket/prefix")
     part.add_argument("--output", "-o", type=Path, required=True, help="Parquet file of the trace")
     part.add_argument(
         "--compressor", default="fp64", help="what gradients go through: fp64, fp32, fp16, qsgd, ternary or natural"
@@ -41,13 +41,16 @@ def add(parts: Any) -> None:  # noqa: ANN401
     part.add_argument("--seed", type=int, default=0, help="seed of sampling and rounding")
     part.add_argument("--record-every", type=int, default=1, help="iterations between two rows of the trace")
     part.add_argument("--checkpoint", type=Path, help="file that the state is kept in, to go on from after an end")
-    part.add_argument("--cluster", default="inprocess", help="where ranks run: inprocess or local")
+    part.add_argument("--cluster", default="inprocess", help="where ranks run: inprocess, local or emulated")
+    part.add_argument(
+        "--cluster-options", default="", metavar="YAML", help="what that kind needs, such as 'rate: 1e9, loss: 0.01'"
+    )
     part.set_defaults(run=run)
 
 
 def run(chosen: argparse.Namespace) -> None:
     """Run the subcommand."""
-    from relufit import records
+    from relufit import config, records
     from relufit.clusters import open_cluster
     from relufit.experiments.trials import machine
     from relufit.training import TrainingSpec, train
@@ -67,8 +70,9 @@ def run(chosen: argparse.Namespace) -> None:
         seed=chosen.seed,
         record_every=chosen.record_every,
     )
+    where = config.cluster(chosen.cluster, chosen.cluster_options)
     with (
-        open_cluster({"kind": chosen.cluster}, chosen.workers) as cluster,
+        open_cluster(where, chosen.workers) as cluster,
         progress("training", chosen.iterations) as tell,
     ):
         trace = train(
@@ -78,8 +82,8 @@ def run(chosen: argparse.Namespace) -> None:
             checkpoint=chosen.checkpoint,
             told=lambda fault: print(f"relufit: {fault}", file=sys.stderr),
         )
-        where = cluster.describe()
-    times = {"counted": trace.counted, "faults": trace.faults, "cluster": where, "machine": machine()}
+        described = cluster.describe()
+    times = {"counted": trace.counted, "faults": trace.faults, "cluster": described, "machine": machine()}
     records.write(records.timing_path(chosen.output), trace.timing, times)
     records.write(chosen.output, trace.table, trace.summary)
     last = trace.table.iloc[-1]

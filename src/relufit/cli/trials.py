@@ -27,7 +27,7 @@ def add(parts: Any) -> None:  # noqa: ANN401
     part.add_argument("experiment", help="such as qsgd_convergence")
     part.add_argument("settings", nargs="+", metavar="setting", help="such as qsgd-s16")
     add_config(part)
-    part.add_argument("--data", type=Path, help="folder of the data sets; ../../data from the output if not given")
+    part.add_argument("--data", help="folder or bucket of the data sets; ../../data from the output if not given")
     part.add_argument("--output", "-o", type=Path, required=True, help="folder for {setting}.parquet")
     part.add_argument("--reuse", action="store_true", help="link the same from another run beside this one")
     part.set_defaults(run=run)

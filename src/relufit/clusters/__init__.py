@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Protocol
 
-from relufit.clusters import address, inprocess, local, ssh
+from relufit.clusters import address, ec2, emulated, inprocess, local, ssh
 from relufit.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -35,10 +35,12 @@ KINDS: dict[str, Callable[[Mapping[str, Any], int], AbstractContextManager[Clust
     "local": local.open_local,
     "address": address.open_address,
     "ssh": ssh.open_ssh,
+    "emulated": emulated.open_emulated,
+    "ec2": ec2.open_ec2,
 }
 
 #: Kinds whose workers have processors of their own, so that trials without real ranks are spread over them.
-ELSEWHERE = frozenset({"address", "ssh"})
+ELSEWHERE = frozenset({"address", "ssh", "ec2"})
 
 
 def open_cluster(config: Mapping[str, Any], workers: int) -> AbstractContextManager[Cluster]:

@@ -12,28 +12,33 @@ from relufit.clusters.workers import SLOT, DaskCluster, close_within, wait_for_s
 
 # On a busy machine processes take long to start, and to end.
 _STARTING_SECONDS = _CLOSING_SECONDS = 60.0
+_FOREVER = "365d"
 
 
 @contextmanager
 def open_local(options: Mapping[str, Any], workers: int) -> Iterator[DaskCluster]:
     """Start the processes, and stop them whatever happens."""
+    import dask
     from distributed import Client, LocalCluster
 
     count = workers + 1
-    cluster = LocalCluster(
-        n_workers=count,
-        threads_per_worker=1,
-        resources={SLOT: 1},
-        host="127.0.0.1",
-        dashboard_address="127.0.0.1:0",
-        # The error of a task reaches the caller; the worker need not print it too.
-        silence_logs=logging.CRITICAL,
-    )
-    try:
-        with Client(cluster) as client:
-            wait_for_slots(client, enough=count, wanted=count, seconds=_STARTING_SECONDS, where="cluster.local")
-            check_versions(client, where="cluster.local", seconds=_STARTING_SECONDS)
-            yield DaskCluster(client, {"kind": "local", "processes": count})
-    finally:
-        # What was computed is not lost for a process that does not end.
-        close_within(2 * _CLOSING_SECONDS, lambda: cluster.close(timeout=_CLOSING_SECONDS))
+    # Dask looks so long after a process was lost whether one is there, and otherwise never starts it again; by then
+    # it may have come back and be lost a second time.
+    with dask.config.set({"distributed.deploy.lost-worker-timeout": _FOREVER}):
+        cluster = LocalCluster(
+            n_workers=count,
+            threads_per_worker=1,
+            resources={SLOT: 1},
+            host="127.0.0.1",
+            dashboard_address="127.0.0.1:0",
+            # The error of a task reaches the caller; the worker need not print it too.
+            silence_logs=logging.CRITICAL,
+        )
+        try:
+            with Client(cluster) as client:
+                wait_for_slots(client, enough=count, wanted=count, seconds=_STARTING_SECONDS, where="cluster.local")
+                check_versions(client, where="cluster.local", seconds=_STARTING_SECONDS)
+                yield DaskCluster(client, {"kind": "local", "processes": count})
+        finally:
+            # What was computed is not lost for a process that does not end.
+            close_within(2 * _CLOSING_SECONDS, lambda: cluster.close(timeout=_CLOSING_SECONDS))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import struct
+from abc import ABC, abstractmethod
 from io import BytesIO
-from typing import Protocol
 
 import numpy as np
 
@@ -15,9 +15,14 @@ HEADER_BYTES = _HEADER.size
 _FLOATS = (np.dtype(np.float64), np.dtype(np.float32))
 
 
-class Compressor(Protocol):
+#: A payload, or one in pieces that follow each other: what goes over a connection need not be in one place first.
+Pieces = bytes | memoryview | tuple[bytes | memoryview, ...]
+
+
+class Compressor(ABC):
     """A map from vectors to bytes and back."""
 
+    @abstractmethod
     def encode(self, vector: np.ndarray, key: int) -> bytes:
         """Return the payload of `vector`.
 
@@ -34,6 +39,7 @@ class Compressor(Protocol):
             If the vector holds NaN or infinity.
         """
 
+    @abstractmethod
     def decode(self, payload: bytes | memoryview, size: int, out: np.ndarray | None = None) -> np.ndarray:
         """Return the vector, (size,) float64, of a payload.
 
@@ -52,6 +58,18 @@ class Compressor(Protocol):
             If the payload is not one that this compressor makes of a vector of that size.
         """
 
+    def pieces(self, vector: np.ndarray, key: int) -> Pieces:
+        """Return what `encode` returns, perhaps in pieces that are good only until `vector` changes."""
+        return self.encode(vector, key)
+
+    def add(self, payload: bytes | memoryview, total: np.ndarray, room: np.ndarray) -> None:
+        """Add what `decode` returns to `total`, (d,) float64, with the help of `room`, another such array.
+
+        After an error `total` may hold anything.
+        """
+        total += self.decode(payload, total.size, out=room)
+
+    @abstractmethod
     def variance(self, size: int) -> float | None:
         """Return omega, where ``E ||decode(encode(v)) - v||^2 = omega ||v||^2``, or None where there is none.
 
@@ -59,8 +77,19 @@ class Compressor(Protocol):
         dimensions. Rounding to nearest, as casting does, draws nothing: its omega is 0.
         """
 
+    @abstractmethod
     def variance_bound(self, size: int) -> float | None:
         """Return the published bound on omega, which holds for every vector, or None where there is none."""
+
+
+def length_of(payload: Pieces) -> int:
+    """Return the bytes of a payload."""
+    return sum(map(len, payload)) if isinstance(payload, tuple) else len(payload)
+
+
+def joined(payload: Pieces) -> bytes | memoryview:
+    """Return a payload in one piece."""
+    return b"".join(payload) if isinstance(payload, tuple) else payload
 
 
 class Payload:

@@ -7,12 +7,15 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+from numba import njit
 
-from relufit.compression.base import NOT_FINITE, Payload, check_vector, header, room_for, split
+from relufit.compression.base import NOT_FINITE, Compressor, Payload, Pieces, check_vector, header, room_for, split
 from relufit.errors import PayloadError
 
 _VERSION = 1
+IN_PAYLOAD = "NaN or infinity in the payload"
 _TOP_EXPONENT = 15
+_EXPONENT = np.uint64(0x7FF << 52)
 
 
 def _largest(vector: np.ndarray) -> float:
@@ -20,8 +23,27 @@ def _largest(vector: np.ndarray) -> float:
     return max(float(np.maximum.reduce(vector)), -float(np.minimum.reduce(vector)))
 
 
+@njit(nogil=True, cache=True)
+def _is_finite(vector: np.ndarray) -> bool:
+    """Tell whether no element of a float64 vector is NaN or infinite."""
+    largest = np.uint64(0)
+    for bits in vector.view(np.uint64):
+        largest = max(largest, bits & _EXPONENT)
+    return largest != _EXPONENT  # type: ignore[no-any-return]
+
+
+@njit(nogil=True, cache=True)
+def _add_finite(vector: np.ndarray, total: np.ndarray) -> bool:
+    """Add a float64 vector to `total`, and tell whether it had no NaN or infinity."""
+    largest, bits = np.uint64(0), vector.view(np.uint64)
+    for k in range(vector.size):
+        total[k] += vector[k]
+        largest = max(largest, bits[k] & _EXPONENT)
+    return largest != _EXPONENT  # type: ignore[no-any-return]
+
+
 @dataclass(frozen=True)
-class _Float:
+class _Float(Compressor):
     """A cast: header, then the numbers in little-endian order."""
 
     kind: ClassVar[int]
@@ -50,21 +72,17 @@ class _Float:
 
     def decode(self, payload: bytes | memoryview, size: int, out: np.ndarray | None = None) -> np.ndarray:
         """Return the vector, (size,) float64 or `out`."""
-        kind, parameter, body = split(payload, _VERSION)
-        if kind != self.kind:
-            raise PayloadError(f"a payload of kind {kind}, not {self.kind}")
-        if len(body) != size * self.dtype.itemsize:
-            raise PayloadError(f"a body of {len(body)} bytes is no vector of {size} numbers in {self.dtype.str}")
+        parameter, body = self._split(payload, size)
         exponent = parameter - 2**16 if parameter >= 2**15 else parameter
         if exponent:
             self._check_exponent(exponent)
         vector = room_for(size, out)
         with np.errstate(over="ignore", invalid="ignore"):
-            np.copyto(vector, np.frombuffer(body, self.dtype), casting="same_kind")
+            np.copyto(vector, body, casting="same_kind")
             if exponent:
                 np.ldexp(vector, exponent, out=vector)
         if not math.isfinite(_largest(vector)):
-            raise PayloadError("NaN or infinity in the payload")
+            raise PayloadError(IN_PAYLOAD)
         return vector
 
     def variance(self, size: int) -> float:
@@ -75,6 +93,15 @@ class _Float:
         """Return 0: nothing is drawn."""
         return 0.0
 
+    def _split(self, payload: bytes | memoryview, size: int) -> tuple[int, np.ndarray]:
+        """Return the parameter and the numbers as they are in the payload."""
+        kind, parameter, body = split(payload, _VERSION)
+        if kind != self.kind:
+            raise PayloadError(f"a payload of kind {kind}, not {self.kind}")
+        if len(body) != size * self.dtype.itemsize:
+            raise PayloadError(f"a body of {len(body)} bytes is no vector of {size} numbers in {self.dtype.str}")
+        return parameter, np.frombuffer(body, self.dtype)
+
     def _exponent(self, largest: float) -> int:
         return 0
 
@@ -84,10 +111,44 @@ class _Float:
 
 @dataclass(frozen=True)
 class Float64(_Float):
-    """The vector as it is, 8 bytes a coordinate."""
+    """The vector as it is, 8 bytes a coordinate.
+
+    As its bytes are those of the vector, it goes over a connection, and into a sum, without a copy.
+    """
 
     kind: ClassVar[int] = 1
     dtype: ClassVar[np.dtype[Any]] = np.dtype("<f8")
+
+    def pieces(self, vector: np.ndarray, key: int) -> Pieces:
+        """Return the payload, in two pieces where the second can be the vector itself."""
+        vector = check_vector(vector)
+        if vector.dtype != self.dtype:
+            return self.encode(vector, key)
+        if not _is_finite(vector):
+            raise PayloadError(NOT_FINITE)
+        return _EXACT_HEADER, vector.data.cast("B")
+
+    def add(self, payload: bytes | memoryview, total: np.ndarray, room: np.ndarray) -> None:
+        """Add the vector of a payload to `total`; `room` is not needed."""
+        if not _add_finite(self._vector(payload, total.size), total):
+            raise PayloadError(IN_PAYLOAD)
+
+    def view(self, payload: bytes | memoryview, size: int) -> np.ndarray:
+        """Return the vector, (size,) float64, which is good as long as the payload."""
+        vector = self._vector(payload, size)
+        if not _is_finite(vector):
+            raise PayloadError(IN_PAYLOAD)
+        return vector
+
+    def _vector(self, payload: bytes | memoryview, size: int) -> np.ndarray:
+        exponent, vector = self._split(payload, size)
+        if exponent:
+            self._check_exponent(exponent)
+        # Compiled loops take numbers at their natural places.
+        return vector if vector.flags.aligned else vector.copy()
+
+
+_EXACT_HEADER = header(Float64.kind, _VERSION)
 
 
 @dataclass(frozen=True)

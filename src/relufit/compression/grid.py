@@ -50,6 +50,20 @@ class Restored(NamedTuple):
         return int(self.vector.size)
 
 
+class Added(NamedTuple):
+    """As `Restored`, but the levels times norm / s are added to the vector."""
+
+    vector: np.ndarray
+    norms: np.ndarray
+    s: int
+    bucket: int
+
+    @property
+    def size(self) -> int:
+        """The number of levels."""
+        return int(self.vector.size)
+
+
 def norms_of(v: np.ndarray, bucket: int, norm: str) -> np.ndarray:
     """Return the norm of each bucket, ``"l2"`` or ``"max"``, in float64; not finite where an element is not."""
     count = -(-v.size // bucket)
@@ -141,6 +155,24 @@ def _round(source: Rounded, start: int, levels: np.ndarray) -> None:
 
 
 @njit(nogil=True, cache=True)
+def _add(target: Added, start: int, levels: np.ndarray) -> None:
+    """Add to each number what `_restore` would replace it by."""
+    at, end = start, start + levels.size
+    while at < end:
+        bucket = at // target.bucket
+        stop = min((bucket + 1) * target.bucket, end)
+        norm, v, some = target.norms[bucket], target.vector[at:stop], levels[at - start : stop - start]
+        if _TINY < norm < _HUGE:
+            factor = norm / target.s
+            for i in range(v.size):
+                v[i] += some[i] * factor
+        else:
+            for i in range(v.size):
+                v[i] += some[i] / target.s * norm
+        at = stop
+
+
+@njit(nogil=True, cache=True)
 def _restore(target: Restored, start: int, levels: np.ndarray) -> None:
     at, end = start, start + levels.size
     while at < end:
@@ -169,3 +201,10 @@ def _put(target, start, levels):  # type: ignore[no-untyped-def]  # noqa: ANN001
     if not is_a(target, Restored):
         return None
     return lambda target, start, levels: _restore(target, start, levels)
+
+
+@overload(put)
+def _put_added(target, start, levels):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    if not is_a(target, Added):
+        return None
+    return lambda target, start, levels: _add(target, start, levels)

@@ -17,7 +17,16 @@ from numba import njit
 from numba.extending import overload
 
 from relufit import theory
-from relufit.compression.base import HEADER_BYTES, NOT_FINITE, check_range, check_vector, header, room_for, split
+from relufit.compression.base import (
+    HEADER_BYTES,
+    NOT_FINITE,
+    Compressor,
+    check_range,
+    check_vector,
+    header,
+    room_for,
+    split,
+)
 from relufit.compression.choice import AUTO, check_coding, coding_of, shortest
 from relufit.compression.coding import CODINGS, Coding
 from relufit.compression.grid import MAGNITUDE_BITS
@@ -60,7 +69,7 @@ class FromPowers(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Natural:
+class Natural(Compressor):
     """Q(v)_i = sgn(v_i) 2^(e or e + 1), where 2^e <= |v_i| < 2^(e + 1), and E Q(v)_i = v_i; zero stays zero.
 
     A payload is the header, with the number of exponents from the least to the largest; the largest exponent in

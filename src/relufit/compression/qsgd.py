@@ -14,10 +14,10 @@ from functools import lru_cache
 import numpy as np
 
 from relufit import theory
-from relufit.compression.base import NOT_FINITE, check_range, check_vector, header, room_for, split
+from relufit.compression.base import NOT_FINITE, Compressor, check_range, check_vector, header, room_for, split
 from relufit.compression.choice import AUTO, check_coding, coding_of, shortest
 from relufit.compression.coding import CODINGS, Coding, Law
-from relufit.compression.grid import Restored, Rounded, check_norms, norms_of
+from relufit.compression.grid import Added, Restored, Rounded, check_norms, norms_of
 from relufit.errors import ConfigError, PayloadError
 from relufit.streams import words
 
@@ -28,7 +28,7 @@ NORMS = ("l2", "max")
 
 
 @dataclass(frozen=True)
-class QSGD:
+class QSGD(Compressor):
     """Q(v)_i = ||v|| sgn(v_i) xi_i with xi_i in {l/s, (l+1)/s} and E xi_i = |v_i| / ||v||.
 
     The random part of a level is a multiple of 2^-32, so that probabilities are exact to that.
@@ -90,14 +90,24 @@ class QSGD:
 
     def decode(self, payload: bytes | memoryview, size: int, out: np.ndarray | None = None) -> np.ndarray:
         """Return the vector, (size,) float64 or `out`."""
+        vector = room_for(size, out)
+        if not self._give(payload, vector, Restored):
+            vector[:] = 0
+        return vector
+
+    def add(self, payload: bytes | memoryview, total: np.ndarray, room: np.ndarray) -> None:
+        """Add the vector to `total` as it is decoded; `room` is not needed."""
+        self._give(payload, total, Added)
+
+    def _give(self, payload: bytes | memoryview, vector: np.ndarray, how: type[Restored | Added]) -> bool:
+        """Give the levels of a payload to a vector, and tell whether there were any."""
         kind, levels, body = split(payload, _VERSION)
         coding = coding_of(kind, self.coding)
         if levels != self.levels:
             raise PayloadError(f"a payload of {levels} levels, not {self.levels}")
-        vector, bucket = room_for(size, out), self._bucket(size)
         if not len(body):
-            vector[:] = 0
-            return vector
+            return False
+        size, bucket = vector.size, self._bucket(vector.size)
         buckets = -(-size // bucket)
         ends = _NORM.itemsize * buckets
         if len(body) < ends:
@@ -106,8 +116,8 @@ class QSGD:
         if check_norms(norms) != (True, True):
             raise PayloadError("a norm that is negative or not finite, or none above zero")
         check_range(norms, vector)
-        coding.restore(np.frombuffer(body, np.uint8, offset=ends), Restored(vector, norms, levels, bucket), levels)
-        return vector
+        coding.restore(np.frombuffer(body, np.uint8, offset=ends), how(vector, norms, levels, bucket), levels)
+        return True
 
     def variance(self, size: int) -> float:
         """Return omega; a bucket has its share of the energy and the omega of its own size."""

@@ -13,6 +13,7 @@ from relufit.experiments.bits_to_accuracy import BitsToAccuracy
 from relufit.experiments.geometric_convergence import GeometricConvergence
 from relufit.experiments.initial_error import InitialError
 from relufit.experiments.initializations import Initializations
+from relufit.experiments.link_speed import LinkSpeed
 from relufit.experiments.one_step_contraction import OneStepContraction
 from relufit.experiments.qsgd_convergence import QsgdConvergence
 from relufit.experiments.quantizer_variance import QuantizerVariance
@@ -41,6 +42,7 @@ CATALOGUE: dict[str, Experiment] = {
         Trajectory(),
         Ablations(),
         TimeToAccuracy(),
+        LinkSpeed(),
     )
 }
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
-from scipy import linalg
+import scipy
 
 from relufit import theory
 from relufit.claims.statistics import line_fit, mean_interval
@@ -74,7 +74,7 @@ def _slope(section: Section, correlation: float) -> float:
     samples follow the recursion over its spectrum as rows with replacement do over that of a data set.
     """
     d, m = section["dimension"], section["mini_batch"]
-    eigenvalues = np.maximum(linalg.eigvalsh(linalg.toeplitz(correlation ** np.arange(d))), 0) / 2
+    eigenvalues = np.maximum(scipy.linalg.eigvalsh(scipy.linalg.toeplitz(correlation ** np.arange(d))), 0) / 2
     even = np.full(d, 1 / d)
     curve = theory.fixed_data_curve(
         eigenvalues,

@@ -62,6 +62,15 @@ class Setting:
         return f"traces/{self.experiment}/{self.group}.parquet"
 
 
+class Outcome(NamedTuple):
+    """What a trial leaves: results, the same on every run, and what a clock measured."""
+
+    table: pd.DataFrame
+    summary: dict[str, Any]
+    timing: pd.DataFrame
+    measured: dict[str, Any]
+
+
 class Judgement(NamedTuple):
     """What the traces of an experiment show.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from relufit import theory
 from relufit.compression import make_compressor
@@ -12,6 +13,8 @@ from relufit.experiments.base import Setting
 #: Seconds: the start of a job; a step of a rank beside its arithmetic; a number of a row read, drawn, and encoded.
 _START, _STEP, _READ, _DRAWN, _ENCODED = 2.0, 30e-6, 0.4e-9, 6e-9, 4e-9
 #: On fixed data SGD is slower than on fresh samples, by about 1 / (1 - sqrt(2 d / n)).
+#: Seconds: to open hosts, of a run between them, and of an iteration beside its bytes.
+_OPEN, _RUN, _LINK_STEP = 10.0, 1.5, 1.5e-3
 _ENTROPY_CODED = {"rans": 10.0, "elias": 6.0, "auto": 10.0}
 
 
@@ -75,10 +78,22 @@ def _ship(setting: Setting) -> float:
     return min(n / 2, float(setting.spec["rows"] or n)) * d * d * 2e-10
 
 
+def _time_links(setting: Setting) -> float:
+    return _OPEN + _RUN * sum(len(run["rates"]) for run in setting.spec["runs"].values())
+
+
+def _train_on_links(setting: Setting) -> float:
+    spec, d = setting.spec, float(setting.data["d"])
+    fresh = {**spec, "sampling": "with_replacement"}
+    return _OPEN + _iterations(replace(setting, spec=fresh)) * (_LINK_STEP + 32 * d / float(spec["rate"]))
+
+
 _COSTS: dict[str, Callable[[Setting], float]] = {
     "train": _train,
     "solve": _solve,
     "one_step": _one_step,
     "quantize": _vectors,
     "ship_rows": _ship,
+    "time_links": _time_links,
+    "train_on_links": _train_on_links,
 }

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy.special import ndtr
 
 from relufit.claims.statistics import CONFIDENCE, Interval, mean_interval
 from relufit.claims.verdict import CONFIRMED, INCONCLUSIVE, REFUTED, Verdict, agrees
@@ -18,7 +18,7 @@ _ORDER = (REFUTED, INCONCLUSIVE, CONFIRMED)
 
 def within(z: float) -> float:
     """Return the confidence of a test that refutes from `z` standard errors on: P(|N(0, 1)| < z)."""
-    return float(1 - 2 * ndtr(-z))
+    return float(1 - 2 * scipy.special.ndtr(-z))
 
 
 def shared(level: float, tests: int) -> float:

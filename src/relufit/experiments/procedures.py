@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -18,9 +18,11 @@ from relufit.clusters import Cluster
 from relufit.compression import make_compressor
 from relufit.dataset import Dataset, open_rows, shard_rows
 from relufit.errors import DataError
-from relufit.experiments.base import Setting, seed_of
+from relufit.experiments import links
+from relufit.experiments.base import Outcome, Setting, seed_of
 from relufit.planted import PlantedModel, relative_error
-from relufit.training import News, Trace, TrainingSpec, train
+from relufit.stores import inside
+from relufit.training import News, Patience, Trace, TrainingSpec, train
 from relufit.training.master import Master
 from relufit.training.rank import Rank
 from relufit.training.spec import make_plan
@@ -34,15 +36,6 @@ Tell = Callable[[News], None]
 _NEAR = 1e-6
 
 
-class Outcome(NamedTuple):
-    """What a trial leaves: results, the same on every run, and what a clock measured."""
-
-    table: pd.DataFrame
-    summary: dict[str, Any]
-    timing: pd.DataFrame
-    measured: dict[str, Any]
-
-
 class Procedure(Protocol):
     """One trial of a setting."""
 
@@ -52,7 +45,7 @@ class Procedure(Protocol):
         seed: int,
         trial: int,
         *,
-        data: Path,
+        data: str | Path,
         cluster: Cluster | None,
         tell: Tell | None,
         checkpoint: Path | None,
@@ -68,10 +61,10 @@ def model_of(setting: Setting, seed: int, trial: int) -> PlantedModel:
     return PlantedModel(**setting.data, seed=seed_of(setting, seed, "data", trial))
 
 
-def _training_spec(setting: Setting, seed: int, trial: int, data: Path) -> TrainingSpec:
+def _training_spec(setting: Setting, seed: int, trial: int, data: str | Path) -> TrainingSpec:
     source: Any = model_of(setting, seed, trial)
     if setting.datasets:
-        path = data / f"{setting.datasets[trial]}.zarr"
+        path = inside(data, f"{setting.datasets[trial]}.zarr")
         Dataset(path, expected=source)
         source = path
     return TrainingSpec(dataset=source, seed=seed_of(setting, seed, "training", trial), **setting.spec)
@@ -82,14 +75,15 @@ def _train(
     seed: int,
     trial: int,
     *,
-    data: Path,
+    data: str | Path,
     cluster: Cluster | None,
     tell: Tell | None,
     checkpoint: Path | None,
 ) -> Outcome:
     """Train as `relufit.train` does; on a cluster the serial engine runs too, which the weights must equal."""
     spec = _training_spec(setting, seed, trial, data)
-    trace = _go_on(spec, cluster.client if cluster else None, tell, checkpoint)
+    patience = Patience(**(setting.cluster or {}).get("patience", {}))
+    trace = _go_on(spec, cluster.client if cluster else None, patience, tell, checkpoint)
     oracle = train(spec) if cluster and cluster.client else None
     measured = {
         "received": trace.received,
@@ -100,9 +94,11 @@ def _train(
     return Outcome(trace.table, trace.summary, trace.timing, measured)
 
 
-def _go_on(spec: TrainingSpec, client: Client | None, tell: Tell | None, checkpoint: Path | None) -> Trace:
+def _go_on(
+    spec: TrainingSpec, client: Client | None, patience: Patience, tell: Tell | None, checkpoint: Path | None
+) -> Trace:
     """Train from the checkpoint if there is one of this run, else from the beginning."""
-    run = partial(train, spec, client, progress=tell, checkpoint=checkpoint, told=_say)
+    run = partial(train, spec, client, patience=patience, progress=tell, checkpoint=checkpoint, told=_say)
     try:
         return run()
     except DataError as refusal:
@@ -122,7 +118,7 @@ def _solve(
     seed: int,
     trial: int,
     *,
-    data: Path,
+    data: str | Path,
     cluster: Cluster | None,
     tell: Tell | None,
     checkpoint: Path | None,
@@ -152,7 +148,7 @@ def _one_step(
     seed: int,
     trial: int,
     *,
-    data: Path,
+    data: str | Path,
     cluster: Cluster | None,
     tell: Tell | None,
     checkpoint: Path | None,
@@ -185,7 +181,7 @@ def _quantize(
     seed: int,
     trial: int,
     *,
-    data: Path,
+    data: str | Path,
     cluster: Cluster | None,
     tell: Tell | None,
     checkpoint: Path | None,
@@ -214,7 +210,7 @@ def _ship_rows(
     seed: int,
     trial: int,
     *,
-    data: Path,
+    data: str | Path,
     cluster: Cluster | None,
     tell: Tell | None,
     checkpoint: Path | None,
@@ -257,6 +253,8 @@ def _elapsed(began: float) -> pd.DataFrame:
 
 
 PROCEDURES: dict[str, Procedure] = {
+    "time_links": links.time_links,
+    "train_on_links": links.train_on_links,
     "train": _train,
     "solve": _solve,
     "one_step": _one_step,

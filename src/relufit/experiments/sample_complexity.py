@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy import special
+import scipy
 
 from relufit import theory
 from relufit.claims.statistics import Interval, crossing, normal_interval, proportion_interval, slope_interval
@@ -227,8 +227,8 @@ def _least_shift(cells: Sequence[_Cell], confidence: float) -> float:
                 shifted = max(1, round(cell.samples + sign * float(shift) * cell.dimension))
                 p = theory.recovery_probability(shifted, cell.dimension)
                 # Those that pass are successive numbers.
-                below = special.bdtr(counts[0] - 1, cell.trials, p) if counts[0] else 0.0
-                missed[side] *= float(special.bdtr(counts[-1], cell.trials, p) - below)
+                below = scipy.special.bdtr(counts[0] - 1, cell.trials, p) if counts[0] else 0.0
+                missed[side] *= float(scipy.special.bdtr(counts[-1], cell.trials, p) - below)
         if max(missed) <= 1 - POWER:
             return float(shift)
     return math.inf

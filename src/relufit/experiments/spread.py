@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from relufit.errors import ClusterError, RelufitError
-from relufit.experiments.base import Setting
-from relufit.experiments.procedures import PROCEDURES, Outcome
+from relufit.experiments.base import Outcome, Setting
+from relufit.experiments.procedures import PROCEDURES
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -32,7 +32,7 @@ _OPTIONS: dict[str, Any] = {"pure": False, "priority": -1}
 
 
 def spread(
-    client: Client, trials: Sequence[tuple[Setting, int]], seed: int, data: Path, done: Callable[[int], None]
+    client: Client, trials: Sequence[tuple[Setting, int]], seed: int, data: str | Path, done: Callable[[int], None]
 ) -> list[Outcome]:
     """Run some trials, each given by its setting and number, and return what they leave, in their order.
 
@@ -42,8 +42,8 @@ def spread(
     trials : sequence of (Setting, int)
     seed : int
         The seed of the configuration.
-    data : Path
-        Folder of the data sets on disk, the same on every worker.
+    data : path
+        Folder of the data sets, the same on every worker, or an address such as ``s3://bucket/prefix``.
     done : callable
         Told after each trial how many have ended.
 
@@ -88,7 +88,7 @@ def _threads(client: Client) -> int:
     raise _lost("the scheduler is gone")
 
 
-def _attempt(setting: Setting, seed: int, trial: int, data: Path) -> Outcome:
+def _attempt(setting: Setting, seed: int, trial: int, data: str | Path) -> Outcome:
     """Run a trial as a task; a training run that nobody wants any more ends at its next news."""
     from relufit.training.distributed import wanted_here
 

@@ -2,19 +2,18 @@
 
 The ranks are tasks on a Dask cluster and send encoded gradients to a master over TCP. What the sockets received
 must be what the trace counts, and the weights must be those of the serial engine. On the loopback of one machine
-no network limits anything, so seconds are shown and no claim is judged by them there.
+no network limits anything, so seconds are shown and no claim is judged by them; `link_speed` has links that limit.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import pandas as pd
 
 from relufit.claims.statistics import mean_interval
-from relufit.claims.verdict import INCONCLUSIVE, Verdict, exactly, judge
+from relufit.claims.verdict import Verdict, exactly
 from relufit.experiments.base import Judgement, Setting
 from relufit.experiments.curves import typical_curve
 from relufit.experiments.quantized import compressors, training
@@ -70,14 +69,12 @@ class TimeToAccuracy:
         """Hold what was counted against what arrived, and show where the seconds went."""
         section = config[NAME]
         exact: list[Verdict] = []
-        seconds: list[Verdict] = []
-        curves, parts, reached = [], [], {}
+        curves, parts = [], []
         for name in _runs(section):
             evidence, trials = f"traces/{NAME}/{name}.timing.parquet", section["trials"]
             exact += _exactness(name, results[name], timings[name], trials, evidence)
             joined = results[name].table.merge(timings[name].table, on=["trial", "iteration"])
             last = joined.groupby("trial").last()
-            reached[name] = last["elapsed"].where(last["relative_error"] <= section["tolerance"]).to_numpy()
             curve = typical_curve(joined)
             elapsed = joined.groupby("iteration")["elapsed"].mean()
             curves.append(curve.assign(setting=name, elapsed=elapsed.loc[curve["iteration"]].to_numpy()))
@@ -86,20 +83,6 @@ class TimeToAccuracy:
             spent["other"] = (whole - spent[_PARTS].sum(axis=1)).clip(lower=0)
             for part in spent:
                 parts.append((name, part, *mean_interval(spent[part].to_numpy())))
-        for name, took in reached.items():
-            if name.startswith("qsgd"):
-                interval = mean_interval(reached["sgd-fp32"] / took)
-                verdict = judge(
-                    "seconds of SGD with fp32 over those of QSGD",
-                    name,
-                    interval,
-                    least=1.0,
-                    trials=section["trials"],
-                    evidence=f"traces/{NAME}/{name}.timing.parquet",
-                    note="Measured on the loopback of one machine, where no network limits the exchange: this says "
-                    "nothing about a real network, whichever way it comes out.",
-                )
-                seconds.append(replace(verdict, verdict=INCONCLUSIVE))
         setting = (
             f"d = {section['dimension']}, n/d = {section['ratio']:g}, K = {section['workers']}, "
             f"m = {section['mini_batch']}, {section['sampling']}, coding {section['coding']}, TCP, a master that sends "
@@ -111,7 +94,7 @@ class TimeToAccuracy:
             "timing-parts": pd.DataFrame(parts, columns=["setting", "part", "mean", "low", "high"]),
         }
         budget = f"{section['iterations']} iterations to relative error {section['tolerance']:g}"
-        return Judgement(setting, budget, {"communication": exact, "network": seconds}, tables)
+        return Judgement(setting, budget, {"communication": exact}, tables)
 
 
 def _exactness(name: str, results: Record, timings: Record, trials: int, evidence: str) -> list[Verdict]:

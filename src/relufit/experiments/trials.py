@@ -17,11 +17,11 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from relufit import records, reuse
+from relufit import records, reuse, stores
 from relufit.clusters import ELSEWHERE, Cluster, open_cluster
 from relufit.errors import DataError
-from relufit.experiments.base import Experiment, Setting, as_json
-from relufit.experiments.procedures import PROCEDURES, Outcome, Tell
+from relufit.experiments.base import Experiment, Outcome, Setting, as_json
+from relufit.experiments.procedures import PROCEDURES, Tell
 from relufit.experiments.spread import spread
 from relufit.records import Record
 from relufit.training import News
@@ -40,7 +40,7 @@ class Traces(NamedTuple):
 def simulate(
     settings: Sequence[Setting],
     seed: int,
-    data: Path = Path(),
+    data: str | Path = Path(),
     progress: Progress | None = None,
     kept: Path | None = None,
     elsewhere: Mapping[str, Any] | None = None,
@@ -52,8 +52,8 @@ def simulate(
     settings : sequence of Setting
     seed : int
         The seed of the configuration.
-    data : Path
-        Folder of the data sets on disk.
+    data : path
+        Folder of the data sets on disk, or an address such as ``s3://bucket/prefix``.
     progress : callable, optional
     kept : Path, optional
         A folder in which trials on a cluster are kept when they have ended, and the checkpoint of one that has not, so
@@ -69,7 +69,7 @@ def simulate(
     """
     own, ranks = settings[0].cluster, settings[0].spec["workers"] if settings[0].cluster else 0
     trials = [(setting, trial) for setting in settings for trial in range(setting.trials)]
-    data = data.absolute()  # workers may have another working folder
+    data = stores.absolute(data)  # workers may have another working folder
     place = own or elsewhere
     with open_cluster(place, ranks) if place else nullcontext() as cluster:
         if cluster and cluster.client and not own:
@@ -97,7 +97,7 @@ def spread_over(settings: Sequence[Setting], cluster: Mapping[str, Any] | None) 
 def _in_turn(
     trials: Sequence[tuple[Setting, int]],
     seed: int,
-    data: Path,
+    data: str | Path,
     cluster: Cluster | None,
     progress: Progress | None,
     kept: Path | None,
@@ -129,7 +129,7 @@ def run(
     settings: Sequence[Setting],
     seed: int,
     path: str | os.PathLike[str],
-    data: Path,
+    data: str | Path,
     progress: Progress | None = None,
     cluster: Mapping[str, Any] | None = None,
 ) -> None:
@@ -206,7 +206,7 @@ def _trial(
     setting: Setting,
     seed: int,
     trial: int,
-    data: Path,
+    data: str | Path,
     cluster: Cluster | None,
     tell: Tell | None,
     kept: Path | None,

@@ -118,6 +118,14 @@ FIGURES = {
     "time_to_accuracy.timing": FigureSpec(
         "Relative error against seconds", "time_to_accuracy", ("time_to_accuracy.timing-curves",)
     ),
+    "link_speed.timing": FigureSpec(
+        "What compression gains, against the rate of the links",
+        "link_speed",
+        ("link_speed.timing-iterations", "link_speed.timing-model"),
+    ),
+    "link_runs.timing": FigureSpec(
+        "Relative error against seconds between hosts", "link_speed", ("link_speed.timing-curves",)
+    ),
     "iteration_time.timing": FigureSpec(
         "Where the time of an iteration goes", "time_to_accuracy", ("time_to_accuracy.timing-parts",)
     ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from scipy import linalg
+import scipy
 
 from relufit.solvers.base import Solution
 
@@ -52,12 +52,12 @@ def fit(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     matrix = np.asfortranarray(x, np.float64)
     right = np.zeros(max(rows, columns))
     right[:rows] = y
-    workspace = int(linalg.lapack.dgels_lwork(rows, columns, 1)[0])
-    factors, solution, _ = linalg.lapack.dgels(matrix, right, lwork=workspace)
+    workspace = int(scipy.linalg.lapack.dgels_lwork(rows, columns, 1)[0])
+    factors, solution, _ = scipy.linalg.lapack.dgels(matrix, right, lwork=workspace)
     diagonal = np.abs(np.diagonal(factors))
     if not diagonal.min() > _CERTAIN * diagonal.max():
         # Singular values below this share of the largest are rounding errors, as in numpy.linalg.lstsq.
         lost = max(rows, columns) * np.finfo(np.float64).eps
-        solution = linalg.lstsq(matrix, y, cond=lost, lapack_driver="gelsy", check_finite=False)[0]
+        solution = scipy.linalg.lstsq(matrix, y, cond=lost, lapack_driver="gelsy", check_finite=False)[0]
     weights: np.ndarray = solution[:columns]
     return weights

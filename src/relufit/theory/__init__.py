@@ -22,6 +22,8 @@ from relufit.theory.coding import (
 from relufit.theory.cost import iterations_fresh, rate_distortion_saving, row_shipping_bits, saving, saving_limit
 from relufit.theory.descent import descent_curve, descent_factor, descent_optimal_step, recovery_ratio
 from relufit.theory.dynamics import global_curve, initial_moments, population_loss
+from relufit.theory.horizon import iterations_fixed
+from relufit.theory.network import Iteration, Network, Work, iteration, messages_sent, weights_bytes, wire_bytes
 from relufit.theory.noise import label_noise_curve, label_noise_floor
 from relufit.theory.quantization import (
     level_entropy,
@@ -51,6 +53,9 @@ from relufit.theory.spectrum import (
 )
 
 __all__ = [
+    "Iteration",
+    "Network",
+    "Work",
     "contraction",
     "critical_batch",
     "dense_code_bits",
@@ -65,6 +70,8 @@ __all__ = [
     "initial_moments",
     "initial_profile",
     "instance_spectrum",
+    "iteration",
+    "iterations_fixed",
     "iterations_fresh",
     "iterations_to",
     "label_noise_curve",
@@ -73,6 +80,7 @@ __all__ = [
     "level_probabilities",
     "log_error_variance",
     "marchenko_pastur",
+    "messages_sent",
     "natural_probabilities",
     "natural_variance",
     "natural_variance_bound",
@@ -91,4 +99,6 @@ __all__ = [
     "saving_limit",
     "sparse_code_bits",
     "stability_limit",
+    "weights_bytes",
+    "wire_bytes",
 ]

@@ -13,9 +13,9 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+import scipy
 from numpy.polynomial import Chebyshev
 from numpy.typing import NDArray
-from scipy import special
 
 from relufit.theory._checks import positive, whole
 
@@ -126,15 +126,15 @@ def natural_probabilities(d: int) -> Array:
     level 0, an exact zero, does not occur. It is there to choose a coding, not to be tested against.
     """
     d = whole("d", d)
-    largest = math.sqrt(2) * special.erfcinv(-math.expm1(-math.log(2) / d))
+    largest = math.sqrt(2) * scipy.special.erfcinv(-math.expm1(-math.log(2) / d))
     nodes, weights = np.polynomial.legendre.leggauss(16)
     scale = 2 ** ((nodes[:, None] + 1) / 2)
     # In units of a normal coordinate: the largest is 1 to 2, of log-uniform scale, times the power of two of row 0.
     power = largest / scale * 2.0 ** -np.arange(_OCTAVES)
     upper = np.minimum(2 * power, largest)
-    mass = special.erf(upper / math.sqrt(2)) - special.erf(power / math.sqrt(2))
+    mass = scipy.special.erf(upper / math.sqrt(2)) - scipy.special.erf(power / math.sqrt(2))
     moment = math.sqrt(2 / math.pi) * (np.expm1(-(power**2) / 2) - np.expm1(-(upper**2) / 2))
-    share = (1 - 1 / d) / special.erf(largest / math.sqrt(2))
+    share = (1 - 1 / d) / scipy.special.erf(largest / math.sqrt(2))
     up, down = share * (moment / power - mass), share * (2 * mass - moment / power)
     up[:, 0] += (scale[:, 0] - 1) / d
     down[:, 0] += (2 - scale[:, 0]) / d
@@ -159,7 +159,7 @@ def _probabilities(cells: _Cells) -> Array:
 
 
 def _entropy(probability: Array) -> float:
-    return float(np.sum(special.entr(probability)) / math.log(2) + np.sum(probability[1:]))
+    return float(np.sum(scipy.special.entr(probability)) / math.log(2) + np.sum(probability[1:]))
 
 
 def _euclidean(d: int, levels: int) -> _Cells:
@@ -193,7 +193,7 @@ def _maximum(d: int, levels: int) -> _Cells:
     y = np.arange(-15, 161) / 4
     chance = np.exp(-y - np.exp(-y))
     below = np.exp(-np.exp(-y) / d)
-    m = math.sqrt(2) * special.erfcinv(-np.expm1(-np.exp(-y) / d))
+    m = math.sqrt(2) * scipy.special.erfcinv(-np.expm1(-np.exp(-y) / d))
     chance *= m / below / chance.sum()
 
     def log_density(power: int) -> Chebyshev:

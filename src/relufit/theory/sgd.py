@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scipy import special
+import scipy
 
 from relufit.theory._checks import nonnegative, whole, worker_batch
 
@@ -92,7 +92,7 @@ def recovery_probability(n: int, d: int) -> float:
     """
     n, d = whole("n", n), whole("d", d)
     # Not bdtrc: it is off in the seventh digit at d = 1e6 and in the first at 1e8.
-    return float(special.betainc(d, n - d + 1, 0.5)) if n >= d else 0.0
+    return float(scipy.special.betainc(d, n - d + 1, 0.5)) if n >= d else 0.0
 
 
 def _curvature(d: int, m: int, omega: float, workers: int) -> float:

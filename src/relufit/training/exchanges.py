@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from relufit.compression.base import HEADER_BYTES
+from relufit.compression.base import HEADER_BYTES, length_of
 from relufit.errors import TransportError
 from relufit.training.rank import EXACT, Contribution, Rank
 from relufit.training.spec import Plan
 from relufit.training.trace import Times
-from relufit.transport.frames import Header, Kind, body_digest
+from relufit.transport.frames import Body, Header, Kind, body_digest
 from relufit.transport.link import Link
 
 #: What a payload takes at most beside 16 bytes a coordinate: a table of frequencies, states of a coder.
@@ -81,11 +81,12 @@ class Gather(_Gathering):
     def broadcast(self, iteration: int, weights: np.ndarray) -> int:
         """Send the weights."""
         self._clock.start()
-        payload = EXACT.encode(weights, 0)
+        # The weights do not change before all ranks have answered, and so have them.
+        payload = EXACT.pieces(weights, 0)
         digest = body_digest(payload)
         for link in self._links:
             link.post(Kind.WEIGHTS, payload, iteration=iteration, digest=digest)
-        return len(payload) * len(self._links)
+        return length_of(payload) * len(self._links)
 
 
 class Relay(_Gathering):
@@ -170,7 +171,7 @@ class _OnRank:
         at = next(rank for rank, other in self._links.items() if other is link)
         return (at - self._rank.rank) % self._ranks
 
-    def _send(self, kind: Kind, iteration: int, body: bytes | memoryview, notes: tuple[float, float, float]) -> None:
+    def _send(self, kind: Kind, iteration: int, body: Body, notes: tuple[float, float, float]) -> None:
         digest = body_digest(body)
         for link in self._out:
             link.post(kind, body, rank=self._rank.rank, iteration=iteration, notes=notes, digest=digest)
@@ -205,6 +206,6 @@ def answer(plan: Plan, rank: Rank, link: Link, iteration: int | None) -> None:
         header, body = link.receive(Kind.WEIGHTS, Kind.STOP, limit=HEADER_BYTES + 8 * plan.d, iteration=iteration)
         if header.kind is Kind.STOP:
             return
-        its = rank.step(iteration, EXACT.decode(body, plan.d))
+        its = rank.step(iteration, EXACT.view(body, plan.d))
         link.send(Kind.GRADIENT, its.payload, rank=rank.rank, iteration=iteration, notes=its[1:])
         iteration += 1

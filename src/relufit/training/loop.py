@@ -11,6 +11,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from relufit.compression.base import length_of
 from relufit.training.master import Master
 from relufit.training.rank import Contribution
 from relufit.training.spec import Plan
@@ -172,11 +173,11 @@ class Run:
         iteration, squares, decode, uplink = master.iteration, 0.0, 0.0, 0
         downlink = exchange.broadcast(iteration, master.weights)
         for rank in range(spec.workers):
-            contribution = exchange.collect(rank, iteration)
-            uplink += len(contribution.payload)
-            squares += contribution.squares
+            payload, residuals, *_ = exchange.collect(rank, iteration)
+            uplink += length_of(payload)
+            squares += residuals
             began = perf_counter()
-            master.add(contribution.payload)
+            master.add(payload)
             decode += perf_counter() - began
         began, self.whole, row = perf_counter(), False, None
         master.update()

@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from relufit import kernels
+from relufit.compression.base import Pieces, joined
 from relufit.planted import relative_error
 from relufit.training.rank import EXACT, warm_up
 from relufit.training.spec import Plan
@@ -26,19 +27,23 @@ class Master:
     """
 
     def __init__(self, plan: Plan, w_star: np.ndarray) -> None:
-        self._plan, self._w_star = plan, w_star
+        self._plan, self._compressor, self._w_star = plan, plan.compressor, w_star
         self.weights, self._sum, self._part = np.zeros(plan.d), np.zeros(plan.d), np.empty(plan.d)
         self.iteration, self.error, self.first_error, self._limit = 0, math.nan, math.nan, math.inf
+        self._squares = kernels.squared_norm(w_star)
+        #: ``"converged"``, ``"diverged"`` or ``"budget spent"``; None while there is more to do.
+        self.outcome: str | None = None
         warm_up(plan.compressor)
 
     def add_moments(self, payload: bytes | memoryview) -> None:
         """Add a rank's part of the initial weights; call in the order of the ranks."""
-        self.weights += EXACT.decode(payload, self._plan.d)
+        EXACT.add(payload, self.weights, self._part)
 
     def begin(self) -> None:
         """Take the initial weights as complete."""
         self.error = self.first_error = relative_error(self.weights, self._w_star)
         self._limit = DIVERGENCE * max(1.0, self.first_error)
+        self._decide()
 
     def restore(self, iteration: int, weights: np.ndarray, first_error: float) -> None:
         """Take up the state of a run between two iterations."""
@@ -46,6 +51,7 @@ class Master:
         self.iteration, self.first_error = iteration, first_error
         self.error = relative_error(self.weights, self._w_star)
         self._limit = DIVERGENCE * max(1.0, first_error)
+        self._decide()
 
     def drop(self, *, weights: bool) -> None:
         """Forget what was added since the last update, and the `weights` too where they are not complete yet."""
@@ -53,22 +59,23 @@ class Master:
         if weights:
             self.weights[:] = 0.0
 
-    def add(self, payload: bytes | memoryview) -> None:
+    def add(self, payload: Pieces) -> None:
         """Add a rank's partial gradient; call in the order of the ranks."""
-        self._sum += self._plan.compressor.decode(payload, self._plan.d, out=self._part)
+        self._compressor.add(joined(payload), self._sum, self._part)
 
     def update(self) -> None:
         """Take one step along the summed gradient."""
-        kernels.descend(self.weights, self._sum, self._plan.step)
+        squares = kernels.descend_towards(self.weights, self._sum, self._plan.step, self._w_star)
         self.iteration += 1
-        self.error = relative_error(self.weights, self._w_star)
+        self.error = math.sqrt(squares / self._squares)
+        self._decide()
 
-    @property
-    def outcome(self) -> str | None:
-        """``"converged"``, ``"diverged"`` or ``"budget spent"``; None while there is more to do."""
-        spec = self._plan.spec
+    def _decide(self) -> None:
+        spec, outcome = self._plan.spec, None
         if spec.tolerance is not None and self.error <= spec.tolerance:
-            return "converged"
-        if not self.error <= self._limit:
-            return "diverged"
-        return "budget spent" if self.iteration >= spec.iterations else None
+            outcome = "converged"
+        elif not self.error <= self._limit:
+            outcome = "diverged"
+        elif self.iteration >= spec.iterations:
+            outcome = "budget spent"
+        self.outcome = outcome

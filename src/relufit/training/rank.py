@@ -9,6 +9,7 @@ import numpy as np
 
 from relufit import kernels, streams
 from relufit.compression import Compressor
+from relufit.compression.base import Pieces, joined
 from relufit.compression.cast import Float64
 from relufit.dataset import RowSource
 from relufit.training.sampling import SAMPLINGS, Sampler
@@ -22,11 +23,11 @@ _WARM_UP_SIZE = 600
 class Contribution(NamedTuple):
     """What a rank sends in an iteration.
 
-    `payload` is the encoded partial gradient; `squares` the sum of squared residuals of its samples, which goes
-    to the trace; `compute` and `encode` are seconds.
+    `payload` is the encoded partial gradient, perhaps in pieces, good until the rank's next step; `squares` the sum
+    of squared residuals of its samples, which goes to the trace; `compute` and `encode` are seconds.
     """
 
-    payload: bytes | memoryview
+    payload: Pieces
     squares: float
     compute: float
     encode: float
@@ -36,10 +37,12 @@ def warm_up(compressor: Compressor) -> None:
     """Load or compile every loop of a run, so that no iteration's clock includes that."""
     x, y, total = np.ones((4, 8), np.float32), np.ones(4), np.empty(8)
     kernels.gradient_sum(x, y, np.arange(4), y.repeat(2), total)
-    kernels.descend(y.repeat(2), total, 1.0)
+    kernels.descend_towards(y.repeat(2), total, 1.0, total)
     # A code may have one loop for vectors of which most are zero, and one for others.
     for vector in (np.arange(1.0, _WARM_UP_SIZE), np.arange(1.0, _WARM_UP_SIZE) // (_WARM_UP_SIZE - 1)):
-        compressor.decode(compressor.encode(vector, 0), vector.size, out=np.empty(vector.size))
+        payload = joined(compressor.pieces(vector, 0))
+        for received in (payload, memoryview(bytearray(payload))):
+            compressor.add(received, np.zeros(vector.size), np.empty(vector.size))
 
 
 class Rank:
@@ -82,5 +85,5 @@ class Rank:
         self._gradient *= self._share
         computed = perf_counter()
         key = streams.key(self._seed, rank=self.rank, iteration=iteration)
-        payload = self._compressor.encode(self._gradient, key)
+        payload = self._compressor.pieces(self._gradient, key)
         return Contribution(payload, squares, computed - began, perf_counter() - computed)

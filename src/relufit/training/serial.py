@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from relufit.compression.base import length_of
 from relufit.dataset import RowSource
 from relufit.training.checkpoint import Keeper, Observer
 from relufit.training.loop import Progress, Reporter, Run
@@ -28,12 +29,9 @@ class _InProcess:
 
     def broadcast(self, iteration: int, weights: np.ndarray) -> int:
         self._compute = self._encode = 0.0
-        if not self._sends_weights:
-            self._weights = weights
-            return 0
-        payload = EXACT.encode(weights, 0)
-        self._weights = EXACT.decode(payload, weights.size)
-        return len(payload) * len(self._ranks)
+        # They do not change before all ranks have answered.
+        self._weights = weights
+        return length_of(EXACT.pieces(weights, 0)) * len(self._ranks) if self._sends_weights else 0
 
     def collect(self, rank: int, iteration: int) -> Contribution:
         contribution = self._ranks[rank].step(iteration, self._weights)

@@ -92,7 +92,7 @@ class TrainingSpec:
         elif isinstance(self.compressor, dict):
             parameters = dict(self.compressor)
             object.__setattr__(self, "compressor", make_compressor(parameters.pop("name", ""), **parameters))
-        if not hasattr(self.compressor, "encode"):
+        if not isinstance(self.compressor, Compressor):
             raise ConfigError(f"{self.compressor!r}", where="compressor", remedy="give a name, or a dict with one")
         _whole("workers", self.workers, 1)
         _whole("batch_size", self.batch_size, 1)

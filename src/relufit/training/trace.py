@@ -7,12 +7,14 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from relufit.training.spec import Plan
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 #: Columns of the results: the same on every engine, machine and run.
 COLUMNS = ("iteration", "relative_error", "loss", "uplink_bytes", "downlink_bytes")
@@ -141,6 +143,8 @@ class Recorder:
         faults: tuple[str, ...],
     ) -> Trace:
         """Return the trace."""
+        import pandas as pd  # which ranks and masters have no other use for
+
         plan, spec = self._plan, self._plan.spec
         whole = dict.fromkeys(("iteration", "uplink_bytes", "downlink_bytes"), "int64")
         table = pd.DataFrame(self.rows, columns=list(COLUMNS)).astype(whole)

@@ -7,8 +7,10 @@ import os
 import select
 import socket
 import ssl
+import struct
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from time import perf_counter
 from typing import Protocol, Self
 
 from relufit.errors import TransportError
@@ -18,13 +20,16 @@ POLL_SECONDS = 1.0
 _KEEPALIVE_SECONDS = 5
 _AT_ONCE = 1 << 20
 _PARTS_AT_ONCE = 1024  # IOV_MAX
+#: Sleeping and waking up takes about that long.
+_SPIN_SECONDS = 200e-6
+_NO_WAIT = socket.MSG_DONTWAIT | getattr(socket, "MSG_NOSIGNAL", 0)
 _RECORD_BYTES = 1 << 14
 
 
 class Connection(Protocol):
     """One end of a stream of bytes."""
 
-    def write(self, parts: Sequence[memoryview]) -> int:
+    def write(self, parts: Sequence[bytes | memoryview]) -> int:
         """Send the start of `parts`, one after the other, as much as goes without waiting; return how many bytes.
 
         What did not go comes first in the next call, whatever follows it.
@@ -96,29 +101,63 @@ def _check_loopback(host: str) -> None:
         )
 
 
+class _Spinning:
+    """Looks again and again for what will be there in a moment: to be woken takes longer than to wait that long.
+
+    Only while the last wait was short, so that who waits for long leaves the processor to others.
+    """
+
+    def __init__(self) -> None:
+        self.pays, self.began = True, 0.0
+
+    def attempts(self) -> Iterator[None]:
+        """Go round while it pays; other processes may run in between."""
+        self.began = perf_counter()
+        while self.pays:
+            yield
+            os.sched_yield()
+            self.pays = perf_counter() - self.began < _SPIN_SECONDS
+
+    def slept(self) -> None:
+        """Note that what was awaited came only while asleep."""
+        self.pays = perf_counter() - self.began < _SPIN_SECONDS
+
+
 class Plain:
     """A TCP connection as it is."""
 
     def __init__(self, connection: socket.socket) -> None:
         _tune(connection)
-        connection.settimeout(POLL_SECONDS)  # which makes the descriptor non-blocking
-        self._socket, self._descriptor, self._seconds = connection, connection.fileno(), POLL_SECONDS
+        # Blocking, with a time limit that the system keeps: a read is one call, without a poll before it.
+        connection.settimeout(None)
+        self._socket, self._seconds, self._spinning = connection, 0.0, _Spinning()
 
-    def write(self, parts: Sequence[memoryview]) -> int:
+    def write(self, parts: Sequence[bytes | memoryview]) -> int:
         """Send what goes without waiting."""
         try:
-            return os.writev(self._descriptor, parts[:_PARTS_AT_ONCE])
+            return self._socket.sendmsg(parts[:_PARTS_AT_ONCE], (), _NO_WAIT)
         except BlockingIOError:
             return 0
 
     def read(self, view: memoryview, seconds: float) -> int:
         """Receive what there is."""
+        if not seconds:
+            return self._receive(view, socket.MSG_DONTWAIT)
+        for _ in self._spinning.attempts():
+            if count := self._receive(view, socket.MSG_DONTWAIT):
+                return count
         if seconds != self._seconds:
-            self._socket.settimeout(seconds)
+            limit = struct.pack("ll", int(seconds), max(1, int(seconds % 1 * 1e6)))
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
             self._seconds = seconds
+        count = self._receive(view, 0)
+        self._spinning.slept()
+        return count
+
+    def _receive(self, view: memoryview, flags: int) -> int:
         try:
-            count = self._socket.recv_into(view[:_AT_ONCE])
-        except (TimeoutError, BlockingIOError):
+            count = self._socket.recv_into(view, min(len(view), _AT_ONCE), flags)
+        except BlockingIOError:
             return 0
         if not count:
             raise EOFError
@@ -135,7 +174,6 @@ class Plain:
     def close(self) -> None:
         """Close the socket."""
         self._socket.close()
-        self._descriptor = -1
 
 
 class Encrypted:
@@ -146,7 +184,7 @@ class Encrypted:
         connection.settimeout(0)
         self._socket, self._done = connection, False
 
-    def write(self, parts: Sequence[memoryview]) -> int:
+    def write(self, parts: Sequence[bytes | memoryview]) -> int:
         """Send the records that go without waiting; one that went in part is known to TLS by its length, and kept."""
         sent = 0
         for record in _records(parts):
@@ -190,12 +228,12 @@ class Encrypted:
         self._socket.close()
 
 
-def _records(parts: Sequence[memoryview]) -> Iterator[memoryview]:
+def _records(parts: Sequence[bytes | memoryview]) -> Iterator[memoryview]:
     """Cut the bytes of `parts` into records of TLS, all but the last of them full."""
     joined: list[memoryview] = []
     room = _RECORD_BYTES
-    for part in parts:
-        start = 0
+    for whole in parts:
+        part, start = memoryview(whole), 0
         while len(part) - start >= room:
             piece = part[start : start + room]
             yield memoryview(b"".join([*joined, piece])) if joined else piece

@@ -10,11 +10,16 @@ import xxhash
 
 from relufit.errors import TransportError
 
-MAGIC, VERSION = b"rf", 2
+MAGIC, VERSION = b"rf", 3
 _FIELDS = struct.Struct("<2sBBIQQQdff")
 _CHECKSUM = struct.Struct("<Q")
+_WHOLE = struct.Struct(_FIELDS.format + "Q")
 #: Bytes that framing adds to a body.
-HEADER_BYTES = _FIELDS.size + _CHECKSUM.size
+HEADER_BYTES = _WHOLE.size
+
+
+#: A body, or one in pieces that follow each other.
+Body = bytes | memoryview | tuple[bytes | memoryview, ...]
 
 
 class Kind(IntEnum):
@@ -38,7 +43,7 @@ class Header(NamedTuple):
     """The fixed part of a frame.
 
     `run` is the number of the run; `notes` are the sum of squared residuals and the seconds of computing and
-    encoding that go with a gradient; `checksum` is XXH3-64 over the fields and the XXH3-64 of the body.
+    encoding that go with a gradient; `checksum` is the XXH3-64 of the fields, seeded with the XXH3-64 of the body.
     """
 
     kind: Kind
@@ -50,9 +55,14 @@ class Header(NamedTuple):
     checksum: int
 
 
-def body_digest(body: bytes | memoryview) -> int:
+def body_digest(body: Body) -> int:
     """Return the XXH3-64 of a body; the frames of one body to many peers share it."""
-    return int(xxhash.xxh3_64_intdigest(body))
+    if isinstance(body, tuple):
+        whole = xxhash.xxh3_64()
+        for piece in body:
+            whole.update(piece)
+        return whole.intdigest()
+    return xxhash.xxh3_64_intdigest(body)
 
 
 def pack(
@@ -66,24 +76,25 @@ def pack(
 ) -> bytes:
     """Return the header of a frame whose body has that length and digest."""
     fields = _FIELDS.pack(MAGIC, VERSION, kind, rank, run, iteration, length, *notes)
-    return fields + _CHECKSUM.pack(_checksum(fields, digest))
+    return fields + _CHECKSUM.pack(xxhash.xxh3_64_intdigest(fields, digest))
 
 
-def unpack(data: bytes | bytearray | memoryview, limit: int) -> Header:
-    """Return the header that `data` starts with.
+def unpack(data: bytes | bytearray | memoryview, limit: int, start: int = 0) -> Header:
+    """Return the header that `data` has at `start`.
 
     Raises
     ------
     TransportError
         If it is no header of this version, or announces a body of more than `limit` bytes.
     """
-    magic, version, kind, rank, run, iteration, length, *notes = _FIELDS.unpack_from(data)
+    magic, version, kind, rank, run, iteration, length, squares, compute, encode, checksum = _WHOLE.unpack_from(
+        data, start
+    )
     if magic != MAGIC or version != VERSION or kind not in _KINDS:
         raise TransportError("a peer sent something that is no frame of this version")
     if length > limit:
         raise TransportError(f"a peer announced {length} bytes where {limit} at most were due")
-    (checksum,) = _CHECKSUM.unpack_from(data, _FIELDS.size)
-    return Header(_KINDS[kind], rank, run, iteration, length, (notes[0], notes[1], notes[2]), checksum)
+    return Header(_KINDS[kind], rank, run, iteration, length, (squares, compute, encode), checksum)
 
 
 def check(header: bytes | bytearray | memoryview, digest: int, checksum: int) -> None:
@@ -94,12 +105,8 @@ def check(header: bytes | bytearray | memoryview, digest: int, checksum: int) ->
     TransportError
         If they differ.
     """
-    if _checksum(memoryview(header)[: _FIELDS.size], digest) != checksum:
+    if xxhash.xxh3_64_intdigest(memoryview(header)[: _FIELDS.size], digest) != checksum:
         raise TransportError("a frame arrived damaged: its checksum is wrong")
 
 
 _KINDS = {int(kind): kind for kind in Kind}
-
-
-def _checksum(fields: bytes | memoryview, digest: int) -> int:
-    return int(xxhash.xxh3_64_intdigest(bytes(fields) + digest.to_bytes(8, "little")))

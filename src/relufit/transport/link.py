@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from time import monotonic, perf_counter
 
+import numpy as np
 import xxhash
 
 from relufit.errors import TransportError
 from relufit.transport import connections
 from relufit.transport.connections import Connection
-from relufit.transport.frames import HEADER_BYTES, PAYLOADS, Header, Kind, body_digest, check, pack, unpack
+from relufit.transport.frames import HEADER_BYTES, PAYLOADS, Body, Header, Kind, body_digest, check, pack, unpack
 
 TOKEN_BYTES = 32
+#: As much is read at once, of one frame or several.
+_STAGE_BYTES = 1 << 16
+#: Vectors in double precision follow the 4 bytes of a payload's header; there they are where compiled loops want them.
+_ALIGNMENT, _BEFORE_NUMBERS = 64, 4
+_NO_NOTES = (0.0, 0.0, 0.0)
+
+
+def _room(size: int, before: int) -> memoryview:
+    """Return memory for `size` bytes; the byte after the first `before` ones is aligned."""
+    room = np.empty(size + _ALIGNMENT, np.uint8)
+    skipped = -(room.ctypes.data + before) % _ALIGNMENT
+    return room.data.cast("B")[skipped : skipped + size]
 
 
 class Link:
@@ -38,26 +50,27 @@ class Link:
     ) -> None:
         self._connection, self._run, self.peer = connection, run, peer
         self._deadline, self._wanted, self._asked = deadline, wanted, monotonic()
-        self._header, self._body = bytearray(HEADER_BYTES), bytearray()
+        # What was read and not taken yet is in the stage from `start` to `end`.
+        self._stage, self._start, self._end = _room(_STAGE_BYTES, HEADER_BYTES + _BEFORE_NUMBERS), 0, 0
+        self._large = _room(0, _BEFORE_NUMBERS)
         self._outgoing: list[memoryview] = []
         #: Whether to wait for a frame as long as the run is wanted, because somebody else's work comes first.
         self.patient = False
         #: Links whose frames are to be pushed along while this one waits for its own.
         self.beside: Sequence[Link] = (self,)
         #: Bytes by kind: of bodies sent and received; and of all frames.
-        self.sent: Counter[Kind] = Counter()
-        self.received: Counter[Kind] = Counter()
+        self.sent, self.received = [0] * (max(Kind) + 1), [0] * (max(Kind) + 1)
         self.frame_bytes_sent = self.frame_bytes_received = 0
         self.waited = self.moved = 0.0
 
     def post(
         self,
         kind: Kind,
-        body: bytes | memoryview = b"",
+        body: Body = b"",
         *,
         rank: int = 0,
         iteration: int = 0,
-        notes: tuple[float, float, float] = (0.0, 0.0, 0.0),
+        notes: tuple[float, float, float] = _NO_NOTES,
         digest: int | None = None,
     ) -> None:
         """Send a frame as far as that goes without waiting; the rest goes while a link `beside` waits, or on `flush`.
@@ -70,32 +83,44 @@ class Link:
             If the peer is gone.
         """
         began = perf_counter()
-        size = len(body)
+        pieces = body if isinstance(body, tuple) else (body,) if body else ()
+        size = sum(map(len, pieces))
         digest = body_digest(body) if digest is None else digest
-        self._outgoing.append(memoryview(pack(kind, rank, self._run, iteration, size, digest, notes)))
-        if size:
-            self._outgoing.append(memoryview(body).cast("B"))
+        frame = (pack(kind, rank, self._run, iteration, size, digest, notes), *pieces)
         self.sent[kind] += size
-        self.frame_bytes_sent += HEADER_BYTES + size
-        self.push()
+        size += HEADER_BYTES
+        self.frame_bytes_sent += size
+        if self._outgoing:
+            self._outgoing += map(memoryview, frame)
+            self.push()
+        elif (count := self._write(frame)) < size:
+            self._outgoing += map(memoryview, frame)
+            self._drop(count)
         self.moved += perf_counter() - began
 
     def push(self) -> bool:
         """Send what goes of what was posted without waiting, and tell whether anything went."""
         went = 0
-        while self._outgoing:
-            try:
-                count = self._connection.write(self._outgoing)
-            except OSError as error:
-                raise TransportError(f"the connection broke ({error})", where=self.peer) from error
-            if not count:
-                break
+        while self._outgoing and (count := self._write(self._outgoing)):
             went += count
-            while self._outgoing and count >= len(self._outgoing[0]):
-                count -= len(self._outgoing.pop(0))
-            if count:
-                self._outgoing[0] = self._outgoing[0][count:]
+            self._drop(count)
         return went > 0
+
+    def _write(self, pieces: Sequence[bytes | memoryview]) -> int:
+        try:
+            return self._connection.write(pieces)
+        except OSError as error:
+            raise TransportError(f"the connection broke ({error})", where=self.peer) from error
+
+    def _drop(self, count: int) -> None:
+        """Forget the first bytes of what is to be sent."""
+        outgoing, gone = self._outgoing, 0
+        while gone < len(outgoing) and count >= len(outgoing[gone]):
+            count -= len(outgoing[gone])
+            gone += 1
+        del outgoing[:gone]
+        if count:
+            outgoing[0] = outgoing[0][count:]
 
     def flush(self) -> None:
         """Wait until the system has taken all that was posted.
@@ -105,6 +130,8 @@ class Link:
         TransportError
             If the peer is gone or takes nothing before the deadline.
         """
+        if not self._outgoing:
+            return
         began, end = perf_counter(), monotonic() + self._deadline
         while self._outgoing:
             self._connection.wait(connections.POLL_SECONDS, [self._connection], reading=False)
@@ -114,7 +141,7 @@ class Link:
                 self._check_waiting(end)
         self.moved += perf_counter() - began
 
-    def send(self, kind: Kind, body: bytes | memoryview = b"", **fields: int | tuple[float, float, float]) -> None:
+    def send(self, kind: Kind, body: Body = b"", **fields: int | tuple[float, float, float]) -> None:
         """Post a frame and wait until the system has taken all of it."""
         self.post(kind, body, **fields)  # type: ignore[arg-type]
         self.flush()
@@ -129,17 +156,19 @@ class Link:
         TransportError
             If the peer is gone, silent beyond the deadline, or sends anything else.
         """
-        began = perf_counter()
-        self._fill(memoryview(self._header))
+        began, now = perf_counter(), monotonic()
+        if now > self._asked + connections.POLL_SECONDS:  # also where frames come without a pause
+            self._asked = now
+            self._check_wanted()
+        self._await_header()
         came = perf_counter()
         try:
-            header = unpack(self._header, limit)
-            if len(self._body) < header.length:
-                self._body = bytearray(header.length)
-            body = memoryview(self._body)[: header.length]
-            check(self._header, self._fill(body), header.checksum)
+            header = unpack(self._stage, limit, self._start)
+            body, digest = self._take_body(header.length)
+            check(self._stage[self._start : self._start + HEADER_BYTES], digest, header.checksum)
         except TransportError as error:
             raise TransportError(error.what, where=self.peer, remedy=error.remedy) from error
+        self._start += HEADER_BYTES + min(header.length, self._end - self._start - HEADER_BYTES)
         self.frame_bytes_received += HEADER_BYTES + header.length
         self.received[header.kind] += header.length
         self.waited += came - began
@@ -170,14 +199,37 @@ class Link:
         self._outgoing.clear()
         self._connection.close()
 
-    def _fill(self, view: memoryview) -> int:
-        """Fill `view` and return the digest of what came."""
-        now, whole, total = monotonic(), view, None
-        if now > self._asked + connections.POLL_SECONDS:  # also where frames come without a pause
-            self._asked = now
-            self._check_wanted()
-        end = now + self._deadline
-        while view:
+    def _await_header(self) -> None:
+        """Have a header in the stage, at its start where nothing else is there."""
+        held = self._end - self._start
+        if held and self._start + HEADER_BYTES > _STAGE_BYTES:
+            self._stage[:held] = bytes(self._stage[self._start : self._end])
+            self._start, self._end = 0, held
+        elif not held:
+            self._start = self._end = 0
+        while self._end - self._start < HEADER_BYTES:
+            self._end += self._read(self._stage[self._end :])
+
+    def _take_body(self, length: int) -> tuple[memoryview, int]:
+        """Return a body of that length and its digest; what is not in the stage is read to its place."""
+        at = self._start + HEADER_BYTES
+        staged = self._stage[at : min(at + length, self._end)]
+        if len(staged) == length:
+            return staged, body_digest(staged)
+        if len(self._large) < length:
+            self._large = _room(length, _BEFORE_NUMBERS)
+        body, filled, digest = self._large[:length], len(staged), xxhash.xxh3_64(staged)
+        body[:filled] = staged
+        while filled < length:
+            count = self._read(body[filled:])
+            digest.update(body[filled : filled + count])  # while the bytes are in the cache
+            filled += count
+        return body, digest.intdigest()
+
+    def _read(self, view: memoryview) -> int:
+        """Wait for bytes, fill the start of `view` with them, and return how many came."""
+        end = monotonic() + self._deadline
+        while True:
             pending = [link for link in self.beside if link._outgoing]
             pushed = self._push_along(pending)
             try:
@@ -187,17 +239,11 @@ class Link:
             except OSError as error:
                 raise TransportError(f"the connection broke ({error})", where=self.peer) from error
             if count:
-                if count == len(whole):
-                    break
-                # While the bytes are in the cache.
-                total = total or xxhash.xxh3_64()
-                total.update(view[:count])
-                view = view[count:]
-            if count or pushed:
+                return count
+            if pushed:
                 end = monotonic() + self._deadline
             else:
                 self._check_waiting(end)
-        return int(total.intdigest()) if total else body_digest(whole)
 
     def _push_along(self, pending: Sequence[Link]) -> bool:
         """Send what goes of what waits on links, and wait if nothing goes and nothing comes; tell whether it went."""

@@ -18,7 +18,7 @@ class MemoryConnection:
         self._condition, self._chunks, self._closed = condition, deque[bytes](), False
         self.other = self
 
-    def write(self, parts: Sequence[memoryview]) -> int:
+    def write(self, parts: Sequence[bytes | memoryview]) -> int:
         """Hand over all of it."""
         data = b"".join(parts)
         with self._condition:

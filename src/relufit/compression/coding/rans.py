@@ -34,8 +34,8 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
+import scipy
 from numba import njit
-from scipy import special
 
 from relufit.compression.base import Payload
 from relufit.compression.coding.base import Coding, Law, no_code
@@ -82,7 +82,7 @@ class Rans(Coding):
 
     def expected_bits(self, laws: Sequence[Law], s: int) -> float:
         """Return the entropy, and what the table and the states cost."""
-        bits = sum(size * float(np.sum(special.entr(law)) / math.log(2) + np.sum(law[1:])) for size, law in laws)
+        bits = sum(size * float(np.sum(scipy.special.entr(law)) / math.log(2) + np.sum(law[1:])) for size, law in laws)
         # Up to the magnitude that every other vector exceeds somewhere, or about so.
         largest = max(int(np.count_nonzero(size * np.cumsum(law[::-1]) > 0.5)) for size, law in laws) - 1
         tokens = token_of(min(max(largest, 0), _LARGEST)) + 1

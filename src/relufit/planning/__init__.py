@@ -1,0 +1,26 @@
+"""Seconds, bytes and money before a run: costs measured on one machine, the network and the algorithm from theory."""
+
+from __future__ import annotations
+
+from relufit.planning.costs import Codec, Costs
+from relufit.planning.instances import INSTANCES, Instance
+from relufit.planning.measuring import measure
+from relufit.planning.predictions import Host, Problem, predict
+from relufit.planning.search import best, plan
+from relufit.planning.sweeping import sweep
+from relufit.planning.validation import validate
+
+__all__ = [
+    "INSTANCES",
+    "Codec",
+    "Costs",
+    "Host",
+    "Instance",
+    "Problem",
+    "best",
+    "measure",
+    "plan",
+    "predict",
+    "sweep",
+    "validate",
+]

@@ -1,0 +1,248 @@
+"""What a run will take: iterations from the theory of SGD on fixed data, times the seconds of one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from relufit import theory
+from relufit.compression import Compressor
+from relufit.compression.cast import Float64
+from relufit.errors import ConfigError
+from relufit.planning.costs import Costs, described, payload_bytes, variance
+from relufit.planning.instances import MTU, Instance
+from relufit.theory.network import FRAME_BYTES, Network, Work
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: Vectors of d float64 that a member holds: weights, sum, part, gradient, target, and two in passing.
+_VECTORS = 7
+#: An instance is paid for at least so long.
+_LEAST_SECONDS = 60.0
+_EXACT = Float64()
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is to be fitted, and how well.
+
+    Parameters
+    ----------
+    dimension : int
+        d.
+    ratio : float
+        n / d, above 2.
+    tolerance : float
+        Relative error at the end.
+
+    Raises
+    ------
+    ConfigError
+        If a value is impossible.
+    """
+
+    dimension: int
+    ratio: float = 10.0
+    tolerance: float = 1e-6
+
+    def __post_init__(self) -> None:
+        """Refuse impossible values."""
+        if not 1 <= self.dimension < 2**32:
+            raise ConfigError(f"{self.dimension}", where="dimension", remedy="give 1 to 2^32 - 1")
+        if not 2 < self.ratio < math.inf:
+            raise ConfigError(
+                f"{self.ratio:g} rows a dimension determine no weights",
+                where="ratio",
+                remedy="give more than 2",
+            )
+        if not 0 < self.tolerance < 1:
+            raise ConfigError(f"{self.tolerance:g}", where="tolerance", remedy="give a number between 0 and 1")
+
+    @property
+    def rows(self) -> int:
+        """N."""
+        return round(self.ratio * self.dimension)
+
+
+@dataclass(frozen=True)
+class Host:
+    """A host, its link, and what it costs; every rank has one, and so has a master.
+
+    Parameters
+    ----------
+    network : Network
+    memory : float, optional
+        Bytes, if known.
+    price : float, optional
+        US dollars an hour, if known.
+    """
+
+    network: Network
+    memory: float | None = None
+    price: float | None = None
+
+    @classmethod
+    def of(cls, instance: Instance, round_trip: float) -> Host:
+        """Return the host that an instance is, in a network with that round trip in seconds."""
+        return cls(Network(instance.rate, round_trip / 2, MTU), instance.memory, instance.price)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a run takes.
+
+    Parameters
+    ----------
+    exchange, compressor, coding : str
+    levels : int
+        s of QSGD, 0 elsewhere.
+    workers, mini_batch : int
+        K, and m over all ranks.
+    omega : float
+        Variance of the compressor.
+    payload : float
+        Bytes of a gradient, expected.
+    iterations : float
+        To the tolerance, infinite where it is not reached.
+    iteration, at_least : float
+        Seconds of an iteration, the upper and the lower bound.
+    compute, encode, decode, update, messages, latency, link : float
+        What the upper bound consists of.
+    start : float
+        Seconds of the initial weights: a pass over the shard and an exchange of fp64 vectors.
+    seconds : float
+        Of the whole run, by the upper bound.
+    uplink, downlink : float
+        Payload bytes over all ranks, of the iterations.
+    hosts : int
+        Ranks, and a master where there is one.
+    dollars : float
+        NaN where the price is not known.
+    vectors, shard : float
+        Bytes of memory that a member needs beside its rows, and of a rank's rows.
+    fits : bool
+        Whether the vectors fit into a host's memory; True where that is not known.
+    shard_fits : bool
+        Whether the rows do as well.
+    """
+
+    exchange: str
+    compressor: str
+    coding: str
+    levels: int
+    workers: int
+    mini_batch: int
+    omega: float
+    payload: float
+    iterations: float
+    iteration: float
+    at_least: float
+    compute: float
+    encode: float
+    decode: float
+    update: float
+    messages: float
+    latency: float
+    link: float
+    start: float
+    seconds: float
+    uplink: float
+    downlink: float
+    hosts: int
+    dollars: float
+    vectors: float
+    shard: float
+    fits: bool
+    shard_fits: bool
+
+
+def predict(
+    problem: Problem, host: Host, costs: Costs, exchange: str, compressor: Compressor, workers: int, mini_batch: int
+) -> Prediction:
+    """Return what a run takes, at the optimal step with its compressor's omega, drawn with replacement.
+
+    Iterations are those of `relufit.theory.iterations_fixed`, the seconds of one the upper bound of
+    `relufit.theory.iteration`, which is what links shared evenly come to. The costs are of one core of the machine
+    where they were measured, taken for the hosts' as well. What is not in it: starting hosts, loading data, TLS, memory
+    bandwidth that hosts share.
+
+    Raises
+    ------
+    ConfigError
+        If there are fewer samples in a batch than ranks.
+    DataError
+        If there are no costs of the compressor.
+    """
+    if mini_batch < workers:
+        raise ConfigError(f"{mini_batch} samples for {workers} ranks", where="mini_batch", remedy="give each rank one")
+    d = problem.dimension
+    omega = variance(compressor, d)
+    payload = payload_bytes(compressor, d)
+    codec, exact = costs.codec(compressor, d), costs.codec(_EXACT, d)
+    work = Work(
+        compute=costs.batch(d) + math.ceil(mini_batch / workers) * costs.row(d),
+        encode=codec.encode(d),
+        decode=codec.decode(d),
+        update=costs.update(d),
+        weights=(exact.encode(d) + exact.decode(d)) / 2,
+        message=costs.message,
+        byte=costs.byte,
+    )
+    one = theory.iteration(exchange, workers, payload, d, host.network, work)
+    iterations = theory.iterations_fixed(d, mini_batch, problem.ratio, problem.tolerance, omega=omega, workers=workers)
+    # Half of the rows have a label above zero, and only these count in the initial weights.
+    rows = math.ceil(problem.rows / workers)
+    first = Work(compute=rows / 2 * costs.row(d), message=costs.message, byte=costs.byte)
+    start = theory.iteration(exchange, workers, theory.weights_bytes(d), d, host.network, first).upper
+    seconds = start + (math.ceil(iterations) * one.upper if iterations < math.inf else math.inf)
+    gradients, weights = theory.messages_sent(exchange, workers)
+    up = workers if exchange != "all_to_all" else gradients
+    down = (gradients - up) * payload + weights * theory.weights_bytes(d)
+    hosts = workers + (exchange != "all_to_all")
+    vectors = 8.0 * d * _VECTORS + _waiting(exchange, workers) * (payload + FRAME_BYTES)
+    shard = rows * (4.0 * d + 8)
+    name, coding, _ = described(compressor, d)
+    return Prediction(
+        exchange=exchange,
+        compressor=name,
+        coding=coding,
+        levels=getattr(compressor, "levels", 0) if name == "qsgd" else 0,
+        workers=workers,
+        mini_batch=mini_batch,
+        omega=omega,
+        payload=payload,
+        iterations=iterations,
+        iteration=one.upper,
+        at_least=one.lower,
+        compute=one.compute,
+        encode=one.encode,
+        decode=one.decode,
+        update=one.update,
+        messages=one.messages,
+        latency=one.latency,
+        link=one.link,
+        start=start,
+        seconds=seconds,
+        uplink=iterations * up * payload,
+        downlink=iterations * down,
+        hosts=hosts,
+        dollars=math.nan if host.price is None else hosts * host.price * max(seconds, _LEAST_SECONDS) / 3600,
+        vectors=vectors,
+        shard=shard,
+        fits=host.memory is None or vectors <= host.memory,
+        shard_fits=host.memory is None or vectors + shard <= host.memory,
+    )
+
+
+def _waiting(exchange: str, workers: int) -> int:
+    """Return how many payloads lie at the member that has most of them at a time."""
+    return {"master": workers, "relay": 2 * workers, "all_to_all": workers}[exchange]
+
+
+def describe_row(row: Mapping[Any, Any] | pd.Series) -> str:
+    """Return the compressor of a row of a plan in a word, as `relufit.planning.costs.named` reads it."""
+    levels = f"s{row['levels']}" if row["levels"] else ""
+    return "-".join(part for part in (row["compressor"], levels, row["coding"]) if part)

@@ -1,0 +1,25 @@
+"""Costs that are round numbers, for tests of what is made of them."""
+
+from __future__ import annotations
+
+from relufit.compression.coding import CODINGS
+from relufit.planning.costs import Codec, Costs, Line
+
+_QUICK, _SLOW = Line(1e-5, 1e-9), Line(1e-5, 5e-9)
+
+COSTS = Costs(
+    batch=Line(1e-5, 1e-9),
+    row=Line(1e-7, 2e-10),
+    update=Line(1e-6, 2e-9),
+    message=2e-5,
+    byte=3e-10,
+    codecs=(
+        *(Codec(name, "", 0.0, _QUICK, _QUICK) for name in ("fp64", "fp32", "fp16")),
+        *(
+            Codec(name, coding, sigma, _QUICK if coding == "packed" else _SLOW, _QUICK)
+            for coding in CODINGS
+            for name, sigma in (("ternary", 0.0), ("natural", 0.0), ("qsgd", 0.15), ("qsgd", 0.6), ("qsgd", 2.0))
+        ),
+    ),
+    machine={"machine": "none"},
+)
