@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -51,6 +52,21 @@ def doctored(folder: Path, package: str, version: str) -> Path:
     return folder
 
 
+def of_another_python(folder: Path) -> Path:
+    """A module that, preloaded by Dask, makes a process look like one of another Python."""
+    folder.mkdir(parents=True)
+    (folder / "another_python.py").write_text('import sys\n\nsys.version_info = (3, 9, 1, "final", 0)\n')
+    return folder / "another_python.py"
+
+
+def of_other_code(folder: Path) -> Path:
+    """A copy of relufit in which one file is another."""
+    shutil.copytree(SOURCE / "relufit", folder / "relufit", ignore=shutil.ignore_patterns("__pycache__"))
+    with (folder / "relufit/planted.py").open("a") as file:
+        file.write("# edited\n")
+    return folder
+
+
 def without_relufit(folder: Path) -> Path:
     folder.mkdir(parents=True)
     (folder / "sitecustomize.py").write_text(WITHOUT_RELUFIT)
@@ -93,11 +109,15 @@ class Dask:
         return self.folder / "scheduler.json"
 
     def run(self, *command: str, env: dict[str, str] | None = None) -> subprocess.Popen[bytes]:
-        log = (self.folder / f"{len(self.processes)}.log").open("wb")
-        process = subprocess.Popen(
-            [str(BIN / "dask"), *command], stdout=log, stderr=log, cwd=self.folder, env=env or environment()
-        )
-        log.close()
+        with (self.folder / f"{len(self.processes)}.log").open("wb") as log:
+            process = subprocess.Popen(
+                [str(BIN / "dask"), *command],
+                stdout=log,
+                stderr=log,
+                cwd=self.folder,
+                env={**(env or environment()), "DASK_DISTRIBUTED__SCHEDULER__EVENTS_CLEANUP_DELAY": "1s"},
+                umask=0o022,
+            )
         self.processes.append(process)
         return process
 
@@ -107,8 +127,8 @@ class Dask:
         self.run("scheduler", *listening, *tls_options(self.tls), env=env)
         wait_until(self.scheduler_file.exists, "the scheduler has not started")
 
-    def worker(self, env: dict[str, str] | None = None, slots: int = 1) -> subprocess.Popen[bytes]:
-        options = [f"--scheduler-file={self.scheduler_file}", "--nthreads=1", f"--resources=slot={slots}"]
+    def worker(self, *more: str, env: dict[str, str] | None = None) -> subprocess.Popen[bytes]:
+        options = [f"--scheduler-file={self.scheduler_file}", "--nthreads=1", "--resources=slot=1", *more]
         options += ["--dashboard-address=127.0.0.1:0", f"--local-directory={self.folder}", "--memory-limit=0"]
         return self.run("worker", *options, *tls_options(self.tls), env=env)
 

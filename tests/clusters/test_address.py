@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 from distributed import Client, Security
-from real_processes import Dask, dask, doctored, environment, make_certificate, wait_until, without_relufit
+from real_processes import Dask, dask, make_certificate, wait_until
 
+from relufit import records
 from relufit.clusters import open_cluster
 from relufit.errors import ClusterError, ConfigError, RelufitError
 from relufit.experiments import trials
@@ -70,19 +71,20 @@ def refusal(config: dict[str, Any], workers: int = 2) -> RelufitError:
     return caught.value
 
 
-def left_on(client: Client) -> tuple[list[str], list[str], int]:
-    """Tasks, topics of events and clients that a scheduler knows, but for those of its workers."""
+def left_on(client: Client) -> tuple[list[str], int]:
+    """Tasks and clients that a scheduler knows, but for those of its workers."""
 
-    def look(dask_scheduler: Any) -> tuple[list[str], list[str], int]:  # travels by value
-        topics = [name for name in dask_scheduler._broker._topics if "relufit" in name]
-        return (
-            list(dask_scheduler.tasks),
-            topics,
-            len([name for name in dask_scheduler.clients if name.startswith("Client-") and "worker" not in name]),
-        )
+    def look(dask_scheduler: Any) -> tuple[list[str], int]:  # travels by value
+        clients = [name for name in dask_scheduler.clients if name.startswith("Client-") and "worker" not in name]
+        return list(dask_scheduler.tasks), len(clients)
 
-    left: tuple[list[str], list[str], int] = client.run_on_scheduler(look)
+    left: tuple[list[str], int] = client.run_on_scheduler(look)
     return left
+
+
+def told_of(client: Client) -> set[str]:
+    """The topics under which a scheduler keeps what a run has told."""
+    return {name for name in client.get_events() if name.startswith("relufit-")}
 
 
 @pytest.mark.parametrize("kind", ["plain", "secure"])
@@ -91,16 +93,34 @@ def test_a_run_gives_the_bits_of_the_serial_engine_and_leaves_the_cluster_as_it_
 ) -> None:
     started: Dask = request.getfixturevalue(kind)
     oracle = train(SPEC)
-    with open_cluster(of(started), 2) as cluster:
-        trace = train(SPEC, cluster.client)
-        told = cluster.describe()
+    with Client(address_of(started), security=security_of(started)) as other:
+        other.log_event("relufit-another", "a run that goes on")
+        with open_cluster(of(started), 2) as cluster:
+            trace = train(SPEC, cluster.client)
+            told = cluster.describe()
+            assert told_of(other) > {"relufit-another"}
     assert trace.weights.tobytes() == oracle.weights.tobytes()
     assert trace.table.equals(oracle.table)
     # With three slots the master has one; with two it is beside a rank.
     assert told == {"kind": "address", "slots": 3 if kind == "plain" else 2, "tls": kind == "secure"}
     with Client(address_of(started), security=security_of(started)) as other:
-        assert left_on(other) == ([], [], 1)
+        assert left_on(other) == ([], 1)
+        wait_until(lambda: told_of(other) == {"relufit-another"}, "what the run has told is kept", 10)
     assert all(process.poll() is None for process in started.processes)
+
+
+@pytest.mark.parametrize("kind", ["plain", "secure"])
+def test_trials_without_real_ranks_leave_the_same_files_as_in_this_process(
+    request: pytest.FixtureRequest, kind: str, tmp_path: Path
+) -> None:
+    started: Dask = request.getfixturevalue(kind)
+    spec = {"compressor": {"name": "qsgd", "levels": 4}, "workers": 2, "batch_size": 20, "iterations": 30}
+    settings = [Setting("qsgd_convergence", name, {"n": 100, "d": 10}, spec, 3, group="all") for name in ("one", "two")]
+    trials.run(settings, 7, tmp_path / "here.parquet", tmp_path)
+    trials.run(settings, 7, tmp_path / "there.parquet", tmp_path, cluster=of(started))
+    assert (tmp_path / "here.parquet").read_bytes() == (tmp_path / "there.parquet").read_bytes()
+    told = records.read(records.timing_path(tmp_path / "there.parquet")).about["cluster"]
+    assert (told["kind"], told["tls"]) == ("address", kind == "secure")
 
 
 def test_an_address_serves_as_well_as_a_file(plain: Dask, secure: Dask) -> None:
@@ -194,11 +214,20 @@ def test_a_scheduler_file_that_is_missing_nonsense_or_anybodys_is_refused(tmp_pa
         path.write_text(content)
         assert "is no scheduler file" in within(0.5, config)
     path.write_text(plain.scheduler_file.read_text())
-    path.chmod(0o666)
-    assert "anybody may write it" in within(0.5, config)
+    for mode in (0o666, 0o664, 0o646):
+        path.chmod(mode)
+        told = within(0.5, config)
+        assert f"others than you may write {path}, and decide by it which scheduler is trusted" in told
+        assert f"chmod go-w {path}" in told
+    path.chmod(0o644)
+    with open_cluster(config, 1):
+        pass
     path.unlink()
     path.mkdir()
     assert "cannot be read (Is a directory)" in within(0.5, config)
+    path.rmdir()
+    os.mkfifo(path)
+    assert "is no scheduler file" in within(0.5, config)
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can give a file to somebody else")
@@ -206,7 +235,9 @@ def test_a_scheduler_file_of_somebody_else_is_refused(tmp_path: Path, plain: Das
     path = tmp_path / "scheduler.json"
     path.write_text(plain.scheduler_file.read_text())
     os.chown(path, 12345, 12345)
-    assert "belongs to somebody else" in within(1, section(scheduler_file=str(path), timeout=1))
+    assert "belongs to another user, who decides by it which scheduler is trusted" in within(
+        1, section(scheduler_file=str(path), timeout=1)
+    )
 
 
 def test_too_few_slots_in_time_are_told(plain: Dask) -> None:
@@ -226,6 +257,14 @@ def test_a_worker_that_comes_late_is_waited_for(tmp_path: Path) -> None:
         thread.join()
 
 
+def test_a_worker_that_is_lost_while_starting_is_missed_at_the_deadline(tmp_path: Path) -> None:
+    with dask(tmp_path, 1) as started:
+        thread = threading.Timer(0.2, started.worker().kill)
+        thread.start()
+        assert "1 slots for 2 ranks after 4 s" in within(4, of(started, timeout=4), workers=2)
+        thread.join()
+
+
 def test_a_scheduler_that_is_killed_ends_the_trials_with_one_error(tmp_path: Path) -> None:
     spec = {"compressor": "fp64", "workers": 2, "batch_size": 20, "iterations": 10**8}
     endless = Setting("qsgd_convergence", "endless", {"n": 100, "d": 10}, spec, 2)
@@ -234,55 +273,3 @@ def test_a_scheduler_that_is_killed_ends_the_trials_with_one_error(tmp_path: Pat
         with pytest.raises(ClusterError, match="the scheduler is gone"):
             trials.run([endless], 7, tmp_path / "t.parquet", tmp_path, cluster=of(started, timeout=20))
     assert not (tmp_path / "t.parquet").exists()
-
-
-def test_other_versions_are_refused_with_a_table(tmp_path: Path) -> None:
-    with dask(tmp_path / "dask", 1) as started:
-        for case, (shim, rows) in enumerate(
-            [
-                (doctored(tmp_path / "numba", "numba", "0.1"), ["numba", "0.1"]),
-                (without_relufit(tmp_path / "without"), ["code of relufit", "cannot be imported (ModuleNotFoundError"]),
-                (_other_code(tmp_path / "other"), ["code of relufit", "there"]),
-            ]
-        ):
-            worker = started.worker(environment(shim))
-            _wait_for_workers(started, 2)
-            told = within(30, of(started))
-            assert "versions differ from those of this program; install the same everywhere" in told, case
-            assert [line for line in told.splitlines() if rows[0] in line], told
-            assert all(row in told for row in rows), told
-            assert "worker tcp://127.0.0.1:" in told
-            worker.terminate()
-            worker.wait(30)
-            _wait_for_workers(started, 1)
-        with open_cluster(of(started), 1) as cluster:
-            assert cluster.client.status == "running"
-
-
-def test_a_scheduler_without_relufit_is_refused(tmp_path: Path) -> None:
-    started = Dask(tmp_path)
-    try:
-        started.scheduler(environment(without_relufit(tmp_path / "without")))
-        started.worker()
-        told = within(60, of(started), workers=1)
-        assert "cannot be imported (ModuleNotFoundError" in told
-        assert told.rstrip().endswith("scheduler")
-    finally:
-        started.stop()
-
-
-def _other_code(folder: Path) -> Path:
-    """A copy of relufit in which one file is another."""
-    import shutil
-
-    import relufit
-
-    shutil.copytree(Path(relufit.__file__).parent, folder / "relufit", ignore=shutil.ignore_patterns("__pycache__"))
-    with (folder / "relufit/planted.py").open("a") as file:
-        file.write("# edited\n")
-    return folder
-
-
-def _wait_for_workers(started: Dask, count: int) -> None:
-    with Client(address_of(started)) as client:
-        wait_until(lambda: len(client.scheduler_info(n_workers=-1)["workers"]) == count, f"{count} workers")

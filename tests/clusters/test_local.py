@@ -8,8 +8,11 @@ import time
 from typing import Any
 
 import dask
+import psutil
+import pytest
 
-from relufit.clusters import open_cluster
+from relufit.clusters import local, open_cluster
+from relufit.errors import ClusterError
 
 
 def test_a_process_that_was_lost_is_started_again_however_long_that_takes() -> None:
@@ -24,3 +27,17 @@ def test_a_process_that_was_lost_is_started_again_however_long_that_takes() -> N
         while len(now := client.run(os.getpid, on_error="ignore").values()) < 2 or before in now:
             assert time.monotonic() < end, "the process was not started again"
             time.sleep(0.1)
+
+
+def test_processes_that_do_not_start_in_time_are_told_of_and_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = set(psutil.Process().children(recursive=True))
+    monkeypatch.setattr(local, "_STARTING_SECONDS", 0.05)  # sooner than a process can start
+    with (
+        pytest.raises(ClusterError, match=r"cluster\.local: 2 processes do not start"),
+        open_cluster({"kind": "local"}, 1),
+    ):
+        pass
+    end = time.monotonic() + 20
+    while any(child.status() != psutil.STATUS_ZOMBIE for child in set(psutil.Process().children(True)) - before):
+        assert time.monotonic() < end, "a process is left"
+        time.sleep(0.1)

@@ -46,8 +46,8 @@ def test_there_is_no_command_that_no_test_here_knows() -> None:
 @pytest.mark.parametrize("block", blocks("yaml"), ids=["address", "ssh"])
 def test_a_configuration_is_a_possible_one(block: str, tmp_path: Path) -> None:
     (tmp_path / "cluster.yaml").write_text(block)
-    config = load([ROOT / "config.yaml", tmp_path / "cluster.yaml"])
-    assert config["cluster"] == yaml.safe_load(block)["cluster"]
+    usual, config = load([ROOT / "config.yaml"]), load([ROOT / "config.yaml", tmp_path / "cluster.yaml"])
+    assert config["cluster"] == usual["cluster"] | yaml.safe_load(block)["cluster"]
 
 
 def test_a_run_in_one_process_can_be_planned() -> None:

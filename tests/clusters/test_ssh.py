@@ -7,11 +7,14 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import dask
 import psutil
 import pytest
 from real_processes import (
@@ -89,6 +92,11 @@ def started_by(server: Sshd) -> list[psutil.Process]:
     return found
 
 
+def workers_of(server: Sshd) -> list[psutil.Process]:
+    """Those of them that will be workers: they are told the address of a scheduler."""
+    return [process for process in started_by(server) if "://127.0.0.1:" in " ".join(process.cmdline())]
+
+
 @pytest.mark.parametrize("protected", [False, True], ids=["plain", "tls"])
 def test_a_run_gives_the_bits_of_the_serial_engine_and_nothing_is_left(
     server: Sshd, tls: dict[str, str], protected: bool
@@ -157,6 +165,39 @@ def test_however_rudely_the_program_ends_nothing_is_left(server: Sshd, number: s
     finally:
         process.kill()
         process.communicate()
+
+
+@pytest.mark.parametrize(
+    ("number", "told"),
+    [(signal.SIGKILL, "Dask did not start ("), (signal.SIGSTOP, "Dask did not start on all hosts within 8 s")],
+)
+def test_a_worker_that_is_lost_while_starting_ends_all(server: Sshd, number: signal.Signals, told: str) -> None:
+    lost: list[psutil.Process] = []
+
+    def lose() -> None:
+        wait_until(lambda: workers_of(server), "no worker has begun to start")
+        lost.extend(workers_of(server))
+        for process in lost:
+            process.send_signal(number)
+
+    thread, began = threading.Thread(target=lose), time.monotonic()
+    thread.start()
+    error = refusal(section(server, timeout=8))
+    thread.join()
+    assert told in str(error)
+    assert time.monotonic() - began < 60
+    for process in lost:  # what is stopped ends as soon as it goes on
+        with suppress(psutil.Error):
+            process.send_signal(signal.SIGCONT)
+    wait_until(lambda: not started_by(server), "a process is left on the host", 20)
+
+
+def test_nothing_of_the_configuration_of_dask_is_on_a_command_line(server: Sshd) -> None:
+    with dask.config.set({"secret": "never-to-be-shown"}), open_cluster(section(server), 1) as cluster:
+        inherited = cluster.client.run_on_scheduler(lambda: os.environ.get("DASK_INTERNAL_INHERIT_CONFIG", ""))
+        assert dask.config.get("secret") == "never-to-be-shown"
+    assert "distributed" in dask.config.deserialize(inherited)
+    assert "secret" not in dask.config.deserialize(inherited)
 
 
 def test_a_port_where_nobody_listens_is_told_with_the_host(server: Sshd) -> None:

@@ -6,18 +6,23 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 from distributed import Client, Future
 
-from relufit import clusters
+from relufit import clusters, dataset
+from relufit.clusters.workers import DaskCluster
 from relufit.errors import ClusterError, ConfigError
 from relufit.experiments import spread as spreading
 from relufit.experiments import trials
 from relufit.experiments.base import Setting
+from relufit.experiments.procedures import model_of
 from relufit.experiments.spread import spread
+from relufit.stores import inside
 
 SPEC: dict[str, Any] = {
     "compressor": {"name": "qsgd", "levels": 4},
@@ -40,7 +45,7 @@ def _elsewhere(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     @contextmanager
     def open_it(options: Any, workers: int) -> Iterator[Any]:
         assert workers == 0
-        yield clusters.address.DaskCluster(client, {"kind": "there"})
+        yield DaskCluster(client, {"kind": "there"})
 
     monkeypatch.setitem(clusters.KINDS, "there", open_it)
     monkeypatch.setattr(trials, "ELSEWHERE", {"there"})
@@ -75,11 +80,37 @@ def test_the_results_are_the_same_file_as_in_this_process(tmp_path: Path, settin
     assert about["cluster"] == {"kind": "there"}
 
 
+@pytest.mark.usefixtures("_elsewhere")
+@pytest.mark.parametrize("cluster", [None, {"kind": "there"}], ids=["here", "there"])
+def test_data_sets_are_found_wherever_a_trial_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cluster: dict[str, str] | None
+) -> None:
+    setting = replace(TRAIN[0], trials=1, datasets=("rows",))
+    (tmp_path / "data").mkdir()
+    dataset.write(model_of(setting, 7, 0), tmp_path / "data/rows.zarr", shards=2)
+    monkeypatch.chdir(tmp_path)  # where the workers are not
+    trials.run([setting], 7, tmp_path / "t.parquet", "data", cluster=cluster)
+    assert (tmp_path / "t.parquet").exists()
+
+
+def test_data_sets_may_be_in_a_bucket(aws_environment: str, tmp_path: Path) -> None:
+    boto3.client("s3").create_bucket(Bucket="rows")
+    setting = replace(TRAIN[0], trials=1, datasets=("rows",))
+    for place in (str(tmp_path), "s3://rows/runs"):
+        dataset.write(model_of(setting, 7, 0), inside(place, "rows.zarr"), shards=2)
+    for name, place in (("disk", str(tmp_path)), ("bucket", "s3://rows/runs")):
+        trials.run([setting], 7, tmp_path / f"{name}.parquet", place)
+    results = [trials.records.read(tmp_path / f"{name}.parquet").table for name in ("disk", "bucket")]
+    assert results[0].equals(results[1])
+
+
 def test_settings_with_real_ranks_and_clusters_on_this_machine_are_left_alone() -> None:
     own = Setting("time_to_accuracy", "own", {"n": 100, "d": 10}, SPEC, 1, cluster={"kind": "address"})
     assert trials.spread_over([own], {"kind": "address"}) is None
-    assert trials.spread_over(TRAIN, {"kind": "address"}) == {"kind": "address"}
-    assert trials.spread_over(TRAIN, {"kind": "local"}) is None
+    for kind in ("address", "ssh", "ec2"):
+        assert trials.spread_over(TRAIN, {"kind": kind}) == {"kind": kind}
+    for kind in ("inprocess", "local", "emulated"):
+        assert trials.spread_over(TRAIN, {"kind": kind}) is None
     assert trials.spread_over(TRAIN, None) is None
 
 

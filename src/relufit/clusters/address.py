@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import stat
@@ -25,8 +24,6 @@ _KEY = "cluster.address"
 _SECONDS = 30.0
 _CLOSING_SECONDS = 20.0
 _POLLING_SECONDS = 0.1
-#: What a run's last messages to the scheduler take, which it logs.
-_LATE_SECONDS = 0.2
 
 
 @contextmanager
@@ -61,8 +58,6 @@ def open_address(options: Mapping[str, Any], workers: int) -> Iterator[DaskClust
         check_versions(client, where=_KEY, seconds=seconds)
         yield DaskCluster(client, {"kind": "address", "slots": slots, "tls": security is not None})
     finally:
-        if client.status == "running":
-            _forget(client)
         close_within(_CLOSING_SECONDS, client.close)
 
 
@@ -82,12 +77,13 @@ def _address(options: Mapping[str, Any], seconds: float) -> str:
 def _read_scheduler_file(path: Path, seconds: float) -> str:
     """Return the address in a scheduler file, as soon as it is there.
 
-    Whoever writes the file decides who is trusted with the run, so that it must be the user's own.
+    Whoever can write the file decides who is trusted with the run, so that this must be the user alone, or root.
     """
     end, where = time.monotonic() + seconds, f"{_KEY}.scheduler_file"
     while True:
         try:
-            with path.open(encoding="utf-8") as file:
+            # A pipe by that name is not waited for.
+            with open(path, encoding="utf-8", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
                 about, content = os.fstat(file.fileno()), file.read()
             address = json.loads(content)["address"]
             break
@@ -102,13 +98,24 @@ def _read_scheduler_file(path: Path, seconds: float) -> str:
         if time.monotonic() >= end:
             raise ClusterError(reason, where=where, remedy=remedy)
         time.sleep(_POLLING_SECONDS)
-    if about.st_uid not in {os.getuid(), 0} or about.st_mode & stat.S_IWOTH:
+    _check_owner(path, about, where)
+    return str(address)
+
+
+def _check_owner(path: Path, about: os.stat_result, where: str) -> None:
+    if about.st_uid not in {os.getuid(), 0}:
         raise ConfigError(
-            f"{path} belongs to somebody else, or anybody may write it",
+            f"{path} belongs to another user, who decides by it which scheduler is trusted",
             where=where,
             remedy="let your own scheduler write it into a folder of yours",
         )
-    return str(address)
+    if about.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise ConfigError(
+            f"others than you may write {path}, and decide by it which scheduler is trusted",
+            where=where,
+            remedy=f"see that it is what your scheduler wrote, then `chmod go-w {path}`; `umask 022` before the "
+            "scheduler starts keeps it from being so",
+        )
 
 
 def _checked(address: str, security: Security | None) -> str:
@@ -180,20 +187,6 @@ def _connect(address: str, security: Security | None, seconds: float) -> Client:
 
 def _check_workers(client: Client, seconds: float) -> None:
     """Check that a cluster without TLS is all on this machine."""
-    for address in workers_of(client, seconds):
+    for address in workers_of(client, seconds=seconds, where=_KEY):
         if not is_loopback(address.partition("://")[2].rpartition(":")[0].strip("[]")):
             raise ConfigError(f"worker {address} is on a network and without TLS", where=_KEY, remedy=_WITH_TLS)
-
-
-def _forget(client: Client) -> None:
-    """Remove the runs' names from the scheduler's log of events, which would keep them for good."""
-    close_within(_CLOSING_SECONDS, lambda: client.run_on_scheduler(_forget_topics))
-
-
-async def _forget_topics(dask_scheduler: Any) -> None:  # noqa: ANN401 - Dask passes its scheduler by that name
-    await asyncio.sleep(_LATE_SECONDS)
-    topics = dask_scheduler._broker._topics
-    runs = [name for name, topic in topics.items() if name.startswith("relufit-") and not topic.subscribers]
-    for run in runs:
-        topics.pop(run, None)
-        topics.pop(f"variable-{run}-address", None)

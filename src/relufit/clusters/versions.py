@@ -14,6 +14,7 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
+from relufit.clusters.workers import ask_workers, reached, some
 from relufit.errors import ClusterError
 from relufit.reuse import code_digest
 
@@ -63,7 +64,7 @@ def differences(places: Mapping[str, Mapping[str, str]]) -> str:
     if not found:
         return ""
     rows = [("", "here", "there", "where")]
-    rows += [(name, mine[name], value, _some(where)) for (name, value), where in sorted(found.items())]
+    rows += [(name, mine[name], value, some(where)) for (name, value), where in sorted(found.items())]
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     lines = (
         "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3]]) for row in rows
@@ -86,20 +87,31 @@ def check_versions(client: Client, *, where: str, seconds: float) -> None:
     Raises
     ------
     ClusterError
-        With a table of what differs, and where.
+        With a table of what differs, and where; or if somebody does not answer in time.
     """
     # First by what Dask itself can tell, since no function can be sent to another Python.
     ask = {"packages": list(_PACKAGES)}
-    scheduler = client.sync(client.scheduler.versions, **ask, callback_timeout=seconds)
-    workers = client.sync(
-        client.scheduler.broadcast, msg={"op": "versions", **ask}, on_error="return", callback_timeout=seconds
+    message = {"op": "versions", **ask}
+    with reached(where):
+        scheduler = client.sync(client.scheduler.versions, **ask, callback_timeout=seconds)
+    workers = ask_workers(
+        client,
+        lambda which: client.scheduler.broadcast(msg=message, workers=which, on_error="return"),
+        seconds=seconds,
+        where=where,
     )
-    places = {"scheduler": scheduler, **{f"worker {address}": told for address, told in workers.items()}}
-    _refuse({place: _told(answer) for place, answer in places.items()}, where)
+    _refuse({place: _told(answer) for place, answer in _places(scheduler, workers).items()}, where)
     probe = _probe()
-    codes = {"scheduler": client.run_on_scheduler(probe)}
-    codes |= {f"worker {address}": code for address, code in client.run(probe, on_error="return").items()}
-    _refuse({place: {CODE: str(code)} for place, code in codes.items()}, where)
+    with reached(where):
+        scheduler = client.sync(client.run_on_scheduler, probe, callback_timeout=seconds)
+    workers = ask_workers(
+        client, lambda which: client.run(probe, workers=which, on_error="return"), seconds=seconds, where=where
+    )
+    _refuse({place: {CODE: str(code)} for place, code in _places(scheduler, workers).items()}, where)
+
+
+def _places(scheduler: Any, workers: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ANN401 - what they say
+    return {"scheduler": scheduler, **{f"worker {address}": told for address, told in workers.items()}}
 
 
 def refusal(table: str, where: str) -> ClusterError:
@@ -126,10 +138,6 @@ def _told(answer: Any) -> dict[str, str]:  # noqa: ANN401 - what Dask says, or a
 
 def _minor(major: object, minor: object) -> str:
     return f"{major}.{minor}"
-
-
-def _some(places: list[str]) -> str:
-    return places[0] if len(places) == 1 else f"{places[0]} and {len(places) - 1} more"
 
 
 def _probe() -> Callable[[], str]:

@@ -82,7 +82,10 @@ def spread(
 def _threads(client: Client) -> int:
     try:
         if client.status == "running":
-            return sum(client.nthreads().values())
+            threads: dict[str, int] = client.sync(client.nthreads, callback_timeout=_LONELY_SECONDS)
+            return sum(threads.values())
+    except TimeoutError as error:
+        raise _lost(f"the scheduler has not answered for {_LONELY_SECONDS:g} s") from error
     except (OSError, RuntimeError) as error:
         raise _lost("the scheduler is gone") from error
     raise _lost("the scheduler is gone")
