@@ -31,6 +31,13 @@ class Hide:
 sys.meta_path.insert(0, Hide())
 """
 
+ANOTHER_PYTHON = """
+import sys
+from collections import namedtuple
+
+sys.version_info = namedtuple("Version", "major minor micro releaselevel serial")(3, 9, 1, "final", 0)
+"""
+
 
 def wait_until(true: Callable[[], object], what: str, seconds: float = 60) -> None:
     end = time.monotonic() + seconds
@@ -55,7 +62,7 @@ def doctored(folder: Path, package: str, version: str) -> Path:
 def of_another_python(folder: Path) -> Path:
     """A module that, preloaded by Dask, makes a process look like one of another Python."""
     folder.mkdir(parents=True)
-    (folder / "another_python.py").write_text('import sys\n\nsys.version_info = (3, 9, 1, "final", 0)\n')
+    (folder / "another_python.py").write_text(ANOTHER_PYTHON)
     return folder / "another_python.py"
 
 

@@ -58,8 +58,8 @@ def wait_for(started: Dask, count: int) -> None:
 @contextmanager
 def beside(started: Dask, *workers: subprocess.Popen[bytes]) -> Iterator[None]:
     """Let some workers come for a while."""
-    wait_for(started, 1 + len(workers))
     try:
+        wait_for(started, 1 + len(workers))
         yield
     finally:
         for worker in workers:
@@ -84,9 +84,8 @@ def test_another_python_and_other_packages_are_refused_with_a_table(started: Das
     assert error.what == "versions differ from those of this program"
     assert error.remedy.startswith("install the same everywhere, and restart what runs already:")
     here = versions.here()
-    assert [row[:3] for row in rows(error)] == [[name, here[name], "0.1"] for name in sorted(PACKAGES)] + [
-        ["python", here["python"], "3.9"]
-    ]
+    there = {**dict.fromkeys(PACKAGES, "0.1"), "python": "3.9"}
+    assert [row[:3] for row in rows(error)] == [[name, here[name], there[name]] for name in sorted(there)]
     assert {tuple(row[3:4]) for row in rows(error)} == {("worker",)}
     addresses = {row[4] for row in rows(error)}
     assert len(addresses) == 2

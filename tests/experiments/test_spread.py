@@ -164,7 +164,11 @@ def test_without_any_worker_the_wait_has_an_end(
     client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(spreading, "_LONELY_SECONDS", 1.0)
-    monkeypatch.setattr(client, "nthreads", dict)
+
+    async def none() -> dict[str, int]:
+        return {}
+
+    monkeypatch.setattr(client, "nthreads", none)
     with pytest.raises(ClusterError, match="no worker for 1 s"):
         spread(client, [(QUANTIZE[0], 0)], 7, tmp_path, lambda done: None)
 

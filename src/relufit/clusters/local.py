@@ -5,19 +5,16 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from relufit.clusters.versions import check_versions
 from relufit.clusters.workers import SLOT, DaskCluster, close_within, reached, wait_for_slots
-from relufit.errors import ClusterError
-
-if TYPE_CHECKING:
-    from distributed import LocalCluster
 
 _KEY = "cluster.local"
 # On a busy machine processes take long to start, and to end.
 _STARTING_SECONDS = _CLOSING_SECONDS = 60.0
 _FOREVER = "365d"
+_REMEDY = "ask for fewer ranks, free some memory, or see what this machine is busy with"
 
 
 @contextmanager
@@ -30,18 +27,29 @@ def open_local(options: Mapping[str, Any], workers: int) -> Iterator[DaskCluster
         If they do not start in time.
     """
     import dask
-    from distributed import Client
+    from distributed import Client, LocalCluster
 
     count = workers + 1
     # Dask looks so long after a process was lost whether one is there, and otherwise never starts it again; by then
     # it may have come back and be lost a second time.
     with dask.config.set({"distributed.deploy.lost-worker-timeout": _FOREVER}):
-        cluster = _started(count)
+        cluster = LocalCluster(
+            n_workers=0,
+            threads_per_worker=1,
+            resources={SLOT: 1},
+            host="127.0.0.1",
+            dashboard_address="127.0.0.1:0",
+            # The error of a task reaches the caller; the worker need not print it too.
+            silence_logs=logging.CRITICAL,
+        )
         try:
             with reached(_KEY):
                 client = Client(cluster, timeout=_STARTING_SECONDS)
             try:
-                wait_for_slots(client, enough=count, wanted=count, seconds=_STARTING_SECONDS, where=_KEY)
+                cluster.scale(count)  # which does not wait, as the constructor does without an end
+                wait_for_slots(
+                    client, enough=count, wanted=count, seconds=_STARTING_SECONDS, where=_KEY, remedy=_REMEDY
+                )
                 check_versions(client, where=_KEY, seconds=_STARTING_SECONDS)
                 yield DaskCluster(client, {"kind": "local", "processes": count})
             finally:
@@ -49,26 +57,3 @@ def open_local(options: Mapping[str, Any], workers: int) -> Iterator[DaskCluster
         finally:
             # What was computed is not lost for a process that does not end.
             close_within(2 * _CLOSING_SECONDS, lambda: cluster.close(timeout=_CLOSING_SECONDS))
-
-
-def _started(count: int) -> LocalCluster:
-    from distributed import LocalCluster
-
-    try:
-        return LocalCluster(
-            n_workers=count,
-            threads_per_worker=1,
-            resources={SLOT: 1},
-            host="127.0.0.1",
-            dashboard_address="127.0.0.1:0",
-            # For a process to start, at first and again when it was lost.
-            death_timeout=2 * _STARTING_SECONDS,
-            # The error of a task reaches the caller; the worker need not print it too.
-            silence_logs=logging.CRITICAL,
-        )
-    except (OSError, RuntimeError) as error:  # among them deadlines
-        raise ClusterError(
-            f"{count} processes do not start ({error or type(error).__name__})",
-            where=_KEY,
-            remedy="ask for fewer ranks, or free some memory",
-        ) from error

@@ -59,12 +59,12 @@ def differences(places: Mapping[str, Mapping[str, str]]) -> str:
     mine, found = here(), dict[tuple[str, str], list[str]]()
     for place, theirs in places.items():
         for name, value in theirs.items():
-            if value != mine[name]:
+            if value != mine.get(name):
                 found.setdefault((name, value), []).append(place)
     if not found:
         return ""
     rows = [("", "here", "there", "where")]
-    rows += [(name, mine[name], value, some(where)) for (name, value), where in sorted(found.items())]
+    rows += [(name, mine.get(name, "none"), value, some(where)) for (name, value), where in sorted(found.items())]
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     lines = (
         "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3]]) for row in rows

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 #: The Dask resource of which a rank takes one.
 SLOT = "slot"
 _POLLING_SECONDS = 0.1
+_MORE_WORKERS = f"start more workers, each with `--resources {SLOT}=1`, ask for fewer ranks, or wait longer"
 #: How long it is waited for a master's slot once all ranks have theirs.
 _SETTLING_SECONDS = 2.0
 #: How long each worker is asked by itself when it is to be found out which one says nothing.
@@ -136,7 +137,9 @@ def some(places: list[str]) -> str:
     return places[0] if len(places) == 1 else f"{places[0]} and {len(places) - 1} more"
 
 
-def wait_for_slots(client: Client, *, enough: int, wanted: int, seconds: float, where: str) -> int:
+def wait_for_slots(
+    client: Client, *, enough: int, wanted: int, seconds: float, where: str, remedy: str = _MORE_WORKERS
+) -> int:
     """Wait until a cluster has slots for a run, and return their number.
 
     Parameters
@@ -145,8 +148,8 @@ def wait_for_slots(client: Client, *, enough: int, wanted: int, seconds: float, 
         Slots without which nothing goes, and slots for which a moment more is waited.
     seconds : float
         How long at most.
-    where : str
-        What of the configuration an error is about.
+    where, remedy : str
+        What of the configuration an error is about, and what to do about it.
 
     Raises
     ------
@@ -171,7 +174,7 @@ def wait_for_slots(client: Client, *, enough: int, wanted: int, seconds: float, 
             raise ClusterError(
                 f"{slots} slots for {enough} ranks after {seconds:g} s",
                 where=where,
-                remedy=f"start more workers, each with `--resources {SLOT}=1`, ask for fewer ranks, or wait longer",
+                remedy=remedy,
             )
         time.sleep(_POLLING_SECONDS)
 
