@@ -265,11 +265,22 @@ def test_a_worker_that_is_lost_while_starting_is_missed_at_the_deadline(tmp_path
         thread.join()
 
 
+def _kill_scheduler_when_busy(started: Dask) -> None:
+    wait_until(started.scheduler_file.exists, "no scheduler")
+    with Client(address_of(started)) as client:
+        wait_until(lambda: any(its["metrics"]["executing"] for its in _workers(client)), "no trial has begun")
+    started.processes[0].kill()
+
+
+def _workers(client: Client) -> list[dict[str, Any]]:
+    return list(client.scheduler_info(n_workers=-1)["workers"].values())
+
+
 def test_a_scheduler_that_is_killed_ends_the_trials_with_one_error(tmp_path: Path) -> None:
     spec = {"compressor": "fp64", "workers": 2, "batch_size": 20, "iterations": 10**8}
     endless = Setting("qsgd_convergence", "endless", {"n": 100, "d": 10}, spec, 2)
     with dask(tmp_path / "dask", 1) as started:
-        threading.Timer(3, started.processes[0].kill).start()
+        threading.Thread(target=_kill_scheduler_when_busy, args=[started]).start()
         with pytest.raises(ClusterError, match="the scheduler is gone"):
             trials.run([endless], 7, tmp_path / "t.parquet", tmp_path, cluster=of(started, timeout=20))
     assert not (tmp_path / "t.parquet").exists()
