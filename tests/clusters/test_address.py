@@ -258,10 +258,11 @@ def test_a_worker_that_comes_late_is_waited_for(tmp_path: Path) -> None:
 
 
 def test_a_worker_that_is_lost_while_starting_is_missed_at_the_deadline(plain: Dask) -> None:
-    thread = threading.Timer(0.2, plain.worker().kill)
-    thread.start()
+    worker = plain.worker()
+    threading.Timer(0.2, worker.kill).start()
     assert "3 slots for 4 ranks after 3 s" in within(3, of(plain, timeout=3), workers=4)
-    thread.join()
+    worker.wait()
+    plain.processes.remove(worker)
 
 
 def _kill_scheduler_when_busy(started: Dask) -> None:
