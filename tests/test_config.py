@@ -82,7 +82,7 @@ def test_a_seed_of_19_digits_keeps_all_of_them(config: dict[str, Any]) -> None:
         ("qsgd_convergence.ratio", 2, "above 2"),
         ("geometric_convergence.mini_batch", 5000, "with_replacement"),
         ("geometric_convergence.samplings", ["fresh"], "one of"),
-        ("cluster.kind", "moon", "one of inprocess, local, emulated, ec2"),
+        ("cluster.kind", "moon", "one of inprocess, local, address, ssh, emulated, ec2"),
         ("experiments", ["tea"], "one of"),
         ("seed", -1, "at least 0"),
         ("run", "../elsewhere", "letters"),

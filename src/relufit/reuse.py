@@ -24,6 +24,7 @@ SOURCES = {
         "experiments/base.py",
         "experiments/links.py",
         "experiments/procedures.py",
+        "experiments/spread.py",
         "experiments/trials.py",
         "solvers/*.py",
         "records.py",

@@ -99,6 +99,11 @@ def inside(folder: str | os.PathLike[str], name: str) -> str | Path:
     return f"{str(folder).rstrip('/')}/{name}" if "://" in str(folder) else Path(folder) / name
 
 
+def absolute(folder: str | os.PathLike[str]) -> str | Path:
+    """Return the location of a folder as it is called in every working folder; an address stays as it is."""
+    return str(folder) if "://" in str(folder) else Path(folder).absolute()
+
+
 @dataclass(frozen=True)
 class Disk:
     """A folder."""

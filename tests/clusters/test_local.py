@@ -8,8 +8,11 @@ import time
 from typing import Any
 
 import dask
+import psutil
+import pytest
 
-from relufit.clusters import open_cluster
+from relufit.clusters import local, open_cluster
+from relufit.errors import ClusterError
 
 
 def test_a_process_that_was_lost_is_started_again_however_long_that_takes() -> None:
@@ -24,3 +27,25 @@ def test_a_process_that_was_lost_is_started_again_however_long_that_takes() -> N
         while len(now := client.run(os.getpid, on_error="ignore").values()) < 2 or before in now:
             assert time.monotonic() < end, "the process was not started again"
             time.sleep(0.1)
+
+
+def processes_started() -> set[int]:
+    """Processes that this one has started by `multiprocessing`, and that live."""
+    return {
+        child.pid
+        for child in psutil.Process().children(recursive=True)
+        if child.status() != psutil.STATUS_ZOMBIE and "spawn_main" in " ".join(child.cmdline())
+    }
+
+
+def test_processes_that_do_not_start_in_time_are_told_of_and_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = processes_started()
+    monkeypatch.setattr(local, "_STARTING_SECONDS", 0.3)  # sooner than processes can start
+    with pytest.raises(ClusterError) as caught, open_cluster({"kind": "local"}, 3):
+        pass
+    assert caught.value.where == "cluster.local"
+    assert caught.value.remedy
+    end = time.monotonic() + 20
+    while processes_started() - before:
+        assert time.monotonic() < end, "a process is left"
+        time.sleep(0.1)

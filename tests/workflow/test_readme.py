@@ -15,13 +15,16 @@ from relufit.clusters.emulated import probe
 
 ROOT = Path(__file__).parent.parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+#: Pages whose commands need more than this and have a test of their own, in tests/{name}/test_page.py.
+ELSEWHERE = {"clusters"}
+HERE = [page for page in PAGES if page.stem not in ELSEWHERE]
 BIN = Path(sys.executable).parent
 _FOUND = probe()
 EMULATES = "tbf" in _FOUND.works and _FOUND.delay is not None and _FOUND.loss is not None
 
 
 def _blocks(language: str) -> list[str]:
-    return [block for page in PAGES for block in re.findall(rf"```{language}\n(.*?)```", page.read_text(), re.S)]
+    return [block for page in HERE for block in re.findall(rf"```{language}\n(.*?)```", page.read_text(), re.S)]
 
 
 def _commands(program: str) -> list[str]:
@@ -30,7 +33,7 @@ def _commands(program: str) -> list[str]:
 
 
 def _inline(program: str) -> list[str]:
-    return [found for page in PAGES for found in re.findall(rf"`({program} [^`]+)`", page.read_text())]
+    return [found for page in HERE for found in re.findall(rf"`({program} [^`]+)`", page.read_text())]
 
 
 def test_there_is_no_command_that_no_test_here_knows() -> None:
@@ -89,6 +92,10 @@ def test_the_python_example_works(capsys: pytest.CaptureFixture[str]) -> None:
     example, *_ = _blocks("python")
     exec(compile(example, "README.md", "exec"), {})
     assert capsys.readouterr().out.startswith("converged")
+
+
+def test_a_page_whose_commands_are_not_run_here_has_a_test_of_its_own() -> None:
+    assert all((ROOT / f"tests/{name}/test_page.py").exists() for name in ELSEWHERE)
 
 
 @pytest.mark.skipif(not EMULATES, reason="hosts, or a delay or a loss between them, cannot be emulated here")

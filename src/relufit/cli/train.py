@@ -41,7 +41,7 @@ def add(parts: Any) -> None:  # noqa: ANN401
     part.add_argument("--seed", type=int, default=0, help="seed of sampling and rounding")
     part.add_argument("--record-every", type=int, default=1, help="iterations between two rows of the trace")
     part.add_argument("--checkpoint", type=Path, help="file that the state is kept in, to go on from after an end")
-    part.add_argument("--cluster", default="inprocess", help="where ranks run: inprocess, local or emulated")
+    part.add_argument("--cluster", default="inprocess", help="where ranks run: inprocess, local, address, ...")
     part.add_argument(
         "--cluster-options", default="", metavar="YAML", help="what that kind needs, such as 'rate: 1e9, loss: 0.01'"
     )

@@ -47,7 +47,8 @@ def run(chosen: argparse.Namespace) -> None:
         for name, settings in groups.items():
             path = chosen.output / f"{name}.parquet"
             if not (chosen.reuse and trials.take_over(settings, config["seed"], path)):
-                trials.run(settings, config["seed"], path, data, partial(_tell, tell, done, total))
+                told_of = partial(_tell, tell, done, total)
+                trials.run(settings, config["seed"], path, data, told_of, config["cluster"])
             done += sum(setting.trials for setting in settings)
         tell(total, "trials")
 

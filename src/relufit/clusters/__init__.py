@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Protocol
 
-from relufit.clusters import ec2, emulated, inprocess, local
+from relufit.clusters import address, ec2, emulated, inprocess, local, ssh
 from relufit.errors import ConfigError
 
 if TYPE_CHECKING:
     from distributed import Client
 
-__all__ = ["KINDS", "Cluster", "open_cluster"]
+__all__ = ["ELSEWHERE", "KINDS", "Cluster", "open_cluster"]
 
 
 class Cluster(Protocol):
@@ -33,15 +33,21 @@ class Cluster(Protocol):
 KINDS: dict[str, Callable[[Mapping[str, Any], int], AbstractContextManager[Cluster]]] = {
     "inprocess": inprocess.open_inprocess,
     "local": local.open_local,
+    "address": address.open_address,
+    "ssh": ssh.open_ssh,
     "emulated": emulated.open_emulated,
     "ec2": ec2.open_ec2,
 }
+
+#: Kinds whose workers have processors of their own, so that trials without real ranks are spread over them.
+ELSEWHERE = frozenset({"address", "ssh", "ec2"})
 
 
 def open_cluster(config: Mapping[str, Any], workers: int) -> AbstractContextManager[Cluster]:
     """Open the cluster that a configuration's section ``cluster`` describes, for a run of `workers` ranks.
 
-    The section has the ``kind``, and under the kind's name what that kind needs.
+    The section has the ``kind``, and under the kind's name what that kind needs. With 0 ranks a single worker is
+    enough.
 
     Raises
     ------

@@ -4,55 +4,56 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from contextlib import contextmanager
+from typing import Any
 
-if TYPE_CHECKING:
-    from distributed import Client
+from relufit.clusters.versions import check_versions
+from relufit.clusters.workers import SLOT, DaskCluster, close_within, reached, wait_for_slots
 
-_CLOSING_SECONDS, _FOREVER = 60, "365d"
-
-
-@dataclass(frozen=True)
-class Local:
-    """The cluster ``local``."""
-
-    client: Client
-    workers: int
-
-    def describe(self) -> dict[str, Any]:
-        """Return what the cluster is."""
-        return {"kind": "local", "processes": self.workers}
-
-    def counters(self) -> dict[str, dict[str, int]]:
-        """Return nothing: loopback is shared with whatever else runs here."""
-        return {}
+_KEY = "cluster.local"
+# On a busy machine processes take long to start, and to end.
+_STARTING_SECONDS = _CLOSING_SECONDS = 60.0
+_FOREVER = "365d"
+_REMEDY = "ask for fewer ranks, free some memory, or see what this machine is busy with"
 
 
 @contextmanager
-def open_local(options: Mapping[str, Any], workers: int) -> Iterator[Local]:
-    """Start the processes, and stop them whatever happens."""
+def open_local(options: Mapping[str, Any], workers: int) -> Iterator[DaskCluster]:
+    """Start the processes, and stop them whatever happens.
+
+    Raises
+    ------
+    ClusterError
+        If they do not start in time.
+    """
     import dask
     from distributed import Client, LocalCluster
 
+    count = workers + 1
     # Dask looks so long after a process was lost whether one is there, and otherwise never starts it again; by then
     # it may have come back and be lost a second time.
     with dask.config.set({"distributed.deploy.lost-worker-timeout": _FOREVER}):
         cluster = LocalCluster(
-            n_workers=workers + 1,
+            n_workers=0,
             threads_per_worker=1,
-            resources={"slot": 1},
+            resources={SLOT: 1},
             host="127.0.0.1",
             dashboard_address="127.0.0.1:0",
             # The error of a task reaches the caller; the worker need not print it too.
             silence_logs=logging.CRITICAL,
         )
         try:
-            with Client(cluster) as client:
-                client.wait_for_workers(workers + 1, timeout=60)
-                yield Local(client, workers + 1)
+            with reached(_KEY):
+                client = Client(cluster, timeout=_STARTING_SECONDS)
+            try:
+                cluster.scale(count)  # which does not wait, as the constructor does without an end
+                wait_for_slots(
+                    client, enough=count, wanted=count, seconds=_STARTING_SECONDS, where=_KEY, remedy=_REMEDY
+                )
+                check_versions(client, where=_KEY, seconds=_STARTING_SECONDS)
+                yield DaskCluster(client, {"kind": "local", "processes": count})
+            finally:
+                close_within(_CLOSING_SECONDS, client.close)
         finally:
-            # On a busy machine processes take long to end; what was computed is not lost for that.
-            with suppress(TimeoutError):
-                cluster.close(timeout=_CLOSING_SECONDS)
+            # What was computed is not lost for a process that does not end.
+            close_within(2 * _CLOSING_SECONDS, lambda: cluster.close(timeout=_CLOSING_SECONDS))

@@ -17,11 +17,12 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from relufit import records, reuse
-from relufit.clusters import Cluster, open_cluster
+from relufit import records, reuse, stores
+from relufit.clusters import ELSEWHERE, Cluster, open_cluster
 from relufit.errors import DataError
 from relufit.experiments.base import Experiment, Outcome, Setting, as_json
 from relufit.experiments.procedures import PROCEDURES, Tell
+from relufit.experiments.spread import spread
 from relufit.records import Record
 from relufit.training import News
 
@@ -42,8 +43,9 @@ def simulate(
     data: str | Path = Path(),
     progress: Progress | None = None,
     kept: Path | None = None,
+    elsewhere: Mapping[str, Any] | None = None,
 ) -> tuple[Traces, dict[str, Any] | None]:
-    """Run all trials of some settings, which share a cluster if they have one.
+    """Run all trials of some settings: on the cluster that they share, spread over another one, or here.
 
     Parameters
     ----------
@@ -56,6 +58,8 @@ def simulate(
     kept : Path, optional
         A folder in which trials on a cluster are kept when they have ended, and the checkpoint of one that has not, so
         that a job that was stopped goes on where it was.
+    elsewhere : dict, optional
+        A cluster over whose workers the trials of settings that have no cluster of their own are spread.
 
     Returns
     -------
@@ -63,23 +67,62 @@ def simulate(
     where : dict or None
         What the cluster was, if there was one.
     """
-    first, traces, done = settings[0], Traces({}, {}), 0
-    total = sum(setting.trials for setting in settings)
-    with open_cluster(first.cluster, first.spec["workers"]) if first.cluster else nullcontext() as cluster:
-        for setting in settings:
-            outcomes: list[Outcome] = []
-            for trial in range(setting.trials):
-                outcomes.append(_trial(setting, seed, trial, data, cluster, _telling(progress, done, total), kept))
-                done += 1
-                if progress:
-                    progress(done, total, None)
-            traces.results[setting.name] = Record(
-                _stack([outcome.table for outcome in outcomes]), {"trials": [outcome.summary for outcome in outcomes]}
-            )
-            traces.timings[setting.name] = Record(
-                _stack([outcome.timing for outcome in outcomes]), {"trials": [outcome.measured for outcome in outcomes]}
-            )
-        return traces, cluster.describe() if cluster else None
+    own, ranks = settings[0].cluster, settings[0].spec["workers"] if settings[0].cluster else 0
+    trials = [(setting, trial) for setting in settings for trial in range(setting.trials)]
+    data = stores.absolute(data)  # workers may have another working folder
+    place = own or elsewhere
+    with open_cluster(place, ranks) if place else nullcontext() as cluster:
+        if cluster and cluster.client and not own:
+            ended = _counting(progress, len(trials))
+            outcomes = spread(cluster.client, trials, seed, data, ended)
+        else:
+            outcomes = _in_turn(trials, seed, data, cluster, progress, kept)
+        return _gather(settings, outcomes), cluster.describe() if cluster else None
+
+
+def spread_over(settings: Sequence[Setting], cluster: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """Return the cluster over which the trials of some settings are spread, None if they stay in this process.
+
+    They are spread where workers have processors of their own; settings with real ranks have the cluster themselves.
+
+    Parameters
+    ----------
+    settings : sequence of Setting
+    cluster : dict, optional
+        The section of the configuration.
+    """
+    return cluster if cluster and not settings[0].cluster and cluster["kind"] in ELSEWHERE else None
+
+
+def _in_turn(
+    trials: Sequence[tuple[Setting, int]],
+    seed: int,
+    data: str | Path,
+    cluster: Cluster | None,
+    progress: Progress | None,
+    kept: Path | None,
+) -> list[Outcome]:
+    """Run one trial after the other."""
+    outcomes, ended = list[Outcome](), _counting(progress, len(trials))
+    for setting, trial in trials:
+        tell = _telling(progress, len(outcomes), len(trials))
+        outcomes.append(_trial(setting, seed, trial, data, cluster, tell, kept))
+        ended(len(outcomes))
+    return outcomes
+
+
+def _gather(settings: Sequence[Setting], outcomes: Sequence[Outcome]) -> Traces:
+    """Return the traces of settings from the outcomes of all their trials, in order."""
+    traces, left = Traces({}, {}), iter(outcomes)
+    for setting in settings:
+        its = [next(left) for _ in range(setting.trials)]
+        traces.results[setting.name] = Record(
+            _stack([outcome.table for outcome in its]), {"trials": [outcome.summary for outcome in its]}
+        )
+        traces.timings[setting.name] = Record(
+            _stack([outcome.timing for outcome in its]), {"trials": [outcome.measured for outcome in its]}
+        )
+    return traces
 
 
 def run(
@@ -88,11 +131,15 @@ def run(
     path: str | os.PathLike[str],
     data: str | Path,
     progress: Progress | None = None,
+    cluster: Mapping[str, Any] | None = None,
 ) -> None:
-    """Run all trials of a group of settings and write their traces to `path`, the timings beside them."""
+    """Run all trials of a group of settings and write their traces to `path`, the timings beside them.
+
+    With the configuration's section `cluster` they are spread over its workers where `spread_over` says so.
+    """
     began, clock = time(), perf_counter()
-    kept = Path(path).with_name(f".{Path(path).stem}.unfinished")
-    traces, where = simulate(settings, seed, data, progress, kept)
+    kept = Path(path).absolute().with_name(f".{Path(path).stem}.unfinished")
+    traces, where = simulate(settings, seed, data, progress, kept, spread_over(settings, cluster))
     cost = {"began": began, "seconds": perf_counter() - clock, "peak_bytes": _peak_bytes()}
     origin = _origin(settings, seed)
     about = {"origin": origin, "cluster": where, "machine": machine(), **cost}
@@ -177,6 +224,10 @@ def _trial(
     records.write(records.timing_path(ended), outcome.timing, {"measured": outcome.measured})
     records.write(ended, outcome.table, {"origin": origin, "summary": outcome.summary})
     return outcome
+
+
+def _counting(progress: Progress | None, total: int) -> Callable[[int], None]:
+    return lambda done: progress(done, total, None) if progress else None
 
 
 def _telling(progress: Progress | None, done: int, total: int) -> Tell | None:

@@ -42,6 +42,8 @@ SLOT = "slot"
 _OPTIONS: dict[str, Any] = {"pure": False, "retries": 0, "resources": {SLOT: 1}}
 #: Seconds for a master to end after it has told the ranks to, and for all tasks to end when the run has.
 _LAST_SECONDS, _ENDING_SECONDS = 3.0, 30.0
+#: Seconds for the scheduler to take note that a run has ended.
+_FORGETTING_SECONDS = 5.0
 #: Names of the runs that have a task in this process: what must be gone when a run has ended.
 _HERE: dict[str, int] = {}
 _HERE_LOCK = threading.Lock()
@@ -113,7 +115,7 @@ def _count_here(name: str) -> int:
     return _HERE.get(name, 0)
 
 
-def _wanted() -> Callable[[], bool]:
+def wanted_here() -> Callable[[], bool]:
     """Return a function that tells whether Dask still wants the task that calls this."""
     worker, key = get_worker(), get_worker().get_current_task()
 
@@ -153,13 +155,13 @@ def _coordinator(order: _Order, wanted: Callable[[], bool]) -> Coordinator:
 def _master(order: _Order) -> Trace:
     """Run the master as a task."""
     with _here(order.name):
-        return _coordinator(order, _wanted()).lead()
+        return _coordinator(order, wanted_here()).lead()
 
 
 def _rank(order: _Order, number: int) -> dict[str, dict[str, int]]:
     """Run one rank as a task."""
     with _here(order.name):
-        return _serve(order, number, _wanted())
+        return _serve(order, number, wanted_here())
 
 
 def _serve(order: _Order, number: int, wanted: Callable[[], bool]) -> dict[str, dict[str, int]]:
@@ -178,7 +180,7 @@ def _serve(order: _Order, number: int, wanted: Callable[[], bool]) -> dict[str, 
 
 def _rank_beside_master(order: _Order, number: int) -> tuple[Trace, dict[str, dict[str, int]]]:
     """Run a rank as a task and the master in a thread beside it, for clusters with no worker to spare."""
-    asked, failed = _wanted(), Event()
+    asked, failed = wanted_here(), Event()
 
     def wanted() -> bool:
         return asked() and not failed.is_set()
@@ -248,6 +250,7 @@ class _Supervisor:
             return self._result()
         finally:
             self._end()
+            self._forget()
 
     def _hear(self, event: tuple[float, Any]) -> None:
         self._events.put(tuple(event[1]))
@@ -348,6 +351,18 @@ class _Supervisor:
                         break
                 time.sleep(0.05)
             Variable(f"{self._name}-address", client=client).delete()
+
+    def _forget(self) -> None:
+        """Have Dask forget what this run has told, which its scheduler would keep for good."""
+        with suppress(Exception):  # the cluster may be gone
+            self._client.sync(
+                self._client.run_on_scheduler, _forget_topic, self._name, callback_timeout=_FORGETTING_SECONDS
+            )
+
+
+def _forget_topic(topic: str, dask_scheduler: Any) -> None:  # noqa: ANN401 - Dask passes its scheduler by that name
+    """Say that a client of that name has left: Dask empties its topic, after the time that is set for that."""
+    dask_scheduler.remove_client(client=topic)
 
 
 def _wait_for_one(pending: list[Future]) -> None:

@@ -20,11 +20,13 @@ import pytest
 from account import IMAGE, Account, Hypervisor, command_of, decoded, until
 
 import relufit
-from relufit import dataset
-from relufit.clusters import open_cluster
+from relufit import dataset, records
+from relufit.clusters import open_cluster, versions
 from relufit.clusters.ec2 import opening, preflight, teardown
 from relufit.clusters.ec2.options import read
 from relufit.errors import ClusterError, RelufitError
+from relufit.experiments import trials
+from relufit.experiments.base import Setting
 from relufit.planted import PlantedModel
 
 
@@ -187,13 +189,27 @@ def test_workers_that_do_not_join_are_given_up_at_the_deadline(account: Account,
 def test_workers_with_other_versions_are_refused(
     account: Account, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from relufit.clusters.ec2 import versions
-
-    real = versions.versions()
+    real = versions.here()
     monkeypatch.setattr(versions, "version", lambda name: "0.0.1" if name == "numba" else real[name])
     with Hypervisor(account, tmp_path):
         error = failing(account, instances=2)
-    assert f"has numba {real['numba']}, here 0.0.1" in error.what
+    assert error.what == "versions differ from those of this program"
+    assert error.where == "cluster.ec2.image"
+    assert ["numba", "0.0.1", real["numba"], "scheduler"] == error.remedy.splitlines()[2].split()[:4]
+    assert error.remedy.endswith("and 2 more")
+
+
+def test_trials_without_real_ranks_are_spread_over_instances(account: Account, tmp_path: Path) -> None:
+    spec = {"compressor": {"name": "qsgd", "levels": 4}, "vectors": 20}
+    settings = [Setting("quantizer_variance", "q", {"d": 64}, spec, 3, "quantize")]
+    for name, cluster in (("here", None), ("there", {"kind": "ec2", "ec2": account.options()})):
+        with Hypervisor(account, tmp_path):
+            trials.run(settings, 7, tmp_path / f"{name}.parquet", tmp_path, cluster=cluster)
+        assert account.alive() == []
+    assert (tmp_path / "here.parquet").read_bytes() == (tmp_path / "there.parquet").read_bytes()
+    told = records.read(records.timing_path(tmp_path / "there.parquet")).about["cluster"]
+    assert (told["kind"], told["instances"]) == ("ec2", 1), "one, where the options do not say how many"
+    assert len(account.instances("terminated")) == 2
 
 
 def test_a_run_that_is_interrupted_leaves_no_instance(account: Account, tmp_path: Path) -> None:

@@ -13,13 +13,18 @@ from relufit.clusters.certificates import Pair, make
 from relufit.clusters.ec2 import opening, preflight, prices, teardown
 from relufit.clusters.ec2.options import Options, read
 from relufit.clusters.ec2.preflight import Passed
-from relufit.clusters.ec2.versions import check_versions
+from relufit.clusters.versions import check_versions
+from relufit.clusters.workers import ask_workers, close_within
 from relufit.errors import ClusterError
 
 if TYPE_CHECKING:
     from distributed import Client
 
 __all__ = ["EC2", "Started", "open_ec2", "started"]
+#: How long a worker that has joined may take to answer.
+_ANSWER_SECONDS = 60.0
+#: How long the client may take to close; instances are ended after that.
+_CLOSING_SECONDS = 20.0
 
 
 @dataclass(frozen=True)
@@ -57,7 +62,12 @@ class EC2:
 
     def counters(self) -> dict[str, dict[str, int]]:
         """Return the bytes that the interfaces of the workers' instances have sent and received."""
-        told = self.client.run(_interfaces, on_error="ignore")
+        told = ask_workers(
+            self.client,
+            lambda which: self.client.run(_interfaces, workers=which, on_error="ignore"),
+            seconds=_ANSWER_SECONDS,
+            where="cluster.ec2",
+        )
         return {str(host): counts for host, counts in told.values()}
 
 
@@ -130,19 +140,22 @@ def joined(options: Options, found: Started, pair: Pair) -> Client:
         raise late from error
     try:
         try:
-            client.wait_for_workers(found.workers, timeout=options.join_timeout)
+            seconds = options.join_timeout
+            client.sync(client.wait_for_workers, found.workers, timeout=seconds, callback_timeout=seconds)
         except TimeoutError as error:
             raise late from error
-        check_versions(client, where="cluster.ec2.image")
+        check_versions(client, where="cluster.ec2.image", seconds=_ANSWER_SECONDS)
     except BaseException:
-        client.close()
+        close_within(_CLOSING_SECONDS, client.close)
         raise
     return client
 
 
 @contextmanager
 def open_ec2(options: Mapping[str, Any], workers: int) -> Iterator[EC2]:
-    """Start a cluster, and end it whatever happens.
+    """Start a cluster for so many ranks, and end it whatever happens.
+
+    Without ranks it has the instances that the options name, one if they name none.
 
     Raises
     ------
@@ -155,7 +168,10 @@ def open_ec2(options: Mapping[str, Any], workers: int) -> Iterator[EC2]:
     name = f"relufit-{secrets.token_hex(6)}"
     pair = make(name)
     with started(checked, checked.workers(workers), name, pair) as found:
-        with joined(checked, found, pair) as client:
+        client = joined(checked, found, pair)
+        try:
             yield EC2(client, checked, found)
+        finally:
+            close_within(_CLOSING_SECONDS, client.close)
         count = teardown.end(checked.region, name)
         say(f"{count} instances ended, none is left with the tag {teardown.TAG}={name}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import copy
 import warnings
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,6 +16,7 @@ from relufit.clusters.certificates import Pair
 from relufit.clusters.ec2 import aws
 from relufit.clusters.ec2.options import Options
 from relufit.clusters.ec2.teardown import TAG, wait_undisturbed
+from relufit.clusters.workers import defaults_of_dask
 from relufit.errors import ClusterError, ConfigError
 
 T = TypeVar("T")
@@ -94,23 +94,11 @@ def _cluster(options: Options, name: str, pair: Pair, vpc: str) -> Any:  # noqa:
 
 @contextmanager
 def _only_defaults() -> Iterator[None]:
-    """Set Dask's configuration to its defaults for a while.
-
-    An EC2 cluster sends all of it to the instances, where nothing of this machine belongs, and leaves its own
-    certificates in it.
-    """
-    import dask
+    """Set Dask's configuration to its defaults for a while: an EC2 cluster sends all of it to the instances."""
     import dask_cloudprovider.config  # noqa: F401 - has defaults of its own
 
-    whole: dict[str, Any] = dask.config.config
-    before = copy.deepcopy(whole)
-    try:
-        whole.clear()
-        whole.update(copy.deepcopy(dask.config.merge(*dask.config.defaults)))
+    with defaults_of_dask():
         yield
-    finally:
-        whole.clear()
-        whole.update(before)
 
 
 class Opening:

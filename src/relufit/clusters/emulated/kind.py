@@ -12,6 +12,7 @@ from relufit.clusters.emulated.findings import Findings, probe
 from relufit.clusters.emulated.network import MOST_HOSTS, data_address
 from relufit.clusters.emulated.session import Session
 from relufit.clusters.emulated.shaping import MTU, Link
+from relufit.clusters.versions import check_versions
 from relufit.errors import ClusterError, ConfigError
 
 if TYPE_CHECKING:
@@ -223,9 +224,10 @@ def _client(session: Session, security: Security | None, count: int, tls: bool) 
         raise _not_started(session, "scheduler", seconds) from error
     try:
         try:
-            client.wait_for_workers(count, timeout=seconds)
+            client.sync(client.wait_for_workers, count, timeout=seconds, callback_timeout=seconds)
         except TimeoutError as error:
             raise _not_started(session, "host-0", seconds) from error
+        check_versions(client, where="cluster.emulated", seconds=seconds)
         yield client
     finally:
         with suppress(Exception):  # the scheduler may be gone

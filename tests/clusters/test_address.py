@@ -1,0 +1,283 @@
+"""A cluster by address or scheduler file: real `dask scheduler` and `dask worker` processes, with and without TLS."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from distributed import Client, Security
+from real_processes import Dask, dask, make_certificate, wait_until
+
+from relufit import records
+from relufit.clusters import open_cluster
+from relufit.errors import ClusterError, ConfigError, RelufitError
+from relufit.experiments import trials
+from relufit.experiments.base import Setting
+from relufit.planted import PlantedModel
+from relufit.training import TrainingSpec, train
+
+SPEC = TrainingSpec(
+    PlantedModel(210, 12, 3, noise_std=0.05), {"name": "qsgd", "levels": 4}, workers=2, batch_size=20, iterations=25
+)
+
+
+@pytest.fixture(scope="module")
+def tls(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    return make_certificate(tmp_path_factory.mktemp("tls"))
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dask]:
+    with dask(tmp_path_factory.mktemp("plain"), 3) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def secure(tmp_path_factory: pytest.TempPathFactory, tls: dict[str, str]) -> Iterator[Dask]:
+    with dask(tmp_path_factory.mktemp("secure"), 2, tls) as started:
+        yield started
+
+
+def address_of(started: Dask) -> str:
+    return str(json.loads(started.scheduler_file.read_text())["address"])
+
+
+def security_of(started: Dask) -> Security | None:
+    tls = started.tls
+    return tls and Security(tls_ca_file=tls["ca_file"], tls_client_cert=tls["cert"], tls_client_key=tls["key"])
+
+
+def section(**options: Any) -> dict[str, Any]:
+    return {"kind": "address", "address": options}
+
+
+def of(started: Dask, **options: Any) -> dict[str, Any]:
+    tls = {"tls": started.tls} if started.tls else {}
+    return section(scheduler_file=str(started.scheduler_file), **tls, **options)
+
+
+def refusal(config: dict[str, Any], workers: int = 2) -> RelufitError:
+    with pytest.raises((ClusterError, ConfigError)) as caught, open_cluster(config, workers):
+        pass
+    assert caught.value.where.startswith("cluster.address")
+    assert caught.value.remedy
+    return caught.value
+
+
+def left_on(client: Client) -> tuple[list[str], int]:
+    """Tasks and clients that a scheduler knows, but for those of its workers."""
+
+    def look(dask_scheduler: Any) -> tuple[list[str], int]:  # travels by value
+        clients = [name for name in dask_scheduler.clients if name.startswith("Client-") and "worker" not in name]
+        return list(dask_scheduler.tasks), len(clients)
+
+    left: tuple[list[str], int] = client.run_on_scheduler(look)
+    return left
+
+
+def told_of(client: Client) -> set[str]:
+    """The topics under which a scheduler keeps what a run has told."""
+    return {name for name in client.get_events() if name.startswith("relufit-")}
+
+
+@pytest.mark.parametrize("kind", ["plain", "secure"])
+def test_a_run_gives_the_bits_of_the_serial_engine_and_leaves_the_cluster_as_it_was(
+    request: pytest.FixtureRequest, kind: str
+) -> None:
+    started: Dask = request.getfixturevalue(kind)
+    oracle = train(SPEC)
+    with Client(address_of(started), security=security_of(started)) as other:
+        other.log_event("relufit-another", "a run that goes on")
+        with open_cluster(of(started), 2) as cluster:
+            trace = train(SPEC, cluster.client)
+            told = cluster.describe()
+            assert told_of(other) > {"relufit-another"}
+    assert trace.weights.tobytes() == oracle.weights.tobytes()
+    assert trace.table.equals(oracle.table)
+    # With three slots the master has one; with two it is beside a rank.
+    assert told == {"kind": "address", "slots": 3 if kind == "plain" else 2, "tls": kind == "secure"}
+    with Client(address_of(started), security=security_of(started)) as other:
+        assert left_on(other) == ([], 1)
+        wait_until(lambda: told_of(other) == {"relufit-another"}, "what the run has told is kept", 10)
+    assert all(process.poll() is None for process in started.processes)
+
+
+@pytest.mark.parametrize("kind", ["plain", "secure"])
+def test_trials_without_real_ranks_leave_the_same_files_as_in_this_process(
+    request: pytest.FixtureRequest, kind: str, tmp_path: Path
+) -> None:
+    started: Dask = request.getfixturevalue(kind)
+    spec = {"compressor": {"name": "qsgd", "levels": 4}, "workers": 2, "batch_size": 20, "iterations": 30}
+    settings = [Setting("qsgd_convergence", name, {"n": 100, "d": 10}, spec, 3, group="all") for name in ("one", "two")]
+    trials.run(settings, 7, tmp_path / "here.parquet", tmp_path)
+    trials.run(settings, 7, tmp_path / "there.parquet", tmp_path, cluster=of(started))
+    assert (tmp_path / "here.parquet").read_bytes() == (tmp_path / "there.parquet").read_bytes()
+    told = records.read(records.timing_path(tmp_path / "there.parquet")).about["cluster"]
+    assert (told["kind"], told["tls"]) == ("address", kind == "secure")
+
+
+def test_an_address_serves_as_well_as_a_file(plain: Dask, secure: Dask) -> None:
+    for started in (plain, secure):
+        tls = {"tls": started.tls} if started.tls else {}
+        with open_cluster(section(address=address_of(started), **tls), 1) as cluster:
+            assert cluster.client.status == "running"
+
+
+def test_a_scheduler_file_that_comes_later_is_waited_for(plain: Dask, tmp_path: Path) -> None:
+    path = tmp_path / "later.json"
+
+    def write() -> None:
+        time.sleep(0.5)
+        path.write_text("{")
+        time.sleep(0.3)
+        path.write_text(plain.scheduler_file.read_text())
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    with open_cluster(section(scheduler_file=str(path), timeout=20), 1) as cluster:
+        assert cluster.client.status == "running"
+    thread.join()
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({}, "neither address nor scheduler_file"),
+        ({"address": "tcp://127.0.0.1:1", "scheduler_file": "/x"}, "give one of"),
+        ({"address": "127.0.0.1:8786"}, "is no address"),
+        ({"address": "tcp://10.0.0.1:8786"}, "without TLS; start scheduler and workers with --tls-ca-file"),
+        ({"address": "tls://10.0.0.1:8786"}, "give ca_file, cert and key"),
+        ({"address": "tcp://scheduler.example:8786"}, "without TLS"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_is_sent(options: dict[str, Any], told: str) -> None:
+    assert told in str(refusal(section(**options)))
+
+
+def test_tls_files_are_looked_at_first(tls: dict[str, str], tmp_path: Path) -> None:
+    address = "tls://127.0.0.1:1"
+    error = refusal(section(address=address, tls={**tls, "cert": "/nowhere.pem"}))
+    assert str(error).startswith("cluster.address.tls.cert: /nowhere.pem cannot be read")
+    (tmp_path / "nonsense.pem").write_text("nonsense")
+    error = refusal(section(address=address, tls={**tls, "ca_file": str(tmp_path / "nonsense.pem")}))
+    assert "holds no certificate" in str(error)
+    other = make_certificate(tmp_path / "other")
+    error = refusal(section(address=address, tls={**tls, "key": other["key"]}))
+    assert "no certificate and its key" in str(error)
+    error = refusal(section(address="tcp://127.0.0.1:1", tls=tls))
+    assert "is without TLS, and tls is given" in str(error)
+
+
+def within(seconds: float, config: dict[str, Any], workers: int = 2) -> str:
+    began = time.monotonic()
+    error = refusal(config, workers)
+    assert time.monotonic() - began < seconds + 10, "a deadline was missed by far"
+    return str(error)
+
+
+def test_where_nobody_listens_the_deadline_is_kept() -> None:
+    told = within(1, section(address="tcp://127.0.0.1:1", timeout=1))
+    assert "no scheduler answers at tcp://127.0.0.1:1 within 1 s" in told
+
+
+def test_a_server_that_says_nothing_is_no_scheduler() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        told = within(1, section(address=f"tcp://127.0.0.1:{silent.getsockname()[1]}", timeout=1))
+    assert "no scheduler answers" in told
+
+
+def test_a_worker_is_no_scheduler(plain: Dask) -> None:
+    with Client(address_of(plain)) as client:
+        client.wait_for_workers(3, timeout=60)
+        worker = next(iter(client.scheduler_info(n_workers=-1)["workers"]))
+    assert "is a Worker, not a scheduler" in within(5, section(address=worker, timeout=5))
+
+
+def test_a_certificate_of_another_authority_is_refused(secure: Dask, tmp_path: Path) -> None:
+    other = make_certificate(tmp_path / "other")
+    told = within(3, section(address=address_of(secure), tls=other, timeout=3))
+    assert told.startswith("cluster.address.tls: no TLS with tls://127.0.0.1:")
+
+
+def test_a_scheduler_file_that_is_missing_nonsense_or_anybodys_is_refused(tmp_path: Path, plain: Dask) -> None:
+    path = tmp_path / "scheduler.json"
+    config = section(scheduler_file=str(path), timeout=0.5)
+    assert "is not there after 0.5 s" in within(0.5, config)
+    for content in ("nonsense", "[]", "{}"):
+        path.write_text(content)
+        assert "is no scheduler file" in within(0.5, config)
+    path.write_text(plain.scheduler_file.read_text())
+    for mode in (0o666, 0o664, 0o646):
+        path.chmod(mode)
+        told = within(0.5, config)
+        assert f"others than you may write {path}, and decide by it which scheduler is trusted" in told
+        assert f"chmod go-w {path}" in told
+    path.chmod(0o644)
+    with open_cluster(config, 1):
+        pass
+    path.unlink()
+    path.mkdir()
+    assert "cannot be read (Is a directory)" in within(0.5, config)
+    path.rmdir()
+    os.mkfifo(path)
+    assert "is no scheduler file" in within(0.5, config)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a file to somebody else")
+def test_a_scheduler_file_of_somebody_else_is_refused(tmp_path: Path, plain: Dask) -> None:
+    path = tmp_path / "scheduler.json"
+    path.write_text(plain.scheduler_file.read_text())
+    os.chown(path, 12345, 12345)
+    assert "belongs to another user, who decides by it which scheduler is trusted" in within(
+        1, section(scheduler_file=str(path), timeout=1)
+    )
+
+
+def test_too_few_slots_in_time_are_told(plain: Dask) -> None:
+    told = within(1, of(plain, timeout=1), workers=4)
+    assert "3 slots for 4 ranks after 1 s" in told
+    assert "--resources slot=1" in told
+
+
+def test_a_worker_that_comes_late_is_waited_for(tmp_path: Path) -> None:
+    with dask(tmp_path, 0) as started:
+        told = within(0.5, of(started, timeout=0.5), workers=0)
+        assert "0 slots for 1 ranks" in told
+        thread = threading.Timer(0.5, started.worker)
+        thread.start()
+        with open_cluster(of(started, timeout=60), 1) as cluster:
+            assert cluster.describe()["slots"] == 1
+        thread.join()
+
+
+def test_a_worker_that_is_lost_while_starting_is_missed_at_the_deadline(plain: Dask) -> None:
+    worker = plain.worker()
+    threading.Timer(0.2, worker.kill).start()
+    assert "3 slots for 4 ranks after 3 s" in within(3, of(plain, timeout=3), workers=4)
+    worker.wait()
+    plain.processes.remove(worker)
+
+
+def _kill_scheduler_when_busy(started: Dask) -> None:
+    try:
+        with Client(address_of(started)) as client:
+            wait_until(lambda: any(client.processing().values()), "no trial has begun")
+    finally:
+        started.processes[0].kill()
+
+
+def test_a_scheduler_that_is_killed_ends_the_trials_with_one_error(tmp_path: Path) -> None:
+    spec = {"compressor": "fp64", "workers": 2, "batch_size": 20, "iterations": 10**8}
+    endless = Setting("qsgd_convergence", "endless", {"n": 100, "d": 10}, spec, 2)
+    with dask(tmp_path / "dask", 1) as started:
+        threading.Thread(target=_kill_scheduler_when_busy, args=[started]).start()
+        with pytest.raises(ClusterError, match="the scheduler is gone"):
+            trials.run([endless], 7, tmp_path / "t.parquet", tmp_path, cluster=of(started, timeout=20))
+    assert not (tmp_path / "t.parquet").exists()

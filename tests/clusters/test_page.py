@@ -1,0 +1,139 @@
+"""Every command of docs/clusters.md is run, in its order; the lines of the batch script as ordinary processes."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+from real_processes import BIN, ROOT, environment, make_certificate, wait_until
+
+from relufit import records
+from relufit.clusters import open_cluster
+from relufit.config import load
+from relufit.experiments import find_group, trials
+from relufit.planted import PlantedModel
+from relufit.training import TrainingSpec, train
+
+#: What makes the page's run with real ranks short.
+SMALL = "time_to_accuracy={dimension: 100, mini_batch: 8, iterations: 500}"
+PAGE = (ROOT / "docs/clusters.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", PAGE, re.S)
+
+
+def commands(program: str) -> list[str]:
+    return [line for block in blocks("sh") for line in block.splitlines() if line.startswith(f"{program} ")]
+
+
+def succeed(words: list[str]) -> None:
+    done = subprocess.run(words, cwd=ROOT, env=environment(), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_there_is_no_command_that_no_test_here_knows() -> None:
+    programs = {line.split()[0] for block in blocks("sh") for line in block.splitlines()}
+    assert programs == {"mkdir", "openssl", "dask", "snakemake"}
+    assert (len(commands("dask")), len(commands("snakemake"))) == (2, 2)
+    assert (len(blocks("yaml")), len(blocks("bash"))) == (2, 1)
+
+
+@pytest.mark.parametrize("block", blocks("yaml"), ids=["address", "ssh"])
+def test_a_configuration_is_a_possible_one(block: str, tmp_path: Path) -> None:
+    (tmp_path / "cluster.yaml").write_text(block)
+    usual, config = load([ROOT / "config.yaml"]), load([ROOT / "config.yaml", tmp_path / "cluster.yaml"])
+    assert config["cluster"] == usual["cluster"] | yaml.safe_load(block)["cluster"]
+
+
+def test_a_run_in_one_process_can_be_planned() -> None:
+    words = shlex.split(commands("snakemake")[0])
+    succeed([str(BIN / words[0]), "-n", "--nolock", *words[1:]])
+
+
+def test_from_the_certificate_to_the_traces_and_back(tmp_path: Path) -> None:
+    def here(text: str) -> str:
+        return text.replace("/tmp/relufit-", f"{tmp_path}/relufit-")
+
+    for line in (*commands("mkdir"), *commands("openssl")):
+        succeed(shlex.split(here(line)))
+    assert (tmp_path / "relufit-tls").stat().st_mode & 0o077 == 0
+    cluster = tmp_path / "cluster.yaml"
+    cluster.write_text(here(blocks("yaml")[0]))
+    running = []
+    try:
+        for line in commands("dask"):
+            words = shlex.split(here(line))
+            with (tmp_path / f"{len(running)}.log").open("wb") as log:
+                running.append(
+                    subprocess.Popen(
+                        [str(BIN / words[0]), *words[1:]], cwd=tmp_path, env=environment(), stdout=log, stderr=log
+                    )
+                )
+        line = commands("snakemake")[1].replace("run=there", f"run=there results={tmp_path}/results")
+        line = line.replace("run=there", f"run=there {shlex.quote(SMALL)}")
+        line = line.replace(" results/there", f" {tmp_path}/results/there").replace(" cluster.yaml", f" {cluster}")
+        words = shlex.split(line)
+        succeed([str(BIN / words[0]), "--nolock", *words[1:]])
+        assert all(process.poll() is None for process in running)
+    finally:
+        for process in reversed(running):
+            process.send_signal(signal.SIGINT)  # as Ctrl-C
+            process.wait(30)
+    traces = tmp_path / "results/there/traces"
+    ranks = records.read(traces / "time_to_accuracy/qsgd-s20.timing.parquet").about
+    assert ranks["cluster"] == {"kind": "address", "slots": 3, "tls": True}
+    (setting,) = ranks["settings"].values()
+    assert all(trial["weights_sha256"] == trial["serial_sha256"] for trial in setting["trials"])
+    spread = traces / "quantizer_variance/quantizers.parquet"
+    assert records.read(records.timing_path(spread)).about["cluster"] == ranks["cluster"]
+    config = load([ROOT / "config.yaml", ROOT / "config/smoke.yaml"])
+    settings = find_group(config, "quantizer_variance", "quantizers")
+    trials.run(settings, config["seed"], tmp_path / "alone.parquet", tmp_path)
+    assert spread.read_bytes() == (tmp_path / "alone.parquet").read_bytes()
+
+
+def test_the_lines_of_the_batch_script_make_a_cluster_that_is_met_by_its_file(tmp_path: Path) -> None:
+    tls = make_certificate(tmp_path / "relufit-tls")
+    (tmp_path / "relufit/.venv").mkdir(parents=True)
+    (tmp_path / "relufit/.venv/bin").symlink_to(BIN)
+    # In place of SLURM's own, which starts its command on every node: here there is one.
+    srun = tmp_path / "srun"
+    srun.write_text('#!/bin/sh\nexec "$@"\n')
+    srun.chmod(0o755)
+    script = tmp_path / "relufit.sbatch"
+    (text,) = blocks("bash")
+    text = text.replace("dask scheduler ", "dask scheduler --host 127.0.0.1 ")
+    script.write_text(text.replace("dask worker ", "dask worker --host 127.0.0.1 "))
+    env = {**environment(), "HOME": str(tmp_path), "WORKERS": "3"}
+    env["PATH"] = f"{tmp_path}{os.pathsep}{env['PATH']}"
+    with (tmp_path / "log").open("wb") as log:
+        job = subprocess.Popen(
+            ["bash", str(script)], cwd=tmp_path, env=env, stdout=log, stderr=log, start_new_session=True
+        )
+    try:
+        options = {"scheduler_file": str(tmp_path / "relufit-scheduler.json"), "tls": tls, "timeout": 60}
+        spec = TrainingSpec(PlantedModel(210, 12, 3), "fp64", workers=2, batch_size=20, iterations=25)
+        with open_cluster({"kind": "address", "address": options}, 2) as cluster:
+            trace = train(spec, cluster.client)
+            assert cluster.describe() == {"kind": "address", "slots": 3, "tls": True}
+        assert trace.weights.tobytes() == train(spec).weights.tobytes()
+        assert job.poll() is None
+    finally:
+        os.killpg(job.pid, signal.SIGTERM)  # as scancel
+        job.wait(30)
+
+    def gone() -> bool:
+        try:
+            os.killpg(job.pid, 0)
+        except ProcessLookupError:
+            return True
+        return False
+
+    wait_until(gone, "a process of the job is left", 30)
