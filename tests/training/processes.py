@@ -16,7 +16,7 @@ import dask
 import psutil
 from distributed import Client, LocalCluster, Nanny
 
-from relufit.training import Trace, distributed
+from relufit.training import Trace, tasks
 from relufit.transport.connections import Plain
 from relufit.transport.link import Link
 
@@ -61,7 +61,7 @@ def assert_same(one: Trace, other: Trace) -> None:
 
 def _state(dask_worker: Any) -> tuple[int, int, list[str]]:
     threads = [thread.name for thread in threading.enumerate() if "relufit" in thread.name]
-    return len(distributed._HERE), dask_worker.state.executing_count, threads
+    return len(tasks._HERE), dask_worker.state.executing_count, threads
 
 
 def assert_nothing_left(client: Client) -> None:
@@ -152,16 +152,18 @@ class Processes:
         ]
 
 
-def _have_done(client: Client, address: str, what: Callable[[], int]) -> None:
-    """Have a worker do something; it may be stopped, and never answer."""
+def _have_done(client: Client, address: str, what: Callable[[], int]) -> bool:
+    """Have a worker do something, and tell whether it did; it may be stopped, and never answer."""
+    answers: list[int] = []
 
     def ask() -> None:
         with suppress(Exception):
-            client.run(what, workers=[address], on_error="ignore")
+            answers.extend(client.run(what, workers=[address], on_error="ignore").values())
 
     asking = threading.Thread(target=ask, daemon=True)
     asking.start()
     asking.join(1)
+    return sum(answers) > 0
 
 
 @dataclass
@@ -194,11 +196,11 @@ class Strike:
             return
         address, self.process = found
         with suppress(psutil.NoSuchProcess):
-            KINDS[self.kind](self, processes, client, address)
+            done = KINDS[self.kind](self, processes, client, address)
             self.at = time.monotonic()
             time.sleep(0.02)
             again = processes.holding(self.member)
-            self.hit = again is not None and again[0] == address or not self.process.is_running()
+            self.hit = done and ((again is not None and again[0] == address) or not self.process.is_running())
 
     @property
     def lasts(self) -> bool:
@@ -213,16 +215,18 @@ class Strike:
             with suppress(psutil.NoSuchProcess):
                 self.process.resume()
 
-    def _kill(self, processes: Processes, client: Client, address: str) -> None:
+    def _kill(self, processes: Processes, client: Client, address: str) -> bool:
         assert self.process is not None
         self.process.kill()
+        return True
 
-    def _stop(self, processes: Processes, client: Client, address: str) -> None:
+    def _stop(self, processes: Processes, client: Client, address: str) -> bool:
         assert self.process is not None
         processes.stopped.add(self.process.pid)
         self.process.suspend()
+        return True
 
-    def _pause(self, processes: Processes, client: Client, address: str) -> None:
+    def _pause(self, processes: Processes, client: Client, address: str) -> bool:
         assert self.process is not None
         self.process.suspend()
 
@@ -233,15 +237,16 @@ class Strike:
         timer = threading.Timer(self.length, go_on)
         timer.daemon = True
         timer.start()
+        return True
 
-    def _reset(self, processes: Processes, client: Client, address: str) -> None:
-        _have_done(client, address, reset_connections)
+    def _reset(self, processes: Processes, client: Client, address: str) -> bool:
+        return _have_done(client, address, reset_connections)
 
-    def _damage(self, processes: Processes, client: Client, address: str) -> None:
-        _have_done(client, address, damage_next_frame)
+    def _damage(self, processes: Processes, client: Client, address: str) -> bool:
+        return _have_done(client, address, damage_next_frame)
 
 
-KINDS: dict[str, Callable[[Strike, Processes, Client, str], None]] = {
+KINDS: dict[str, Callable[[Strike, Processes, Client, str], bool]] = {
     "killed": Strike._kill,
     "stopped": Strike._stop,
     "stopped for a while": Strike._pause,

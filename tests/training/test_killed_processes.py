@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import logging
 import os
 import signal
 import subprocess
@@ -16,22 +15,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import dask
 import psutil
 import pytest
 from distributed import Client, LocalCluster
+from processes import TOPOLOGIES, assert_nothing_left, assert_same, local_cluster
 
 from relufit import dataset
 from relufit.errors import ClusterError, RelufitError, TransportError
 from relufit.planted import PlantedModel
-from relufit.training import News, Patience, Trace, TrainingSpec, distributed, train
+from relufit.training import News, Patience, TrainingSpec, train
 
 MODEL = PlantedModel(2100, 50, 3, noise_std=0.05)
-TOPOLOGIES: dict[str, dict[str, Any]] = {
-    "master": {},
-    "relay": {"downlink": "relay"},
-    "all to all": {"topology": "all_to_all"},
-}
 PATIENCE = Patience(start=60, message=3, rejoin=1)
 WORKERS = 4
 
@@ -39,31 +33,6 @@ WORKERS = 4
 def spec(topology: str = "master", data: Any = MODEL, **values: Any) -> TrainingSpec:
     settings = {"workers": 2, "batch_size": 20, "iterations": 3000, "record_every": 10, **TOPOLOGIES[topology]}
     return TrainingSpec(data, {"name": "qsgd", "levels": 4}, **{**settings, **values})
-
-
-@contextmanager
-def local_cluster(workers: int, allowed_failures: int = 20) -> Iterator[LocalCluster]:
-    """Processes with a slot each, which nannies start again.
-
-    Some time after each loss of a worker, Dask's cluster looks whether it is back, and if it is just then being started
-    again after a second loss, closes its nanny for good. So it must not look.
-    """
-    settings = {
-        "distributed.scheduler.allowed-failures": allowed_failures,
-        "distributed.deploy.lost-worker-timeout": "365d",
-    }
-    with (
-        dask.config.set(settings),
-        LocalCluster(
-            n_workers=workers,
-            threads_per_worker=1,
-            resources={"slot": 1},
-            host="127.0.0.1",
-            dashboard_address="127.0.0.1:0",
-            silence_logs=logging.CRITICAL,
-        ) as started,
-    ):
-        yield started
 
 
 @pytest.fixture(scope="module")
@@ -80,19 +49,6 @@ def client(cluster: LocalCluster) -> Iterator[Client]:
         yield connected
         connected.wait_for_workers(WORKERS, timeout=60)
         assert_nothing_left(connected)
-
-
-def _state(dask_worker: Any) -> tuple[int, int, list[str]]:
-    threads = [thread.name for thread in threading.enumerate() if "relufit" in thread.name]
-    return len(distributed._HERE), dask_worker.state.executing_count, threads
-
-
-def assert_nothing_left(client: Client) -> None:
-    """No task, thread or task's socket of a run is left on any worker."""
-    end = time.monotonic() + 20
-    while any(state != (0, 0, []) for state in client.run(_state).values()):
-        assert time.monotonic() < end, client.run(_state)
-        time.sleep(0.1)
 
 
 def _running(dask_worker: Any) -> tuple[int, list[str]]:
@@ -142,12 +98,6 @@ def send(client: Client, task: str, number: int) -> Callable[[], None]:
         os.kill(pid, number)
 
     return action
-
-
-def assert_same(one: Trace, other: Trace) -> None:
-    assert one.weights.tobytes() == other.weights.tobytes()
-    assert one.table.equals(other.table)
-    assert one.summary == other.summary
 
 
 @pytest.mark.parametrize(
