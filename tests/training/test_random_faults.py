@@ -27,7 +27,7 @@ from relufit.training import Patience, Trace, TrainingSpec, train
 WORKERS = 4
 #: How many seeds are tried.
 RUNS = int(os.environ.get("RELUFIT_FAULTY_RUNS", "10"))
-PATIENCE = Patience(start=16, message=1, rejoin=0.5, attempts=20)
+PATIENCE = Patience(start=20, message=1, rejoin=0.5, attempts=20)
 #: Seconds that a run with three faults may take: each may cost a silence, a coming back and the start of a process.
 DEADLINE = 60.0
 _ORACLES: dict[Any, Trace] = {}
@@ -168,9 +168,10 @@ def test_a_run_with_random_faults_ends_with_the_same_bits_or_with_one_error_and_
         assert told or not noticed, "the log does not say what happened"
         assert not list(tmp_path.iterdir())
     else:
-        assert isinstance(ended, ClusterError)
-        assert failures == 0, ended
-        assert "died 1 times" in str(ended)
+        died = isinstance(ended, ClusterError) and "died 1 times" in str(ended) and failures == 0
+        # On a busy machine a process may need longer than that to be there again.
+        late = "did not come within 20 s" in str(ended) and returned - began > PATIENCE.start
+        assert (died or late) and any(its.hit for its in strikes), ended
         if checkpoint:
             assert {path.name for path in tmp_path.iterdir() if not path.name.endswith(".part")} <= {checkpoint.name}
             assert_same(train(asked, checkpoint=checkpoint), oracle)

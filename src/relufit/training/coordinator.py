@@ -150,7 +150,7 @@ class Coordinator:
         """Wait until every rank is there."""
         terms, known = self._terms, {rank: guest.about for rank, guest in self._members.items()}
         self._members, began = {}, monotonic()
-        due = terms.patience.rejoin if known else terms.patience.start / 2
+        due = terms.patience.rejoin if known else terms.patience.start / 4
         ranks = set(range(terms.plan.spec.workers))
         while True:
             missing = ranks - set(self._reception.guests())

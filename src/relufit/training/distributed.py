@@ -184,7 +184,7 @@ class _Supervisor:
                     self._look_after({f"rank-{rank}": worker for rank, worker in what[0]})
         since, place = self._heard
         patience = self._patience
-        if time.monotonic() - since > (patience.message + patience.rejoin if place else patience.start / 2):
+        if time.monotonic() - since > (patience.message + patience.rejoin if place else patience.start / 4):
             self._look_after({self._leader: str(place)})
             self._heard = (time.monotonic(), place)
         self._kill_silent()
@@ -208,7 +208,7 @@ class _Supervisor:
             if begun and begun.address == address and str(begun) == lost[member]:
                 self._kill(member, *begun)
             elif address not in self._asked:
-                asking = _ask_pid(client, address, min(self._patience.message, self._patience.start / 4))
+                asking = _ask_pid(client, address, self._patience.start / 4)
                 self._asked[address] = (member, asyncio.run_coroutine_threadsafe(asking, client.loop.asyncio_loop))
 
     def _kill_silent(self) -> None:
