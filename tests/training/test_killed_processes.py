@@ -18,12 +18,20 @@ from typing import Any
 import psutil
 import pytest
 from distributed import Client, LocalCluster
-from processes import TOPOLOGIES, assert_nothing_left, assert_same, local_cluster
+from processes import (
+    TOPOLOGIES,
+    assert_nothing_left,
+    assert_same,
+    damage_next_frame,
+    local_cluster,
+    reset_connections,
+)
 
 from relufit import dataset
 from relufit.errors import ClusterError, RelufitError, TransportError
 from relufit.planted import PlantedModel
 from relufit.training import News, Patience, TrainingSpec, train
+from relufit.training.member import Member
 
 MODEL = PlantedModel(2100, 50, 3, noise_std=0.05)
 PATIENCE = Patience(start=60, message=3, rejoin=1)
@@ -212,6 +220,85 @@ def test_a_worker_that_is_gone_for_good_is_replaced_by_a_spare_one_as_long_as_th
         saboteur.join()
         assert_nothing_left(client)
     assert path.exists()
+
+
+@pytest.mark.parametrize("what", [damage_next_frame, reset_connections])
+@pytest.mark.parametrize("topology", TOPOLOGIES)
+def test_after_a_damaged_frame_or_a_reset_the_bits_are_the_same(
+    client: Client, topology: str, what: Callable[[], int]
+) -> None:
+    asked, did = spec(topology, iterations=3000), list[int]()
+
+    def act() -> None:
+        address = next(address for address, (_, keys) in client.run(_running).items() if "rank-1" in str(keys))
+        did.extend(client.run(what, workers=[address]).values())
+
+    saboteur = Saboteur(200, act)
+    trace = train(asked, client, progress=saboteur, patience=PATIENCE)
+    saboteur.join()
+    assert sum(did) > 0
+    assert_same(trace, train(asked))
+    assert trace.faults
+
+
+@pytest.mark.parametrize("topology", TOPOLOGIES)
+def test_a_rank_that_is_ten_times_slower_is_waited_for(client: Client, topology: str) -> None:
+    asked, ended, stops = spec(topology, iterations=1000), threading.Event(), list[float]()
+
+    def slow_down() -> None:
+        pid = None
+        while pid is None and not ended.is_set():
+            pid = process_of(client, "rank-1")
+        process = psutil.Process(pid)
+        while not ended.wait(0.002):  # of 20 ms it runs for 2
+            process.suspend()
+            stops.append(time.monotonic())
+            time.sleep(0.018)
+            process.resume()
+
+    thread = threading.Thread(target=slow_down)
+    thread.start()
+    try:
+        trace = train(asked, client, patience=PATIENCE)
+    finally:
+        ended.set()
+        thread.join()
+    assert_same(trace, train(asked))
+    assert len(stops) > 10
+    assert not trace.faults
+
+
+def stop_at_the_end(number: int) -> None:
+    """Have the process of a rank stop for ever when the rank has done its part, before anybody knows its counts."""
+    serve = Member.serve
+
+    def serve_and_stop(self: Member, find: Any) -> Any:
+        counts = serve(self, find)
+        if self._number == number:
+            os.kill(os.getpid(), signal.SIGSTOP)
+        return counts
+
+    Member.serve, Member._serve = serve_and_stop, serve  # type: ignore[method-assign, attr-defined]
+
+
+def go_on_at_the_end() -> None:
+    """Undo that, in a process that still has it."""
+    Member.serve = Member.__dict__.get("_serve", Member.serve)  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize("topology", ["master", "all to all"])
+def test_of_a_rank_that_is_stopped_at_the_end_the_counts_are_said_to_be_missing(client: Client, topology: str) -> None:
+    asked, told = spec(topology, iterations=100), list[str]()
+    client.run(stop_at_the_end, 1)
+    try:
+        trace = train(asked, client, patience=PATIENCE, told=told.append)
+    finally:
+        client.wait_for_workers(WORKERS, timeout=60)
+        client.run(go_on_at_the_end)
+    assert_same(trace, train(asked))
+    assert trace.uncounted == ("rank 1",)
+    assert trace.received is None
+    assert told == list(trace.faults) == ["rank 1 did not come back, and its process was killed"]
 
 
 def test_a_shard_that_is_deleted_during_a_run_is_missed_only_by_a_new_process(client: Client, tmp_path: Path) -> None:
