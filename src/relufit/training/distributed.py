@@ -74,6 +74,7 @@ class _Supervisor:
         self._said: list[str] = []
         # Where members have begun last, and when the master was heard of, from where.
         self._begun: dict[str, Place] = {}
+        self._led_again = False
         self._heard: tuple[float, Place | None] = (time.monotonic(), None)
         # Those who have been asked whether they are there, by the workers' addresses.
         self._asked: dict[str, tuple[str, Answer[dict[str, int]]]] = {}
@@ -154,7 +155,7 @@ class _Supervisor:
     def _replace_finished(self) -> None:
         """Start a rank again that was told to stop by a master that was lost before it had told all of them."""
         for place, future in enumerate(self._futures[1:], 1):
-            if future.status != "finished":
+            if not self._led_again or future.status != "finished":
                 continue
             since = self._finished.setdefault(future.key, time.monotonic())
             if time.monotonic() - since > _LAST_SECONDS:
@@ -196,6 +197,7 @@ class _Supervisor:
     def _note_begun(self, member: str, address: str, pid: int) -> None:
         if member in self._begun:
             self._say(f"{_called(member)} was started again")
+            self._led_again = self._led_again or member == self._leader
         self._begun[member] = Place(address, pid)
 
     def _look_after(self, lost: dict[str, str]) -> None:
