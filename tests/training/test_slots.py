@@ -39,7 +39,7 @@ def test_two_runs_at_once_that_fit_one_by_one_both_end(cluster: LocalCluster, cl
     oracle, patience = train(SPEC), Patience(start=20)
 
     def run(connected: Client) -> list[Trace]:
-        return [train(SPEC, connected, patience=patience) for _ in range(6)]
+        return [train(SPEC, connected, patience=patience) for _ in range(4)]
 
     with Client(cluster) as other, ThreadPoolExecutor(2) as pool:
         for trace in [trace for traces in pool.map(run, [client, other]) for trace in traces]:

@@ -186,7 +186,7 @@ class _Supervisor:
         since, place = self._heard
         patience = self._patience
         if time.monotonic() - since > (patience.message + patience.rejoin if place else patience.start / 4):
-            self._look_after({self._leader: str(place)})
+            self._look_after({self._leader: ""})  # it may only be at the end, and tell no more
             self._heard = (time.monotonic(), place)
         self._kill_silent()
 
@@ -231,6 +231,8 @@ class _Supervisor:
         failed = [future for future in self._futures if future.done() and future.status != "finished"]
         if failed:
             time.sleep(0.2)
+            with suppress(TimeoutError, CancelledError):  # the master knows better why ranks have lost it
+                wait(self._futures[:1], timeout=_LAST_SECONDS)
             self._attend()
             _raise_cause([future for future in self._futures if future.done() and future.status != "finished"])
 
