@@ -1,6 +1,6 @@
 """Faults at random moments, in processes: every run ends with the bits of an undisturbed one, or with one clear error.
 
-What a seed draws can be drawn again: `pytest tests/training/test_random_faults.py -k 'seed_17'`.
+What a seed draws can be drawn again: `RELUFIT_FAULTY_RUNS=200 pytest tests/training/test_random_faults.py -k seed_117`.
 """
 
 from __future__ import annotations
