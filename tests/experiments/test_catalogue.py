@@ -127,10 +127,19 @@ def test_bytes_that_did_not_arrive_and_weights_that_differ_are_refuted(config: d
     timing = pd.DataFrame({"trial": [0, 0, 1, 1], "iteration": [0, 5] * 2, "elapsed": [0.0, 1.0] * 2, **parts})
     names = [setting.name for setting in CATALOGUE["time_to_accuracy"].settings(config)]
 
-    def judged(arrived: int, digest: str) -> set[str]:
-        trial: dict[str, Any] = {"weights_sha256": "a", "serial_sha256": digest, "faults": []}
+    def judged(arrived: int | None, digest: str, faults: str = "", others: int = 100) -> set[str]:
+        trial: dict[str, Any] = {
+            "weights_sha256": "a",
+            "serial_sha256": digest,
+            "faults": faults.split(),
+            "uncounted": [],
+        }
+        other = {**trial, "received": {"uplink_bytes": 100, "downlink_bytes": others, "frame_bytes": 220}}
         trial["received"] = {"uplink_bytes": 100, "downlink_bytes": arrived, "frame_bytes": 220}
-        timings = {name: Record(timing, {"trials": [trial] * section["trials"]}) for name in names}
+        if arrived is None:
+            trial |= {"received": None, "uncounted": ["rank 1"]}
+        told = [other] * (section["trials"] - 1) + [trial]
+        timings = {name: Record(timing, {"trials": told}) for name in names}
         results = {name: Record(table, {}) for name in names}
         found = CATALOGUE["time_to_accuracy"].judge(config, results, timings)
         return {verdict.verdict for verdict in found.verdicts["communication"]}
@@ -138,6 +147,10 @@ def test_bytes_that_did_not_arrive_and_weights_that_differ_are_refuted(config: d
     assert judged(100, "a") == {"confirmed"}
     assert judged(99, "a") == {"confirmed", "refuted"}
     assert judged(100, "b") == {"confirmed", "refuted"}
+    # Where counts are missing nothing is known, but what the other trials refute stays refuted.
+    assert judged(None, "a") == {"confirmed", "inconclusive"}
+    assert judged(None, "a", others=99) == {"confirmed", "refuted"}
+    assert judged(None, "a", faults="one") == {"confirmed", "inconclusive"}
 
 
 def test_a_record_keeps_its_table_and_description_and_the_timings_lie_beside_it(tmp_path: Path) -> None:

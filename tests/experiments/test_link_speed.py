@@ -34,7 +34,9 @@ def config() -> dict[str, Any]:
     return config
 
 
-def _made(config: dict[str, Any], *, slower: float = 1.0, lost: int = 0, refused: str = "") -> Any:
+def _made(
+    config: dict[str, Any], *, slower: float = 1.0, lost: int = 0, refused: str = "", missing: bool = False
+) -> Any:
     """Return the judgement of traces that follow the model, with QSGD `slower`, or bytes `lost` on the way."""
     draw = np.random.default_rng(3)
     counted, timed = [], []
@@ -52,6 +54,8 @@ def _made(config: dict[str, Any], *, slower: float = 1.0, lost: int = 0, refused
                 timed.append({"run": run.name, "rate": rate, "trial": trial, "seconds": seconds, **COSTS, **moved})
     told = {"refused": refused, "exact": True, "runs": 10, "faults": 0, "cluster": {"measured": {}}}
     told["cluster"] = {"measured": {"round_trip": ROUND_TRIP}}
+    if missing:
+        told["uncounted"], timed[0]["frame_bytes"] = ["rank 1"], None
     cell, *whole = EXPERIMENT.settings(config)
     results = {cell.name: Record(pd.DataFrame(counted), {})}
     timings = {cell.name: Record(pd.DataFrame(timed), {"trials": [told] * TRIALS})}
@@ -82,6 +86,13 @@ def test_a_gain_that_is_not_had_is_refuted(config: dict[str, Any]) -> None:
 
 def test_bytes_that_no_interface_has_counted_are_refuted(config: dict[str, Any]) -> None:
     assert "refuted" in _verdicts(_made(config, lost=10**5), "communication")
+
+
+def test_bytes_that_nobody_has_counted_are_neither_confirmed_nor_refuted(config: dict[str, Any]) -> None:
+    missing = _made(config, missing=True)
+    assert _verdicts(missing, "communication") == {"confirmed", "inconclusive"}  # no packet was dropped
+    assert any("counts of rank 1 are missing" in verdict.note for verdict in missing.verdicts["communication"])
+    assert "refuted" in _verdicts(_made(config, missing=True, lost=10**5), "communication")
 
 
 def test_without_hosts_the_model_is_there_and_nothing_is_confirmed(config: dict[str, Any]) -> None:

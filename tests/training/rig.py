@@ -177,7 +177,7 @@ class Rig:
         self._plan = make_plan(spec, self._rows)
         self._network, self._faults, self._checkpoint = network(), faults, checkpoint
         self._patience, self._respawn = patience, respawn
-        self._wanted, self._ended, self.lost = True, threading.Event(), list[str]()
+        self._wanted, self._ended, self.lost = True, threading.Event(), list[tuple[int, str]]()
         self._address: tuple[str, int] | None = None
         self.told: list[str] = []
 

@@ -23,7 +23,7 @@ from relufit.compression.cast import Float64
 from relufit.dataset import open_rows
 from relufit.errors import ClusterError, DataError, RelufitError
 from relufit.planted import PlantedData, PlantedModel
-from relufit.training import News, Patience, Trace, TrainingSpec, distributed, train
+from relufit.training import News, Patience, Trace, TrainingSpec, tasks, train
 from relufit.training.spec import make_plan
 from relufit.transport.link import TOKEN_BYTES
 
@@ -261,10 +261,8 @@ def test_ranks_that_wait_for_a_master_free_their_slots_when_they_are_cancelled(c
         return dask_worker.state.executing_count
 
     asked, rows = spec(workers=6), open_rows(MODEL)
-    order = distributed._Order(make_plan(asked, rows), rows, bytes(TOKEN_BYTES), "nobody", Patience(), None, 10.0)
-    waiting = [
-        client.submit(distributed._rank, order, number, resources={"slot": 1}, pure=False) for number in range(6)
-    ]
+    order = tasks.Order(make_plan(asked, rows), rows, bytes(TOKEN_BYTES), "nobody", Patience(), None, 10.0)
+    waiting = [client.submit(tasks.serve, order, number, resources={"slot": 1}, pure=False) for number in range(6)]
     while sum(client.run(running).values()) < 6:
         time.sleep(0.05)
     client.cancel(waiting, force=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import logging
 import os
 import signal
 import subprocess
@@ -16,22 +15,25 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import dask
 import psutil
 import pytest
 from distributed import Client, LocalCluster
+from processes import (
+    TOPOLOGIES,
+    assert_nothing_left,
+    assert_same,
+    damage_next_frame,
+    local_cluster,
+    reset_connections,
+)
 
 from relufit import dataset
 from relufit.errors import ClusterError, RelufitError, TransportError
 from relufit.planted import PlantedModel
-from relufit.training import News, Patience, Trace, TrainingSpec, distributed, train
+from relufit.training import News, Patience, TrainingSpec, train
+from relufit.training.member import Member
 
 MODEL = PlantedModel(2100, 50, 3, noise_std=0.05)
-TOPOLOGIES: dict[str, dict[str, Any]] = {
-    "master": {},
-    "relay": {"downlink": "relay"},
-    "all to all": {"topology": "all_to_all"},
-}
 PATIENCE = Patience(start=60, message=3, rejoin=1)
 WORKERS = 4
 
@@ -39,31 +41,6 @@ WORKERS = 4
 def spec(topology: str = "master", data: Any = MODEL, **values: Any) -> TrainingSpec:
     settings = {"workers": 2, "batch_size": 20, "iterations": 3000, "record_every": 10, **TOPOLOGIES[topology]}
     return TrainingSpec(data, {"name": "qsgd", "levels": 4}, **{**settings, **values})
-
-
-@contextmanager
-def local_cluster(workers: int, allowed_failures: int = 20) -> Iterator[LocalCluster]:
-    """Processes with a slot each, which nannies start again.
-
-    Some time after each loss of a worker, Dask's cluster looks whether it is back, and if it is just then being started
-    again after a second loss, closes its nanny for good. So it must not look.
-    """
-    settings = {
-        "distributed.scheduler.allowed-failures": allowed_failures,
-        "distributed.deploy.lost-worker-timeout": "365d",
-    }
-    with (
-        dask.config.set(settings),
-        LocalCluster(
-            n_workers=workers,
-            threads_per_worker=1,
-            resources={"slot": 1},
-            host="127.0.0.1",
-            dashboard_address="127.0.0.1:0",
-            silence_logs=logging.CRITICAL,
-        ) as started,
-    ):
-        yield started
 
 
 @pytest.fixture(scope="module")
@@ -80,19 +57,6 @@ def client(cluster: LocalCluster) -> Iterator[Client]:
         yield connected
         connected.wait_for_workers(WORKERS, timeout=60)
         assert_nothing_left(connected)
-
-
-def _state(dask_worker: Any) -> tuple[int, int, list[str]]:
-    threads = [thread.name for thread in threading.enumerate() if "relufit" in thread.name]
-    return len(distributed._HERE), dask_worker.state.executing_count, threads
-
-
-def assert_nothing_left(client: Client) -> None:
-    """No task, thread or task's socket of a run is left on any worker."""
-    end = time.monotonic() + 20
-    while any(state != (0, 0, []) for state in client.run(_state).values()):
-        assert time.monotonic() < end, client.run(_state)
-        time.sleep(0.1)
 
 
 def _running(dask_worker: Any) -> tuple[int, list[str]]:
@@ -142,12 +106,6 @@ def send(client: Client, task: str, number: int) -> Callable[[], None]:
         os.kill(pid, number)
 
     return action
-
-
-def assert_same(one: Trace, other: Trace) -> None:
-    assert one.weights.tobytes() == other.weights.tobytes()
-    assert one.table.equals(other.table)
-    assert one.summary == other.summary
 
 
 @pytest.mark.parametrize(
@@ -262,6 +220,85 @@ def test_a_worker_that_is_gone_for_good_is_replaced_by_a_spare_one_as_long_as_th
         saboteur.join()
         assert_nothing_left(client)
     assert path.exists()
+
+
+@pytest.mark.parametrize("what", [damage_next_frame, reset_connections])
+@pytest.mark.parametrize("topology", TOPOLOGIES)
+def test_after_a_damaged_frame_or_a_reset_the_bits_are_the_same(
+    client: Client, topology: str, what: Callable[[], int]
+) -> None:
+    asked, did = spec(topology, iterations=3000), list[int]()
+
+    def act() -> None:
+        address = next(address for address, (_, keys) in client.run(_running).items() if "rank-1" in str(keys))
+        did.extend(client.run(what, workers=[address]).values())
+
+    saboteur = Saboteur(200, act)
+    trace = train(asked, client, progress=saboteur, patience=PATIENCE)
+    saboteur.join()
+    assert sum(did) > 0
+    assert_same(trace, train(asked))
+    assert trace.faults
+
+
+@pytest.mark.parametrize("topology", TOPOLOGIES)
+def test_a_rank_that_is_ten_times_slower_is_waited_for(client: Client, topology: str) -> None:
+    asked, ended, stops = spec(topology, iterations=1000), threading.Event(), list[float]()
+
+    def slow_down() -> None:
+        pid = None
+        while pid is None and not ended.is_set():
+            pid = process_of(client, "rank-1")
+        process = psutil.Process(pid)
+        while not ended.wait(0.002):  # of 20 ms it runs for 2
+            process.suspend()
+            stops.append(time.monotonic())
+            time.sleep(0.018)
+            process.resume()
+
+    thread = threading.Thread(target=slow_down)
+    thread.start()
+    try:
+        trace = train(asked, client, patience=PATIENCE)
+    finally:
+        ended.set()
+        thread.join()
+    assert_same(trace, train(asked))
+    assert len(stops) > 10
+    assert not trace.faults
+
+
+def stop_at_the_end(number: int) -> None:
+    """Have the process of a rank stop for ever when the rank has done its part, before anybody knows its counts."""
+    serve = Member.serve
+
+    def serve_and_stop(self: Member, find: Any) -> Any:
+        counts = serve(self, find)
+        if self._number == number:
+            os.kill(os.getpid(), signal.SIGSTOP)
+        return counts
+
+    Member.serve, Member._serve = serve_and_stop, serve  # type: ignore[method-assign, attr-defined]
+
+
+def go_on_at_the_end() -> None:
+    """Undo that, in a process that still has it."""
+    Member.serve = Member.__dict__.get("_serve", Member.serve)  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize("topology", ["master", "all to all"])
+def test_of_a_rank_that_is_stopped_at_the_end_the_counts_are_said_to_be_missing(client: Client, topology: str) -> None:
+    asked, told = spec(topology, iterations=100), list[str]()
+    client.run(stop_at_the_end, 1)
+    try:
+        trace = train(asked, client, patience=PATIENCE, told=told.append)
+    finally:
+        client.wait_for_workers(WORKERS, timeout=60)
+        client.run(go_on_at_the_end)
+    assert_same(trace, train(asked))
+    assert trace.uncounted == ("rank 1",)
+    assert trace.received is None
+    assert told == list(trace.faults) == ["rank 1 did not come back, and its process was killed"]
 
 
 def test_a_shard_that_is_deleted_during_a_run_is_missed_only_by_a_new_process(client: Client, tmp_path: Path) -> None:

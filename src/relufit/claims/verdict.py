@@ -109,9 +109,15 @@ def agrees(
     return Verdict(statistic, setting, mean, low, high, *bounds, decided, trials, evidence, note, confidence)
 
 
-def exactly(statistic: str, setting: str, holds: bool, *, trials: int, evidence: str, note: str = "") -> Verdict:
-    """Return the verdict on something that either holds in every trial or does not."""
-    share = 1.0 if holds else 0.0
+def exactly(
+    statistic: str, setting: str, holds: bool, *, trials: int, evidence: str, note: str = "", missing: str = ""
+) -> Verdict:
+    """Return the verdict on something that either holds in every trial or does not.
+
+    Where something is `missing`, in words, so that not every trial could be looked at, what holds in the others is
+    inconclusive; what does not hold in them is refuted all the same.
+    """
+    share = (math.nan if missing else 1.0) if holds else 0.0
     return judge(
         statistic,
         setting,
@@ -119,7 +125,7 @@ def exactly(statistic: str, setting: str, holds: bool, *, trials: int, evidence:
         least=1.0,
         trials=trials,
         evidence=evidence,
-        note=note,
+        note=" ".join(filter(None, (note, missing))),
     )
 
 

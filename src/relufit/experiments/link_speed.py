@@ -255,8 +255,11 @@ class _Model:
 
 
 def _exactness(name: str, told: list[dict[str, Any]], points: pd.DataFrame, evidence: str) -> list[Verdict]:
-    sent, frames = points["interface_bytes"], points["frame_bytes"]
-    rest = (sent - frames - _PACKET_BYTES * points["packets"]) / sent
+    lost = sorted({rank for its in told for rank in its.get("uncounted", ())})
+    missing = f"The counts of {', '.join(lost)} are missing in some runs." if lost else ""
+    counted = points[points["frame_bytes"].notna()]
+    sent, frames = counted["interface_bytes"], counted["frame_bytes"]
+    rest = (sent - frames - _PACKET_BYTES * counted["packets"]) / sent
     runs = sum(its["runs"] for its in told)
     smooth = not any(its["faults"] for its in told)
     return [
@@ -266,12 +269,14 @@ def _exactness(name: str, told: list[dict[str, Any]], points: pd.DataFrame, evid
             all(its["exact"] for its in told) and smooth,
             trials=runs,
             evidence=evidence,
+            missing=missing,
         ),
         exactly(
             f"interfaces count the bytes of all frames, {_PACKET_BYTES} of headers a packet, and little else",
             name,
-            bool(rest.abs().max() <= _MOST_REST),
+            bool((rest.abs() <= _MOST_REST).all()),
             trials=runs,
+            missing=missing,
             evidence=evidence,
             note=f"Of what they count, {(1 - frames / sent).max():.1%} at most is not frames, and {rest.max():.2%} at "
             f"most, of the {_MOST_REST:.0%} allowed, greetings and what TCP sent again.",

@@ -53,20 +53,22 @@ def _interfaces(cluster: Emulated) -> dict[str, int]:
     }
 
 
-def _train(spec: TrainingSpec, hosts: Emulated) -> tuple[Trace, dict[str, int]]:
-    """Train between hosts, and return what frames and interfaces have moved meanwhile too."""
+def _train(spec: TrainingSpec, hosts: Emulated) -> tuple[Trace, dict[str, int | None]]:
+    """Train between hosts, and return what frames and interfaces have moved meanwhile too.
+
+    The bytes of frames are None where not all links have told their counts.
+    """
     before = _interfaces(hosts)
     trace = train(spec, hosts.client)
     moved = {key: after - before[key] for key, after in _interfaces(hosts).items()}
-    return trace, {"frame_bytes": (trace.received or {})["frame_bytes"], **moved}
+    return trace, {"frame_bytes": trace.received["frame_bytes"] if trace.received else None, **moved}
 
 
 def _counted(trace: Trace, oracle: Trace) -> bool:
-    """Tell whether the weights are those of the serial engine, and the bytes those that arrived."""
-    last = trace.table.iloc[-1]
-    received = trace.received or {}
-    return trace.weights.tobytes() == oracle.weights.tobytes() and all(
-        received[name] == last[name] for name in ("uplink_bytes", "downlink_bytes")
+    """Tell whether the weights are those of the serial engine, and the bytes those that arrived, if that is known."""
+    last, received = trace.table.iloc[-1], trace.received
+    return trace.weights.tobytes() == oracle.weights.tobytes() and (
+        received is None or all(received[name] == last[name] for name in ("uplink_bytes", "downlink_bytes"))
     )
 
 
@@ -94,7 +96,7 @@ def time_links(
     timing has the seconds of an iteration and of its parts at each rate, and the bytes of frames and of interfaces.
     Without hosts it has, at a rate of 0, the parts that the serial engine measures, for one rank.
     """
-    shared, rows, timing, exact, faults = dict(setting.spec), [], [], [], 0
+    shared, rows, timing, exact, faults, uncounted = dict(setting.spec), [], [], [], 0, set[str]()
     runs: dict[str, dict[str, Any]] = shared.pop("runs")
     round_trip, workers = shared.pop("round_trip"), shared["workers"]
     rates = sorted({rate for run in runs.values() for rate in run["rates"]})
@@ -124,9 +126,17 @@ def time_links(
                     trace, moved = _train(specs[name], hosts)
                     exact.append(_counted(trace, oracles[name]))
                     faults += len(trace.faults)
+                    uncounted |= set(trace.uncounted)
                     timing.append({"run": name, "rate": rate, **_seconds(trace), **moved})
         described = hosts.describe() if hosts else {}
-    measured = {"refused": refusal, "exact": all(exact), "runs": len(exact), "faults": faults, "cluster": described}
+    measured = {
+        "refused": refusal,
+        "exact": all(exact),
+        "runs": len(exact),
+        "faults": faults,
+        "uncounted": sorted(uncounted),
+        "cluster": described,
+    }
     return Outcome(pd.DataFrame(rows), {"step": "optimal"}, pd.DataFrame(timing), measured)
 
 
@@ -160,13 +170,14 @@ def train_on_links(
     measured: dict[str, Any]
     with _hosts(setting.spec["rate"], setting.spec["round_trip"], asked.workers) as (hosts, refusal):
         if hosts is None:
-            measured = {"refused": refusal, "exact": True, "faults": 0}
+            measured = {"refused": refusal, "exact": True, "faults": 0, "uncounted": []}
             return Outcome(oracle.table, oracle.summary, oracle.timing.assign(elapsed=np.nan), measured)
         trace, moved = _train(asked, hosts)
         measured = {
             "refused": "",
             "exact": _counted(trace, oracle),
             "faults": len(trace.faults),
+            "uncounted": list(trace.uncounted),
             "cluster": hosts.describe(),
             **moved,
         }

@@ -87,6 +87,7 @@ def _train(
     oracle = train(spec) if cluster and cluster.client else None
     measured = {
         "received": trace.received,
+        "uncounted": trace.uncounted,
         "faults": trace.faults,
         "weights_sha256": trace.summary["weights_sha256"],
         "serial_sha256": oracle.summary["weights_sha256"] if oracle else None,

@@ -93,7 +93,7 @@ def _threads(client: Client) -> int:
 
 def _attempt(setting: Setting, seed: int, trial: int, data: str | Path) -> Outcome:
     """Run a trial as a task; a training run that nobody wants any more ends at its next news."""
-    from relufit.training.distributed import wanted_here
+    from relufit.training.tasks import wanted_here
 
     wanted = wanted_here()
 

@@ -98,26 +98,12 @@ class TimeToAccuracy:
 
 
 def _exactness(name: str, results: Record, timings: Record, trials: int, evidence: str) -> list[Verdict]:
-    counted = results.table.groupby("trial")[["uplink_bytes", "downlink_bytes"]].last()
-    received = [trial["received"] for trial in timings.about["trials"]]
-    if None in received:
-        return []
-    # After a fault what was lost is sent again: the links count that too, the algorithm does not.
-    smooth = [trial for trial, about in enumerate(timings.about["trials"]) if not about["faults"]]
-    arrived = pd.DataFrame(received).set_index(counted.index)
-    payloads = arrived[["uplink_bytes", "downlink_bytes"]]
-    framing = (arrived["frame_bytes"] / payloads.sum(axis=1)).mean() - 1
-    same = [trial["weights_sha256"] == trial["serial_sha256"] for trial in timings.about["trials"]]
+    about = timings.about["trials"]
+    if not all(trial["received"] or trial.get("uncounted") for trial in about):
+        return []  # there are no links
+    same = [trial["weights_sha256"] == trial["serial_sha256"] for trial in about]
     return [
-        exactly(
-            "bytes counted, up and down, are those the sockets received",
-            name,
-            bool((counted.iloc[smooth] == payloads.iloc[smooth]).all(axis=None)),
-            trials=len(smooth),
-            evidence=evidence,
-            note=f"Frames add {framing:.2%} to the payloads of {name}."
-            + (f" {trials - len(smooth)} trials with faults are left out." if len(smooth) < trials else ""),
-        ),
+        _bytes_arrived(name, results, about, evidence),
         exactly(
             "the weights are those of the serial engine, bit for bit",
             name,
@@ -126,3 +112,33 @@ def _exactness(name: str, results: Record, timings: Record, trials: int, evidenc
             evidence=evidence,
         ),
     ]
+
+
+def _bytes_arrived(name: str, results: Record, about: list[dict[str, Any]], evidence: str) -> Verdict:
+    """Compare what the algorithm has counted with what the links have, in the trials where they can be compared."""
+    counted = results.table.groupby("trial")[["uplink_bytes", "downlink_bytes"]].last()
+    # After a fault what was lost is sent again: the links count that too, the algorithm does not.
+    smooth = [trial for trial, its in enumerate(about) if not its["faults"]]
+    told = [trial for trial in smooth if about[trial]["received"]]
+    arrived = pd.DataFrame([about[trial]["received"] for trial in told], index=counted.index[told])
+    same = arrived[["uplink_bytes", "downlink_bytes"]].eq(counted.iloc[told]) if told else pd.DataFrame([True])
+    notes, missing = [], ""
+    if told:
+        framing = (arrived["frame_bytes"] / arrived[["uplink_bytes", "downlink_bytes"]].sum(axis=1)).mean() - 1
+        notes.append(f"Frames add {framing:.2%} to the payloads of {name}.")
+    if len(smooth) < len(about):
+        notes.append(f"{len(about) - len(smooth)} trials with faults are left out.")
+    if len(told) < len(smooth):
+        lost = sorted({rank for trial in smooth for rank in about[trial].get("uncounted", ())})
+        missing = f"In {len(smooth) - len(told)} trials the counts of {', '.join(lost)} are missing."
+    elif not told:
+        missing = "No trial was without faults."
+    return exactly(
+        "bytes counted, up and down, are those the sockets received",
+        name,
+        bool(same.all(axis=None)),
+        trials=len(told),
+        evidence=evidence,
+        note=" ".join(notes),
+        missing=missing,
+    )

@@ -49,7 +49,7 @@ def train(
     patience : Patience, optional
         How long ranks wait for each other on a cluster.
     told : callable, optional
-        Told in words of each fault on a cluster from which the run went on.
+        Told in words of each fault on a cluster from which the run went on, and that it waits for slots.
 
     Raises
     ------

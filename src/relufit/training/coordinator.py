@@ -46,7 +46,8 @@ class Coordinator:
     progress : callable, optional
         Told `News`.
     lost : callable, optional
-        Told of workers, by name, whose ranks do not come back after a fault.
+        Told of ranks that do not come, again and again, each with the name of the worker that it was last on, empty
+        for one that has never come.
     told : callable, optional
         Told of each fault, in words.
     alive : callable, optional
@@ -60,7 +61,7 @@ class Coordinator:
         *,
         keeper: Keeper | None = None,
         progress: Progress | None = None,
-        lost: Callable[[list[str]], None] | None = None,
+        lost: Callable[[list[tuple[int, str]]], None] | None = None,
         told: Callable[[str], None] | None = None,
         alive: Callable[[], None] | None = None,
     ) -> None:
@@ -148,7 +149,8 @@ class Coordinator:
     def _gather(self) -> None:
         """Wait until every rank is there."""
         terms, known = self._terms, {rank: guest.about for rank, guest in self._members.items()}
-        self._members, began, asked = {}, monotonic(), False
+        self._members, began = {}, monotonic()
+        due = terms.patience.rejoin if known else terms.patience.start / 4
         ranks = set(range(terms.plan.spec.workers))
         while True:
             missing = ranks - set(self._reception.guests())
@@ -164,9 +166,9 @@ class Coordinator:
                     f"ranks {sorted(missing)} did not come within {terms.patience.start:g} s",
                     remedy="see the logs of the Dask workers, and whether one with a free slot is left",
                 )
-            if self._lost and known and not asked and waited > terms.patience.rejoin:
-                asked = True
-                self._lost([known[rank]["worker"] for rank in sorted(missing) if rank in known])
+            if self._lost and waited > due:
+                due = waited + terms.patience.rejoin
+                self._lost([(rank, known[rank]["worker"] if rank in known else "") for rank in sorted(missing)])
             self._reception.wait(_WAIT_SECONDS)
 
     def _generate(self) -> dict[str, dict[str, int]]:

@@ -2,200 +2,41 @@
 
 Dask places the tasks, restarts them when a worker dies, and carries their errors; gradients and weights never pass
 through it. The master is a task too: on a worker of its own where there is one more than there are ranks, else
-beside a rank.
+beside a rank. This is the client's part; `tasks` is that of the workers.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 import secrets
-import signal
-import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import CancelledError, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from concurrent.futures import CancelledError
+from concurrent.futures import Future as Answer
+from contextlib import suppress
+from dataclasses import replace
 from queue import Empty, SimpleQueue
-from threading import Event
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import uuid4
 
-from distributed import Client, Future, KilledWorker, Variable, get_worker, wait
+from distributed import Client, Future, KilledWorker, Variable, wait
 
-from relufit.dataset import ArrayRows, RowSource, Shard
+from relufit.dataset import ArrayRows, RowSource
 from relufit.errors import ClusterError, RelufitError, TransportError
-from relufit.training.checkpoint import Keeper
-from relufit.training.coordinator import Coordinator
 from relufit.training.loop import News, Progress
-from relufit.training.member import Member
+from relufit.training.slots import PREFIX, SLOT, admission, ask, forget, kill_worker, known_workers, tasks_of
 from relufit.training.spec import Plan
-from relufit.training.terms import Patience, Terms
+from relufit.training.tasks import NoRows, Order, Place, ShippedRows, count_here, lead, serve, serve_and_lead
+from relufit.training.terms import Patience
 from relufit.training.trace import Trace
-from relufit.transport.connections import Tcp
 from relufit.transport.link import TOKEN_BYTES
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-SLOT = "slot"
 _OPTIONS: dict[str, Any] = {"pure": False, "retries": 0, "resources": {SLOT: 1}}
-#: Seconds for a master to end after it has told the ranks to, and for all tasks to end when the run has.
-_LAST_SECONDS, _ENDING_SECONDS = 3.0, 30.0
-#: Seconds for the scheduler to take note that a run has ended.
-_FORGETTING_SECONDS = 5.0
-#: Names of the runs that have a task in this process: what must be gone when a run has ended.
-_HERE: dict[str, int] = {}
-_HERE_LOCK = threading.Lock()
-
-
-class _ShippedRows:
-    """A rank's own part of rows that were in the client's memory."""
-
-    model = None
-
-    def __init__(self, rows: RowSource, rank: int, workers: int) -> None:
-        shard = rows.shard(rank, workers)
-        self._shard = Shard(shard.x.copy(), shard.y.copy())
-        self.n, self.d, self.w_star = rows.n, rows.d, rows.w_star
-
-    def shard(self, rank: int, workers: int) -> Shard:
-        return self._shard
-
-
-class _NoRows:
-    """What a master knows of the rows: the planted weights alone."""
-
-    model = None
-
-    def __init__(self, rows: RowSource) -> None:
-        self.n, self.d, self.w_star = rows.n, rows.d, rows.w_star
-
-    def shard(self, rank: int, workers: int) -> Shard:
-        raise NotImplementedError("a master has no rows")
-
-
-@dataclass(frozen=True)
-class _Order:
-    """What a task is told: everything but where it runs."""
-
-    plan: Plan
-    rows: RowSource
-    token: bytes
-    name: str
-    patience: Patience
-    checkpoint: str | None
-    checkpoint_seconds: float
-
-    def terms(self, wanted: Callable[[], bool]) -> Terms:
-        """Return the terms of the run on this worker."""
-        worker = get_worker()
-        tls = worker.address.startswith("tls://")
-        listening = worker.security.get_listen_args("worker").get("ssl_context") if tls else None
-        connecting = worker.security.get_connection_args("worker").get("ssl_context") if tls else None
-        host = str(worker.address.split("://", 1)[1].rsplit(":", 1)[0].strip("[]"))
-        return Terms(self.plan, self.token, Tcp(host, listening, connecting), self.patience, wanted)
-
-
-@contextmanager
-def _here(name: str) -> Iterator[None]:
-    """Count a task of the run in this process while it lives."""
-    with _HERE_LOCK:
-        _HERE[name] = _HERE.get(name, 0) + 1
-    try:
-        yield
-    finally:
-        with _HERE_LOCK:
-            _HERE[name] -= 1
-            if not _HERE[name]:
-                del _HERE[name]
-
-
-def _count_here(name: str) -> int:
-    return _HERE.get(name, 0)
-
-
-def wanted_here() -> Callable[[], bool]:
-    """Return a function that tells whether Dask still wants the task that calls this."""
-    worker, key = get_worker(), get_worker().get_current_task()
-
-    def wanted() -> bool:
-        task = worker.state.tasks.get(key)
-        return task is not None and task.state in ("executing", "long-running") and _has_scheduler(worker)
-
-    return wanted
-
-
-def _has_scheduler(worker: Any) -> bool:  # noqa: ANN401 - a Dask worker
-    return worker.status.name in ("running", "paused") and not worker.batched_stream.closed()
-
-
-def _coordinator(order: _Order, wanted: Callable[[], bool]) -> Coordinator:
-    """Return a master on this worker, after it has been said where it is."""
-    worker, plan, w_star = get_worker(), order.plan, order.rows.w_star
-    address, name = worker.address, order.name
-
-    def event(kind: str) -> Callable[..., None]:
-        return lambda *told: worker.log_event(name, (kind, *told))
-
-    keeper = Keeper(order.checkpoint, plan, w_star, order.checkpoint_seconds) if order.checkpoint else None
-    coordinator = Coordinator(
-        order.terms(wanted),
-        w_star,
-        keeper=keeper,
-        progress=event("news"),
-        lost=event("lost"),
-        told=event("fault"),
-        alive=lambda: worker.log_event(name, ("alive", address)),
-    )
-    Variable(f"{name}-address").set(coordinator.address)
-    return coordinator
-
-
-def _master(order: _Order) -> Trace:
-    """Run the master as a task."""
-    with _here(order.name):
-        return _coordinator(order, wanted_here()).lead()
-
-
-def _rank(order: _Order, number: int) -> dict[str, dict[str, int]]:
-    """Run one rank as a task."""
-    with _here(order.name):
-        return _serve(order, number, wanted_here())
-
-
-def _serve(order: _Order, number: int, wanted: Callable[[], bool]) -> dict[str, dict[str, int]]:
-    member = Member(order.terms(wanted), number, order.rows, get_worker().address)
-    variable = Variable(f"{order.name}-address")
-
-    def find() -> tuple[str, int] | None:
-        try:
-            host, port = variable.get(timeout=1)
-        except TimeoutError:
-            return None
-        return host, port
-
-    return member.serve(find)
-
-
-def _rank_beside_master(order: _Order, number: int) -> tuple[Trace, dict[str, dict[str, int]]]:
-    """Run a rank as a task and the master in a thread beside it, for clusters with no worker to spare."""
-    asked, failed = wanted_here(), Event()
-
-    def wanted() -> bool:
-        return asked() and not failed.is_set()
-
-    with _here(order.name), ThreadPoolExecutor(1, thread_name_prefix="relufit-master") as thread:
-        master = thread.submit(_coordinator(order, wanted).lead)
-        try:
-            counts = _serve(order, number, lambda: wanted() and not master.done())
-        except TransportError:
-            master.result()  # which knows better why
-            raise
-        except BaseException:
-            failed.set()  # or the master would wait for this rank until its deadline
-            raise
-        return master.result(), counts
+#: Seconds for a master to end after it has told the ranks to, for all tasks to end when the run has, for tasks to be
+#: given to workers, and for a result to be brought.
+_LAST_SECONDS, _ENDING_SECONDS, _PLACING_SECONDS, _BRINGING_SECONDS = 3.0, 30.0, 10.0, 2.0
+MASTER = "master"
 
 
 def train(
@@ -210,164 +51,240 @@ def train(
     told: Callable[[str], None] | None = None,
 ) -> Trace:
     """Run `plan` on a Dask cluster, see `relufit.train`."""
-    return _Supervisor(plan, rows, client, progress, patience or Patience(), checkpoint, checkpoint_seconds, told).run()
+    # Arrays in the specification would travel whole to every rank; the ranks get their own parts with `rows`.
+    plan, name = replace(plan, spec=replace(plan.spec, dataset="")), f"{PREFIX}{uuid4().hex}"
+    order = Order(
+        plan, rows, secrets.token_bytes(TOKEN_BYTES), name, patience or Patience(), checkpoint, checkpoint_seconds
+    )
+    return _Supervisor(order, client, progress, told).run()
 
 
 class _Supervisor:
     """The client's part in a run: submit the tasks, restart workers that hang, and leave nothing behind."""
 
     def __init__(
-        self,
-        plan: Plan,
-        rows: RowSource,
-        client: Client,
-        progress: Progress | None,
-        patience: Patience,
-        checkpoint: str | None,
-        checkpoint_seconds: float,
-        told: Callable[[str], None] | None,
+        self, order: Order, client: Client, progress: Progress | None, told: Callable[[str], None] | None
     ) -> None:
-        self._client, self._rows, self._progress, self._told = client, rows, progress, told
-        self._patience, self._workers = patience, plan.spec.workers
-        # Arrays in the specification would travel whole to every rank; the ranks get their own parts with `rows`.
-        plan = replace(plan, spec=replace(plan.spec, dataset=""))
-        self._name = f"relufit-{uuid4().hex}"
-        self._order = _Order(
-            plan, rows, secrets.token_bytes(TOKEN_BYTES), self._name, patience, checkpoint, checkpoint_seconds
-        )
+        self._order, self._client, self._progress, self._told = order, client, progress, told
+        self._name, self._patience, self._workers = order.name, order.patience, order.plan.spec.workers
         self._events: SimpleQueue[tuple[Any, ...]] = SimpleQueue()
         self._futures: list[Future] = []
+        self._members: dict[str, str] = {}  # by the keys of their tasks
         self._finished: dict[str, float] = {}
-        self._alive, self._address = time.monotonic(), ""
+        self._said: list[str] = []
+        # Where members have begun last, and when the master was heard of, from where.
+        self._begun: dict[str, Place] = {}
+        self._led_again = False
+        self._heard: tuple[float, Place | None] = (time.monotonic(), None)
+        # Those who have been asked whether they are there, by the workers' addresses.
+        self._asked: dict[str, tuple[str, Answer[dict[str, int]]]] = {}
 
     def run(self) -> Trace:
         """Run to the end."""
         client = self._client
-        slots = _slots(client, self._workers)
         client.subscribe_topic(self._name, self._hear)
         try:
-            self._submit(slots)
-            return self._result()
+            with admission(client, self._workers, self._patience.queue, self._told) as slots:
+                self._submit(slots)
+                self._await_places()
+            trace = self._result()
         finally:
             self._end()
-            self._forget()
+            forget(self._client, self._name)
+        return replace(trace, faults=tuple(self._said))
 
     def _hear(self, event: tuple[float, Any]) -> None:
         self._events.put(tuple(event[1]))
 
     def _submit(self, slots: int) -> None:
-        client, name = self._client, self._name
         alone = slots > self._workers
         if alone:
-            order = replace(self._order, rows=_NoRows(self._rows))
-            self._futures.append(client.submit(_master, order, key=f"{name}-master", **_OPTIONS))
+            order = replace(self._order, rows=NoRows(self._order.rows))
+            self._add(MASTER, lead, order)
         for number in range(self._workers):
-            task = _rank if alone or number else _rank_beside_master
-            key = f"{name}-rank-{number}"
-            self._futures.append(client.submit(task, self._part(number), number, key=key, **_OPTIONS))
+            self._add(f"rank-{number}", serve if alone or number else serve_and_lead, self._part(number), number)
+        self._heard = (time.monotonic(), None)
 
-    def _part(self, number: int) -> _Order:
+    def _add(self, member: str, task: Callable[..., Any], *arguments: object, again: str = "") -> None:
+        key = f"{self._name}-{member}{again}"
+        self._members[key] = member
+        self._futures.append(self._client.submit(task, *arguments, key=key, **_OPTIONS))
+
+    def _part(self, number: int) -> Order:
         """Return what a rank is told: of arrays its own part alone."""
-        if isinstance(self._rows, ArrayRows):
-            return replace(self._order, rows=_ShippedRows(self._rows, number, self._workers))
+        rows = self._order.rows
+        if isinstance(rows, ArrayRows):
+            return replace(self._order, rows=ShippedRows(rows, number, self._workers))
         return self._order
+
+    def _await_places(self) -> None:
+        """Wait until other runs can see that the slots are taken."""
+        end = time.monotonic() + _PLACING_SECONDS
+        while time.monotonic() < end:
+            placed = tasks_of(self._client, self._name)
+            if all(future.key in placed or future.done() for future in self._futures):
+                return
+            time.sleep(0.005)
 
     def _result(self) -> Trace:
         """Return the trace from the first task, which has the master, or raise the error that came first."""
-        futures = self._futures
-        while not futures[0].done():
-            pending = [future for future in futures if not future.done()]
-            with suppress(TimeoutError):
-                _wait_for_one(pending)
+        while True:
+            _wait_for_one([future for future in self._futures if not future.done()])
             self._attend()
+            if self._futures[0].status == "finished":
+                # A result is lost with the process that has it, and then Dask runs the task again.
+                with suppress(TimeoutError, CancelledError, KilledWorker):
+                    result: Any = self._futures[0].result(timeout=_BRINGING_SECONDS)
+                    break
             self._check()
             self._replace_finished()
-        self._check()
-        ranks = futures[1:]
-        with suppress(TimeoutError):  # they have been told to stop; one that was lost has counted nothing
-            wait(ranks, timeout=self._patience.rejoin)
-        self._attend()
-        result: Any = futures[0].result()
         trace: Trace
         trace, counts = result if isinstance(result, tuple) else (result, {})
+        ranks = self._futures[1:]
+        with suppress(TimeoutError, CancelledError):  # they have been told to stop
+            wait(ranks, timeout=self._patience.rejoin)
         for rank in ranks:
             if rank.status == "finished":
-                counts |= rank.result()
+                with suppress(Exception):  # it is lost with the process; then the counts are not there
+                    counts |= rank.result(timeout=_BRINGING_SECONDS)
+        self._attend()
+        for fault in trace.faults:
+            if fault not in self._said:
+                self._say(fault)
         return replace(trace, counted={**(trace.counted or {}), **counts})
 
     def _replace_finished(self) -> None:
         """Start a rank again that was told to stop by a master that was lost before it had told all of them."""
         for place, future in enumerate(self._futures[1:], 1):
-            if future.status != "finished":
+            if not self._led_again or future.status != "finished":
                 continue
             since = self._finished.setdefault(future.key, time.monotonic())
             if time.monotonic() - since > _LAST_SECONDS:
                 number = place - (len(self._futures) > self._workers)
-                key = f"{self._name}-rank-{number}-{uuid4().hex}"
-                self._futures[place] = self._client.submit(_rank, self._part(number), number, key=key, **_OPTIONS)
+                self._add(f"rank-{number}", serve, self._part(number), number, again=f"-{uuid4().hex}")
+                self._futures[place] = self._futures.pop()
+
+    def _say(self, said: str) -> None:
+        self._said.append(said)
+        if self._told:
+            self._told(said)
 
     def _attend(self) -> None:
         """Pass on what the run says, and restart the workers of ranks, or of a master, that hang."""
-        hung: list[str] = []
         with suppress(Empty):
             while True:
                 kind, *what = self._events.get_nowait()
-                self._alive = time.monotonic()
+                if kind == "begun":
+                    self._note_begun(*what)
+                    continue
+                self._heard = (time.monotonic(), self._begun.get(self._leader))
                 if kind == "news" and self._progress:
                     self._progress(News(*what[0]))
-                elif kind == "fault" and self._told:
-                    self._told(str(what[0]))
-                elif kind == "alive":
-                    self._address = str(what[0])
+                elif kind == "fault":
+                    self._say(str(what[0]))
                 elif kind == "lost":
-                    hung += what[0]
-        if self._address and time.monotonic() - self._alive > self._patience.message + self._patience.rejoin:
-            hung.append(self._address)
-            self._alive = time.monotonic()
-        known = self._client.sync(self._client.scheduler.identity, n_workers=-1)["workers"] if hung else {}
-        for address in hung:
-            if address in known:
-                with suppress(Exception):  # without a nanny nobody restarts it; then the deadline of the run ends it
-                    self._client.run(_kill_worker, workers=[address], nanny=True, on_error="ignore")
+                    self._look_after({f"rank-{rank}": worker for rank, worker in what[0]})
+        since, place = self._heard
+        patience = self._patience
+        if time.monotonic() - since > (patience.message + patience.rejoin if place else patience.start / 4):
+            self._look_after({self._leader: ""})  # it may only be at the end, and tell no more
+            self._heard = (time.monotonic(), place)
+        self._kill_silent()
+
+    @property
+    def _leader(self) -> str:
+        return MASTER if len(self._futures) > self._workers else "rank-0"
+
+    def _note_begun(self, member: str, address: str, pid: int) -> None:
+        if member in self._begun:
+            self._say(f"{_called(member)} was started again")
+            self._led_again = self._led_again or member == self._leader
+        self._begun[member] = Place(address, pid)
+
+    def _look_after(self, lost: dict[str, str]) -> None:
+        """Kill the processes of members that are where they were lost; ask the others whether they are there."""
+        client, given = self._client, tasks_of(self._client, self._name)
+        for key, address in given.items():
+            member, begun = self._members[key], self._begun.get(self._members[key])
+            if member not in lost:
+                continue
+            if begun and begun.address == address and str(begun) == lost[member]:
+                self._kill(member, *begun)
+            elif address not in self._asked:
+                asking = _ask_pid(client, address, self._patience.start / 4)
+                self._asked[address] = (member, asyncio.run_coroutine_threadsafe(asking, client.loop.asyncio_loop))
+
+    def _kill_silent(self) -> None:
+        """Kill the processes that have not answered."""
+        for address, (member, answer) in list(self._asked.items()):
+            if answer.done():
+                del self._asked[address]
+                if isinstance(answer.exception(), TimeoutError):
+                    self._kill(member, address, None)
+
+    def _kill(self, member: str, address: str, pid: int | None) -> None:
+        """Have a nanny kill a process; without a nanny nobody restarts it, and the deadline of the run ends it."""
+        if any(ask(self._client, kill_worker, address, pid, workers=[address], nanny=True).values()):
+            self._say(f"{_called(member)} did not come back, and its process was killed")
 
     def _check(self) -> None:
         """Raise the cause if a task has failed."""
         failed = [future for future in self._futures if future.done() and future.status != "finished"]
         if failed:
             time.sleep(0.2)
+            with suppress(TimeoutError, CancelledError):  # the master knows better why ranks have lost it
+                wait(self._futures[:1], timeout=_LAST_SECONDS)
             self._attend()
             _raise_cause([future for future in self._futures if future.done() and future.status != "finished"])
 
     def _end(self) -> None:
-        """Cancel what still runs, and wait until no worker has a task of this run."""
+        """Cancel what still runs, and wait until no worker has a task of this run; kill a process that is silent."""
         client = self._client
+        for _, answer in self._asked.values():
+            answer.cancel()
         with suppress(Exception):  # the cluster may be gone
             client.unsubscribe_topic(self._name)
+            held = {address: self._members[key] for key, address in tasks_of(client, self._name).items()}
             client.cancel(self._futures, force=True)
-            end = time.monotonic() + _ENDING_SECONDS
-            while time.monotonic() < end and client.status == "running":
-                with suppress(Exception):  # a worker that is just being started again
-                    if not any(client.run(_count_here, self._name, on_error="ignore").values()):
-                        break
+            began = time.monotonic()
+            while (waited := time.monotonic() - began) < _ENDING_SECONDS and client.status == "running":
+                known = set(known_workers(client))
+                answers = ask(client, count_here, self._name, workers=list(known), seconds=1.0)
+                silent = {address: held[address] for address in (held.keys() & known) - answers.keys()}
+                if not silent and not any(answers.values()):
+                    break
+                if waited > self._patience.rejoin:
+                    for address, member in silent.items():
+                        self._kill(member, address, None)
                 time.sleep(0.05)
             Variable(f"{self._name}-address", client=client).delete()
 
-    def _forget(self) -> None:
-        """Have Dask forget what this run has told, which its scheduler would keep for good."""
-        with suppress(Exception):  # the cluster may be gone
-            self._client.sync(
-                self._client.run_on_scheduler, _forget_topic, self._name, callback_timeout=_FORGETTING_SECONDS
-            )
+
+async def _ask_pid(client: Client, address: str, seconds: float) -> dict[str, int]:
+    """Ask a worker for the number of its process, which it knows without having imported anything.
+
+    Raises
+    ------
+    TimeoutError
+        If it is silent for so long.
+    """
+    asking: Any = client.run(os.getpid, workers=[address], on_error="ignore")
+    return dict(await asyncio.wait_for(asking, seconds))
 
 
-def _forget_topic(topic: str, dask_scheduler: Any) -> None:  # noqa: ANN401 - Dask passes its scheduler by that name
-    """Say that a client of that name has left: Dask empties its topic, after the time that is set for that."""
-    dask_scheduler.remove_client(client=topic)
+def _called(member: str) -> str:
+    """Return what messages call a member."""
+    return f"the {member}" if member == MASTER else member.replace("-", " ")
 
 
 def _wait_for_one(pending: list[Future]) -> None:
+    """Wait a moment, or less if one is done in it."""
+    if not pending:
+        return
     try:
         wait(pending, timeout=0.2, return_when="FIRST_COMPLETED")
+    except TimeoutError:
+        return
     except CancelledError as error:
         raise ClusterError(
             "the scheduler is gone, or has dropped the run", where="cluster", remedy="see the log of the Dask scheduler"
@@ -386,29 +303,3 @@ def _raise_cause(failed: list[Future]) -> None:
         )
     told = f"{type(errors[0]).__name__}: {errors[0]}" if errors else "a task was cancelled"
     raise ClusterError(f"the run was lost ({told})", where="cluster", remedy="see the logs of the Dask workers")
-
-
-def _slots(client: Client, needed: int) -> int:
-    """Return the number of slots; give each worker of a cluster that knows none one."""
-    # The scheduler is asked itself: the client's own copy is overwritten in the background, without the workers.
-    known = client.sync(client.scheduler.identity, n_workers=-1)["workers"]
-    slots = sum(int(worker["resources"].get(SLOT, 0)) for worker in known.values())
-    if not slots:
-        client.run(_add_slot)
-        slots = len(known)
-    if slots < needed:
-        raise ClusterError(
-            f"{slots} slots for {needed} ranks",
-            where="cluster",
-            remedy=f"start more workers, each with `--resources {SLOT}=1`, or ask for fewer ranks",
-        )
-    return slots
-
-
-def _kill_worker(dask_worker: Any) -> None:  # noqa: ANN401 - here it is the nanny
-    """Kill the process that this nanny keeps; it starts another."""
-    os.kill(dask_worker.pid, signal.SIGKILL)
-
-
-async def _add_slot(dask_worker: Any) -> None:  # noqa: ANN401 - Dask passes its worker by that name
-    await dask_worker.set_resources(**{SLOT: 1})

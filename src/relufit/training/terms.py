@@ -41,12 +41,15 @@ class Patience:
         After a fault, for a rank to come back; then its worker is restarted.
     attempts : int
         Faults in a row without an iteration between them, after which the run ends with an error.
+    queue : float
+        For other runs on the same cluster to free the slots that are needed; then the run ends with an error.
     """
 
     start: float = 120.0
     message: float = 60.0
     rejoin: float = 10.0
     attempts: int = 5
+    queue: float = 3600.0
 
     def __post_init__(self) -> None:
         """Refuse what is no time."""

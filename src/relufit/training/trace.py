@@ -60,7 +60,8 @@ class Trace:
     counted : dict, optional
         Bytes counted by the links of a distributed run, ``"rank 0 to the master"``, ``"the master to rank 0"``,
         ``"rank 0 to rank 1"``: ``payload_bytes_sent``, ``payload_bytes_received``, ``frame_bytes_sent`` and
-        ``frame_bytes_received`` at the end that is named first, in the part of the run that followed the last fault.
+        ``frame_bytes_received`` at the end that is named first, in the part of the run that followed the last fault;
+        without the ends of a rank that was lost before it could tell, see `uncounted`.
     faults : tuple of str
         What went wrong on the way, if anything did; the results are the same.
     """
@@ -73,12 +74,28 @@ class Trace:
     faults: tuple[str, ...] = ()
 
     @property
+    def uncounted(self) -> tuple[str, ...]:
+        """Whose counts are not there, such as ``"rank 1"``: a rank that was lost at the end took them with it.
+
+        Empty in the serial engine, which has no links.
+        """
+        if self.counted is None:
+            return ()
+        spec = self.summary["spec"]
+        ranks = [f"rank {rank}" for rank in range(spec["workers"])]
+        ends = [(rank, "the master") for rank in ranks] + [("the master", rank) for rank in ranks]
+        if spec["topology"] == "all_to_all":
+            ends += [(one, other) for one in ranks for other in ranks if one != other]
+        missing = [one for one, other in ends if f"{one} to {other}" not in self.counted]
+        return tuple(dict.fromkeys(missing))
+
+    @property
     def received(self) -> dict[str, int] | None:
         """What arrived, by the count of the links: bytes of payloads up and down, and of all frames.
 
-        None in the serial engine.
+        None in the serial engine, and where not all ends have told their counts, see `uncounted`.
         """
-        if self.counted is None:
+        if self.counted is None or self.uncounted:
             return None
         ends: dict[str, list[dict[str, int]]] = {"up": [], "down": []}
         for name, link in self.counted.items():
