@@ -14,7 +14,8 @@ from relufit.clusters.emulated import probe
 from relufit.config import load
 from relufit.errors import ClusterError
 from relufit.experiments import CATALOGUE, links, trials
-from relufit.experiments.link_speed import NAME, _payload, _runs, _traffic
+from relufit.experiments.link_model import expected_payload, expected_traffic, runs_of
+from relufit.experiments.link_speed import NAME
 from relufit.records import Record
 from relufit.theory import network
 
@@ -39,8 +40,8 @@ def _made(config: dict[str, Any], *, slower: float = 1.0, lost: int = 0, refused
     draw = np.random.default_rng(3)
     counted, timed = [], []
     work = network.Work(COSTS["compute"], COSTS["encode"], COSTS["decode"] / RANKS, COSTS["update"])
-    for run in _runs(D):
-        payload = _payload(run.compressor, D)
+    for run in runs_of(D):
+        payload = expected_payload(run.compressor, D)
         for trial in range(TRIALS):
             copies = RANKS * (RANKS - 1 if run.exchange == "all_to_all" else 1)
             counted.append({"run": run.name, "trial": trial, "uplink_bytes": copies * payload, "downlink_bytes": 0.0})
@@ -94,10 +95,10 @@ def test_without_hosts_the_model_is_there_and_nothing_is_confirmed(config: dict[
 
 def test_only_what_the_machine_carries_is_timed(config: dict[str, Any]) -> None:
     setting = EXPERIMENT.settings(config)[0]
-    for run in _runs(D):
-        payload = _payload(run.compressor, D)
+    for run in runs_of(D):
+        payload = expected_payload(run.compressor, D)
         for rate in CELL["rates"]:
-            carried = _traffic(run, CELL, payload, rate, config[NAME]["round_trip"]) <= config[NAME]["carried"]
+            carried = expected_traffic(run, CELL, payload, rate, config[NAME]["round_trip"]) <= config[NAME]["carried"]
             assert (rate in setting.spec["runs"][run.name]["rates"]) == carried
     config[NAME]["carried"] = 1e6
     assert not any(run["rates"] for run in EXPERIMENT.settings(config)[0].spec["runs"].values())
