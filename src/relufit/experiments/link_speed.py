@@ -24,6 +24,8 @@ from relufit.records import Record
 NAME = "link_speed"
 #: Iterations of a run whose messages have next to nothing in them.
 _EMPTY_ITERATIONS = 60
+#: So small that rows that are active stay so: a gradient of zero is sent as a header alone.
+_STEP = 1e-9
 
 
 class LinkSpeed:
@@ -65,6 +67,7 @@ class LinkSpeed:
                 },
                 "workers": ranks,
                 "batch_size": section["rank_batch"] * ranks,
+                "step_size": _STEP,
             }
             data = {"n": section["rank_rows"] * ranks, "d": d, "noise_std": 0.1}
             found.append(

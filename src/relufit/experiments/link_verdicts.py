@@ -172,7 +172,7 @@ def reached(
         ratio, model = rows["whole_plain"] / rows["whole"], rows["due_plain"] / rows["due"]
         if rows["network_plain"].min() < _DOMINATES:
             continue
-        where = f"{name}, {compressor}, {exchange}, {rate / 1e6:g} Mbit/s"
+        where = f"{name}, {compressor}, {exchange}, {float(str(rate)) / 1e6:g} Mbit/s"
         told = {"trials": whole["trials"], "evidence": evidence}
         note = f"The model says {model.mean():.2f}."
         title = "seconds of SGD with fp32 to the error over those of QSGD"

@@ -130,13 +130,13 @@ def time_links(
     if hosts:
         timing += _empty(hosts, empty, shared["workers"], seeded)
     measured = {**about, "exact": all(exact), "runs": len(exact), "faults": faults}
-    return Outcome(pd.DataFrame(rows), {"step": "optimal"}, pd.DataFrame(timing), measured)
+    return Outcome(pd.DataFrame(rows), {"step_size": shared["step_size"]}, pd.DataFrame(timing), measured)
 
 
 def _empty(hosts: Emulated, empty: dict[str, Any], workers: int, seed: int) -> list[dict[str, Any]]:
     """Time each exchange of messages with next to nothing in them."""
     hosts.reshape(rate=empty["rate"])
-    model, found = PlantedModel(n=_EMPTY_ROWS * workers, d=empty["dimension"], seed=seed), []
+    model, found = PlantedModel(n=_EMPTY_ROWS * workers, d=empty["dimension"], noise_std=0.1, seed=seed), []
     for name, told in empty["exchanges"].items():
         spec = TrainingSpec(
             dataset=model,

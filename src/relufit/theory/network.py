@@ -184,8 +184,8 @@ def iteration(
     Overhead of messages counts once for each way in the lower bound, for every message of the busiest member in the
     upper one. With a master on the host of rank 0, that rank's messages cross no link.
 
-    Where links have a burst, each stage in which one is busy takes the time of a burst less; but no iteration takes less
-    than the busiest link needs for all of its bytes, because a burst has to be saved up again.
+    Where links have a burst, each stage in which one is busy takes the time of a burst less; but no iteration takes
+    less than the busiest link needs for all of its bytes, because a burst has to be saved up again.
 
     Parameters
     ----------
