@@ -22,10 +22,10 @@ _CURVE_RATES = np.geomspace(1e7, 1e11, 41)
 class Model:
     """The model of iterations with one dimension and number of ranks.
 
-    Computing, encoding, decoding and the update are medians of a run over its rates and trials. A message's own cost is
-    what an exchange of messages with next to nothing in them takes beyond half round trips. Hosts that are emulated
-    share processors: ranks that work at the same time may wait for each other, which the upper bound counts, as if each
-    always waited for all; ranks on machines of their own do not.
+    Computing, encoding, decoding and the update are medians over trials, of one rank that has the machine to itself. A
+    message's own cost is what an exchange of messages with next to nothing in them takes beyond half round trips. Hosts
+    that are emulated share processors: ranks that work at the same time wait for each other, which the upper bound
+    counts, as if all always worked at the same time; ranks on machines of their own do not.
 
     Parameters
     ----------
@@ -35,7 +35,8 @@ class Model:
         Payload bytes of all gradients of an iteration, by run.
     measured : DataFrame
         A row for each ``run``, ``rate`` and ``trial``: the ``seconds`` of an iteration, and of its ``compute``,
-        ``encode``, ``decode`` and ``update``. Runs that begin with ``empty-`` are those without a payload.
+        ``encode``, ``decode`` (of all gradients) and ``update``. A rate of 0 stands for one rank alone. Runs that begin
+        with ``empty-`` are those without a payload.
     round_trip : float
         Seconds.
     processors : int
@@ -112,7 +113,7 @@ class Model:
         return replace(network.iteration(run.exchange, self._ranks, payload, self._d, link, waiting), lower=alone.lower)
 
     def _work(self, name: str) -> network.Work:
-        its = self._measured[self._measured["run"] == name]
+        its = self._measured[(self._measured["run"] == name) & ~(self._measured["rate"] > 0)]
         costs = its[["compute", "encode", "decode", "update"]].median()
         return network.Work(costs["compute"], costs["encode"], costs["decode"] / self._ranks, costs["update"])
 
@@ -123,10 +124,10 @@ class Model:
             its = self._measured[self._measured["run"] == f"empty-{exchange}"]
             if its.empty:
                 continue
-            link, work = _link(float(its["rate"].iloc[0]), self._round_trip), self._work(f"empty-{exchange}")
-            given = exchange, self._ranks, _EMPTY_BYTES, EMPTY, link
-            rest = float(its["seconds"].median()) - network.iteration(*given, work).upper
-            found[exchange] = max(0.0, rest) / network.iteration(*given, network.Work(message=1.0)).messages
+            link = _link(float(its["rate"].iloc[0]), self._round_trip)
+            nothing = network.iteration(exchange, self._ranks, _EMPTY_BYTES, EMPTY, link, network.Work(message=1.0))
+            rest = float(its["seconds"].median()) - nothing.latency - nothing.link
+            found[exchange] = max(0.0, rest) / nothing.messages
         return found
 
 
