@@ -48,12 +48,19 @@ def _interfaces(cluster: Emulated) -> dict[str, int]:
     }
 
 
-def _train(spec: TrainingSpec, hosts: Emulated) -> tuple[Trace, dict[str, int]]:
-    """Train between hosts, and return what frames and interfaces have moved meanwhile too."""
-    before = _interfaces(hosts)
-    trace = train(spec, hosts.client)
-    moved = {key: after - before[key] for key, after in _interfaces(hosts).items()}
-    return trace, {"frame_bytes": (trace.received or {})["frame_bytes"], **moved}
+class _Runs:
+    """Runs between hosts, one after the other: nothing else is on the links between two of them."""
+
+    def __init__(self, hosts: Emulated) -> None:
+        self._hosts, self._before = hosts, _interfaces(hosts)
+
+    def train(self, spec: TrainingSpec) -> tuple[Trace, dict[str, int]]:
+        """Train, and return what frames and interfaces have moved meanwhile too."""
+        trace = train(spec, self._hosts.client)
+        after = _interfaces(self._hosts)
+        moved = {key: count - self._before[key] for key, count in after.items()}
+        self._before = after
+        return trace, {"frame_bytes": (trace.received or {})["frame_bytes"], **moved}
 
 
 def _counted(trace: Trace) -> bool:
@@ -119,23 +126,25 @@ def time_links(
         up, down = ((last[way] - first[way]) / last["iteration"] for way in ("uplink_bytes", "downlink_bytes"))
         rows.append({"run": name, "uplink_bytes": up, "downlink_bytes": down})
         timing.append({"run": name, "rate": 0.0, **_alone(oracle, shared["workers"])})
+    links = _Runs(hosts) if hosts else None
     for rate in sorted({rate for points in timed.values() for rate, _ in points}):
         assert hosts
+        assert links
         hosts.reshape(rate=rate)
         for name, iterations in [(name, its) for name, points in timed.items() for at, its in points if at == rate]:
-            trace, moved = _train(spec_of(name, iterations), hosts)
+            trace, moved = links.train(spec_of(name, iterations))
             exact.append(_counted(trace) and trace.weights.tobytes() == oracle_of(name, iterations).weights.tobytes())
             faults += len(trace.faults)
             timing.append({"run": name, "rate": rate, **_seconds(trace), **moved})
-    if hosts:
-        timing += _empty(hosts, empty, shared["workers"], seeded)
+    if hosts and links:
+        hosts.reshape(rate=empty["rate"])
+        timing += _empty(links, empty, shared["workers"], seeded)
     measured = {**about, "exact": all(exact), "runs": len(exact), "faults": faults}
     return Outcome(pd.DataFrame(rows), {"step_size": shared["step_size"]}, pd.DataFrame(timing), measured)
 
 
-def _empty(hosts: Emulated, empty: dict[str, Any], workers: int, seed: int) -> list[dict[str, Any]]:
+def _empty(links: _Runs, empty: dict[str, Any], workers: int, seed: int) -> list[dict[str, Any]]:
     """Time each exchange of messages with next to nothing in them."""
-    hosts.reshape(rate=empty["rate"])
     model, found = PlantedModel(n=_EMPTY_ROWS * workers, d=empty["dimension"], noise_std=0.1, seed=seed), []
     for name, told in empty["exchanges"].items():
         spec = TrainingSpec(
@@ -147,7 +156,7 @@ def _empty(hosts: Emulated, empty: dict[str, Any], workers: int, seed: int) -> l
             iterations=empty["iterations"],
             **told,
         )
-        trace, moved = _train(spec, hosts)
+        trace, moved = links.train(spec)
         found.append({"run": f"empty-{name}", "rate": empty["rate"], **_seconds(trace), **moved})
     return found
 
@@ -187,6 +196,6 @@ def train_on_links(
         trace = train(asked)
         return Outcome(trace.table, trace.summary, trace.timing.assign(elapsed=np.nan), measured)
     hosts.reshape(rate=setting.spec["rate"])
-    trace, moved = _train(asked, hosts)
+    trace, moved = _Runs(hosts).train(asked)
     measured |= {"counted": _counted(trace), "faults": len(trace.faults), **moved}
     return Outcome(trace.table, trace.summary, trace.timing, measured)
