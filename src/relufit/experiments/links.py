@@ -5,8 +5,6 @@ The hosts are opened once for all trials of a group, and their links given anoth
 
 from __future__ import annotations
 
-import os
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -75,7 +73,7 @@ def _about(hosts: Emulated | None, refusal: str) -> dict[str, Any]:
         return {"refused": refusal}
     first, second = hosts.hosts[:2]
     trip = hosts.measure(second, first, 0.0)["round_trip"]
-    return {"refused": "", "round_trip": trip, "processors": len(os.sched_getaffinity(0)), "cluster": hosts.describe()}
+    return {"refused": "", "round_trip": trip, "cluster": hosts.describe()}
 
 
 def _seconds(trace: Trace) -> dict[str, float]:
@@ -101,7 +99,7 @@ def time_links(
     whose messages have next to nothing in them; and ``runs``: for each its name, its ``points``, pairs of a rate and a
     number of iterations, and what `relufit.TrainingSpec` takes. The table has the bytes of an iteration of each run, up
     and down; the timing has the seconds of an iteration and of its parts at each rate, and the bytes of frames and of
-    interfaces; at a rate of 0, the parts that the serial engine measures, for one rank, while nothing else runs.
+    interfaces. A run that is not timed has, at a rate of 0, the parts that the serial engine measures, for one rank.
     """
     shared = dict(setting.spec)
     runs, empty, seeded = shared.pop("runs"), shared.pop("empty"), seed_of(setting, seed, "training", trial)
@@ -125,7 +123,8 @@ def time_links(
         first, last = oracle.table.iloc[0], oracle.table.iloc[-1]
         up, down = ((last[way] - first[way]) / last["iteration"] for way in ("uplink_bytes", "downlink_bytes"))
         rows.append({"run": name, "uplink_bytes": up, "downlink_bytes": down})
-        timing.append({"run": name, "rate": 0.0, **_alone(oracle, shared["workers"])})
+        if not points:
+            timing.append({"run": name, "rate": 0.0, **_alone(oracle, shared["workers"])})
     links = _Runs(hosts) if hosts else None
     for rate in sorted({rate for points in timed.values() for rate, _ in points}):
         assert hosts
@@ -180,7 +179,7 @@ def train_on_links(
     """Train between hosts to the tolerance or the budget; without hosts, in this process, and no seconds are told.
 
     The specification is that of a training run, with the ``rate`` of the links. All trials have the data set named
-    first. What is measured has, as ``alone``, the parts of an iteration in this process, for one rank.
+    first.
     """
     told = {key: value for key, value in setting.spec.items() if key != "rate"}
     asked = TrainingSpec(
@@ -189,9 +188,7 @@ def train_on_links(
         **told,
     )
     hosts, refusal = _open(cluster)
-    short = train(replace(asked, iterations=4 * _WARM_UP, record_every=1, tolerance=None))
-    measured: dict[str, Any] = {**_about(hosts, refusal), "alone": _alone(short, asked.workers)}
-    measured |= {"counted": True, "faults": 0}
+    measured: dict[str, Any] = {**_about(hosts, refusal), "counted": True, "faults": 0}
     if hosts is None:
         trace = train(asked)
         return Outcome(trace.table, trace.summary, trace.timing.assign(elapsed=np.nan), measured)
