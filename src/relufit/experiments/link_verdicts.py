@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -179,11 +180,10 @@ def reached(
         cut = "" if rows[["complete", "complete_plain"]].all(axis=None) else " Cut short: at the pace measured."
         told = {"trials": whole["trials"], "evidence": evidence, "note": f"The model says {model.mean():.2f}.{cut}"}
         title = "seconds of SGD with fp32 to the error over those of QSGD"
-        side = {"least": 1.0} if model.mean() >= 1 else {"most": 1.0}
-        found.append(
-            judge(f"{title}, on the side of 1 that the model says", where, mean_interval(ratio), **side, **told)
-        )
-        if rows[["network", "network_plain"]].min(axis=None) >= _DOMINATES:
+        least, most = (1.0, math.inf) if model.mean() >= 1 else (-math.inf, 1.0)
+        sided = f"{title}, on the side of 1 that the model says"
+        found.append(judge(sided, where, mean_interval(ratio), least=least, most=most, **told))
+        if min(rows["network"].min(), rows["network_plain"].min()) >= _DOMINATES:
             title += ", over the model's"
             found.append(judge(title, where, mean_interval(ratio / model), least=_LEAST_GAIN, **told))
     return found
