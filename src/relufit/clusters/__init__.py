@@ -35,7 +35,7 @@ KINDS: dict[str, Callable[[Mapping[str, Any], int], AbstractContextManager[Clust
     "local": local.open_local,
     "address": address.open_address,
     "ssh": ssh.open_ssh,
-    "emulated": emulated.open_emulated,
+    "emulated": emulated.open_kind,
     "ec2": ec2.open_ec2,
 }
 
