@@ -10,59 +10,90 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from relufit.clusters.emulated import probe
+from relufit.clusters.emulated import Refused, probe
+from relufit.clusters.emulated.shaping import Link
 from relufit.config import load
-from relufit.errors import ClusterError
 from relufit.experiments import CATALOGUE, links, trials
-from relufit.experiments.link_model import expected_payload, expected_traffic, runs_of
+from relufit.experiments.link_runs import expected_payload, expected_traffic, runs_of
 from relufit.experiments.link_speed import NAME
+from relufit.figures.link_runs import draw
 from relufit.records import Record
 from relufit.theory import network
 
 ROOT = Path(__file__).parent.parent.parent
 EXPERIMENT = CATALOGUE[NAME]
-D, RANKS, ROUND_TRIP = 20_000, 2, 1e-3
+D, RANKS, ROUND_TRIP, MESSAGE = 20_000, 2, 1e-3, 2e-4
 CELL = {"dimension": D, "workers": RANKS, "rates": [1e7, 1e8]}
 COSTS = {"compute": 2e-4, "encode": 1e-4, "exchange": 0.0, "wait": 0.0, "decode": 2e-4, "update": 5e-5}
+MOVED = {"frame_bytes": 10**6, "packets": 200, "interface_bytes": 10**6 + 66 * 200, "dropped": 0}
 TRIALS = 3
 
 
 @pytest.fixture
 def config() -> dict[str, Any]:
     config = load([ROOT / "config.yaml"])
-    config[NAME].update(cells=[CELL], rank_rows=6, iterations=8, trials=TRIALS)
-    config[NAME]["whole"].update(dimension=40, mini_batch=8, ratio=10, tolerance=1e-3)
+    config[NAME].update(cells=[CELL], rank_rows=6, iterations=[8, 8], trials=TRIALS)
+    runs = [{"compressor": name, "exchanges": ["all_to_all"], "rates": [1e6]} for name in ("fp32", "packed")]
+    runs.append({"compressor": "s4-rans", "exchanges": ["relay"], "rates": [1e6], "iterations": 2})
+    runs.append({"compressor": "fp32", "exchanges": ["relay"], "rates": [1e6], "iterations": 2})
+    whole = {"dimension": 4000, "mini_batch": 8, "ratio": 3, "tolerance": 1e-3, "trials": TRIALS, "runs": runs}
+    config[NAME]["whole"].update(whole)
     return config
 
 
-def _made(config: dict[str, Any], *, slower: float = 1.0, lost: int = 0, refused: str = "") -> Any:
-    """Return the judgement of traces that follow the model, with QSGD `slower`, or bytes `lost` on the way."""
-    draw = np.random.default_rng(3)
-    counted, timed = [], []
-    work = network.Work(COSTS["compute"], COSTS["encode"], COSTS["decode"] / RANKS, COSTS["update"])
+WORK = network.Work(COSTS["compute"], COSTS["encode"], COSTS["decode"] / RANKS, COSTS["update"], message=MESSAGE)
+
+
+def _due(
+    exchange: str, payload: float, d: int, rate: float, draw: np.random.Generator, work: network.Work = WORK
+) -> float:
+    link = network.Network(rate, ROUND_TRIP / 2, 9001, Link(rate=rate).burst)
+    return network.iteration(exchange, RANKS, payload, d, link, work).upper * draw.uniform(0.99, 1.01)
+
+
+def _made(config: dict[str, Any], *, slower: float = 1.0, lost: int = 0, refused: str = "", other: float = 0.0) -> Any:
+    """Return the judgement of traces that follow the model.
+
+    With QSGD `slower`, bytes `lost` on the way, or errors of the run that is cut short that differ by `other`.
+    """
+    random = np.random.default_rng(3)
+    counted, timed, results, timings = [], [], {}, {}
+    moved = {**MOVED, "interface_bytes": MOVED["interface_bytes"] - lost}
+    told = {"refused": refused, "exact": True, "counted": True, "runs": 10, "faults": 0, **moved}
+    told |= {"round_trip": ROUND_TRIP, "processors": 2, "alone": {**COSTS, "seconds": np.nan}}
+    cell, *whole = EXPERIMENT.settings(config)
     for run in runs_of(D):
-        payload = expected_payload(run.compressor, D)
+        payload, slow = expected_payload(run.compressor, D), slower if run.name.startswith("qsgd") else 1.0
         for trial in range(TRIALS):
             copies = RANKS * (RANKS - 1 if run.exchange == "all_to_all" else 1)
             counted.append({"run": run.name, "trial": trial, "uplink_bytes": copies * payload, "downlink_bytes": 0.0})
-            for rate in [0.0] if refused else CELL["rates"]:
-                link = network.Network(rate or 1e9, ROUND_TRIP / 2, 9001)
-                due = network.iteration(run.exchange, RANKS, payload, D, link, work).upper
-                seconds = due * draw.uniform(0.99, 1.01) * (slower if run.name.startswith("qsgd") else 1.0)
-                moved = {"frame_bytes": 10**6, "packets": 200, "interface_bytes": 10**6 + 66 * 200 - lost, "dropped": 0}
-                timed.append({"run": run.name, "rate": rate, "trial": trial, "seconds": seconds, **COSTS, **moved})
-    told = {"refused": refused, "exact": True, "runs": 10, "faults": 0, "cluster": {"measured": {}}}
-    told["cluster"] = {"measured": {"round_trip": ROUND_TRIP}}
-    cell, *whole = EXPERIMENT.settings(config)
-    results = {cell.name: Record(pd.DataFrame(counted), {})}
-    timings = {cell.name: Record(pd.DataFrame(timed), {"trials": [told] * TRIALS})}
+            timed.append({"run": run.name, "rate": 0.0, "trial": trial, "seconds": np.nan, **COSTS})
+            for rate in [] if refused else CELL["rates"]:
+                seconds = slow * _due(run.exchange, payload, D, rate, random)
+                # What ranks measure beside each other does not count.
+                costs = {part: 3 * its for part, its in COSTS.items()}
+                timed.append({"run": run.name, "rate": rate, "trial": trial, "seconds": seconds, **costs, **moved})
+    for exchange in [] if refused else network.EXCHANGES:
+        seconds = _due(exchange, 68, 16, 1e8, random, network.Work(message=MESSAGE))
+        timed.append({"run": f"empty-{exchange}", "rate": 1e8, "trial": 0, "seconds": seconds, **COSTS, **moved})
+    results[cell.name] = Record(pd.DataFrame(counted), {})
+    timings[cell.name] = Record(pd.DataFrame(timed), {"trials": [told] * TRIALS})
     for setting in whole:
-        speed = 1.0 if "fp32" in setting.name else 0.5
-        rows = [(t, i, 10.0**-i, 0, 0, speed * i * draw.uniform(0.99, 1.01)) for t in range(TRIALS) for i in range(4)]
-        columns = ["trial", "iteration", "relative_error", "uplink_bytes", "downlink_bytes", "elapsed"]
+        coded, exchange = "qsgd" in setting.name, "relay" if "relay" in setting.name else "all_to_all"
+        d, rate = setting.data["d"], setting.spec["rate"]
+        payload = expected_payload({"name": "fp32"} if not coded else setting.spec["compressor"], d)
+        rows = []
+        for trial in range(TRIALS):
+            seconds = _due(exchange, payload, d, rate, random) * (slower if coded else 1.0)
+            for i in range(1 + min(4, setting.spec["iterations"])):
+                error = 10.0**-i + (other if setting.spec["iterations"] == 2 and i == 2 else 0.0)
+                copies = RANKS * (RANKS - 1 if exchange == "all_to_all" else 1)
+                elapsed = np.nan if refused else i * seconds
+                rows.append((trial, i, error, i * copies * payload, 0, elapsed, *(i and c for c in COSTS.values())))
+        columns = ["trial", "iteration", "relative_error", "uplink_bytes", "downlink_bytes", "elapsed", *COSTS]
         table = pd.DataFrame(rows, columns=columns)
-        results[setting.name] = Record(table.drop(columns="elapsed"), {})
-        timings[setting.name] = Record(table[["trial", "iteration", "elapsed"]], {"trials": [told] * TRIALS})
+        results[setting.name] = Record(table[columns[:5]], {})
+        timings[setting.name] = Record(table[["trial", "iteration", *columns[5:]]], {"trials": [told] * TRIALS})
     return EXPERIMENT.judge(config, results, timings)
 
 
@@ -74,7 +105,22 @@ def test_what_follows_the_model_is_confirmed(config: dict[str, Any]) -> None:
     judged = _made(config)
     assert _verdicts(judged, "network") == _verdicts(judged, "communication") == {"confirmed"}
     points = judged.tables["timing-iterations"]
-    assert (points["seconds"] / points["predicted"]).between(0.98, 1.02).all()
+    assert (points["seconds"] / points["predicted"]).between(0.97, 1.03).all()
+    assert any("seconds of SGD" in verdict.statistic for verdict in judged.verdicts["network"])
+
+
+def test_errors_that_another_exchange_does_not_have_are_refuted(config: dict[str, Any]) -> None:
+    assert "refuted" in _verdicts(_made(config, other=1e-9), "communication")
+
+
+def test_a_run_that_is_cut_short_is_drawn_on_at_its_pace_and_said_to_be(config: dict[str, Any]) -> None:
+    curves = _made(config).tables["timing-curves"]
+    short = curves[(curves["compressor"] == "sgd-fp32") & (curves["exchange"] == "relay")]
+    assert list(short["source"]) == ["measured"] * 3 + ["extended"] * 3
+    assert short["elapsed"].iloc[-1] == pytest.approx(2 * short["elapsed"].iloc[2])
+    assert not (curves[curves["compressor"] == "qsgd-s4-rans"]["source"] == "extended").any()
+    (axes,) = draw([curves]).axes
+    assert "emulated" in axes.get_xlabel()
 
 
 def test_a_gain_that_is_not_had_is_refuted(config: dict[str, Any]) -> None:
@@ -91,17 +137,18 @@ def test_without_hosts_the_model_is_there_and_nothing_is_confirmed(config: dict[
     assert judged.verdicts["communication"] == []
     assert judged.tables["timing-iterations"].empty
     assert judged.tables["timing-model"]["gain"].gt(0).all()
+    assert set(judged.tables["timing-curves"]["source"]) == {"modelled", "extended"}
 
 
 def test_only_what_the_machine_carries_is_timed(config: dict[str, Any]) -> None:
     setting = EXPERIMENT.settings(config)[0]
     for run in runs_of(D):
-        payload = expected_payload(run.compressor, D)
-        for rate in CELL["rates"]:
-            carried = expected_traffic(run, CELL, payload, rate, config[NAME]["round_trip"]) <= config[NAME]["carried"]
-            assert (rate in setting.spec["runs"][run.name]["rates"]) == carried
-    config[NAME]["carried"] = 1e6
-    assert not any(run["rates"] for run in EXPERIMENT.settings(config)[0].spec["runs"].values())
+        traffic = [expected_traffic(run, CELL, rate, config[NAME]["round_trip"]) for rate in CELL["rates"]]
+        carried = [rate for rate, its in zip(CELL["rates"], traffic, strict=True) if its <= config[NAME]["carried"]]
+        assert [rate for rate, _ in setting.spec["runs"][run.name]["points"]] == carried
+    for key, value in (("carried", 1e6), ("longest", 1e-3)):
+        its = {NAME: {**config[NAME], key: value}}
+        assert not any(run["points"] for run in EXPERIMENT.settings(its)[0].spec["runs"].values())
 
 
 FOUND = probe()
@@ -112,28 +159,29 @@ def test_a_cell_is_timed_between_hosts_and_its_bytes_are_those_of_the_interfaces
     setting = EXPERIMENT.settings(config)[0]
     chosen = {name: run for name, run in setting.spec["runs"].items() if name.endswith("all_to_all")}
     for run in chosen.values():
-        run["rates"] = [1e8]
+        run["points"] = [(1e8, 8)]
+    chosen["sgd-fp64-master"] = {**setting.spec["runs"]["sgd-fp64-master"], "points": []}
     setting.spec["runs"] = chosen
     (_, timings), _ = trials.simulate([replace(setting, trials=1)], 5)
     (told,) = timings[setting.name].about["trials"]
     assert told["exact"]
     assert not told["faults"]
-    timed = timings[setting.name].table
-    assert set(timed["run"]) == set(chosen)
-    assert (timed["seconds"] > 8 * 4 * D / 1e8 * timed["run"].str.contains("fp32")).all()
+    timed = timings[setting.name].table.set_index("run")
+    alone, timed = timed[timed["rate"] == 0], timed[timed["rate"] > 0]
+    assert set(alone.index) == set(chosen)
+    assert alone["seconds"].isna().all()
+    empty = timed[timed.index.str.startswith("empty")]
+    assert (empty["seconds"] > config[NAME]["round_trip"] / 2).all()
+    timed = timed.drop(empty.index)
+    assert set(timed.index) == set(chosen) - {"sgd-fp64-master"}
+    assert (timed["seconds"] > 8 * 4 * D / 1e8 * timed.index.str.contains("fp32")).all()
     assert (timed["interface_bytes"] > timed["frame_bytes"]).all()
 
 
-def test_where_hosts_are_refused_the_serial_engine_tells_the_costs(
-    config: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    class Nothing:
-        def require(self, **what: bool) -> None:
-            raise ClusterError("no hosts here")
-
-    monkeypatch.setattr("relufit.clusters.emulated.probe", Nothing)
+def test_where_hosts_are_refused_the_serial_engine_tells_the_costs(config: dict[str, Any]) -> None:
     setting = EXPERIMENT.settings(config)[0]
-    outcome = links.time_links(setting, 5, 0, data=Path(), cluster=None, tell=None, checkpoint=None)
+    nothing = Refused("no hosts here")
+    outcome = links.time_links(setting, 5, 0, data=Path(), cluster=nothing, tell=None, checkpoint=None)
     assert outcome.measured["refused"] == "no hosts here"
     assert outcome.timing["seconds"].isna().all()
     assert (outcome.timing[["compute", "decode"]] > 0).all(axis=None)

@@ -51,6 +51,17 @@ def test_two_ranks_over_a_relay_and_all_to_all_by_hand() -> None:
     assert direct.upper == pytest.approx(0.01 + 1e-3 + p + 2 * 0.001)
 
 
+@pytest.mark.parametrize("exchange", EXCHANGES)
+def test_a_burst_saves_its_time_in_each_stage_but_a_link_carries_its_bytes_in_no_less(exchange: str) -> None:
+    work, stages = Work(compute=0.01, decode=0.01), 1 if exchange == "all_to_all" else 2
+    plain, shaped = (theory.iteration(exchange, 3, 4e4, _D, Network(1e8, burst=its), work) for its in (0, 1e4))
+    assert plain.upper - shaped.upper == pytest.approx(stages * 8e4 / 1e8)
+    assert shaped.lower == pytest.approx(plain.lower - stages * 8e4 / 1e8)
+    p, q = _seconds(Network(1e8), 4e4), _seconds(Network(1e8), _WEIGHTS)
+    busiest = {"master": 3 * max(p, q), "relay": 6 * p, "all_to_all": 2 * p}[exchange]
+    assert theory.iteration(exchange, 3, 4e4, _D, Network(1e8, burst=1e9), Work()).upper == pytest.approx(busiest)
+
+
 @pytest.mark.parametrize("workers", [2, 8, 100])
 def test_with_nothing_but_the_link_a_master_takes_k_plus_1_to_2_k_messages(workers: int) -> None:
     network = Network(1e9)

@@ -33,7 +33,7 @@ class Cluster(Protocol):
 KINDS: dict[str, Callable[[Mapping[str, Any], int], AbstractContextManager[Cluster]]] = {
     "inprocess": inprocess.open_inprocess,
     "local": local.open_local,
-    "emulated": emulated.open_emulated,
+    "emulated": emulated.open_kind,
     "ec2": ec2.open_ec2,
 }
 

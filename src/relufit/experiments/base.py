@@ -36,7 +36,7 @@ class Setting:
         Settings of an experiment with the same stream have the same data and the same draws trial by trial, so
         that they can be paired; with different streams they are independent.
     datasets : tuple of str
-        Names of the data sets on disk, one a trial; empty where each rank makes its rows.
+        Names of the data sets on disk, one a trial, or one for all; empty where each rank makes its rows.
     cluster : dict, optional
         Where the ranks run; in this process where None.
     """

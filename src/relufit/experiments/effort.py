@@ -12,9 +12,8 @@ from relufit.experiments.base import Setting
 
 #: Seconds: the start of a job; a step of a rank beside its arithmetic; a number of a row read, drawn, and encoded.
 _START, _STEP, _READ, _DRAWN, _ENCODED = 2.0, 30e-6, 0.4e-9, 6e-9, 4e-9
-#: On fixed data SGD is slower than on fresh samples, by about 1 / (1 - sqrt(2 d / n)).
-#: Seconds: to open hosts, of a run between them, and of an iteration beside its bytes.
-_OPEN, _RUN, _LINK_STEP = 10.0, 1.5, 1.5e-3
+#: Seconds: a part of opening hosts, of a run between them, and of an iteration beside its bytes; bytes of a number.
+_OPEN, _RUN, _LINK_STEP, _LINK_BYTES = 3.0, 0.7, 1.5e-3, 4.0
 _ENTROPY_CODED = {"rans": 10.0, "elias": 6.0, "auto": 10.0}
 
 
@@ -58,6 +57,7 @@ def _iterations(setting: Setting) -> float:
     rate = theory.contraction(d, spec["batch_size"], step, **known)
     if not 0 < rate < 1:
         return budget
+    # On fixed data SGD is slower than on fresh samples.
     slower = 1.0 if spec["sampling"] == "fresh" else 1 / max(1 - math.sqrt(min(1.0, 2 * d / n)), 1e-3)
     return min(budget, slower * 2 * math.log(max(theory.initial_error(n, d), 1.0) / tolerance) / -math.log(rate))
 
@@ -79,13 +79,17 @@ def _ship(setting: Setting) -> float:
 
 
 def _time_links(setting: Setting) -> float:
-    return _OPEN + _RUN * sum(len(run["rates"]) for run in setting.spec["runs"].values())
+    spec, d = setting.spec, float(setting.data["d"])
+    points = [point for run in spec["runs"].values() for point in run["points"]]
+    moved = sum(8 * _LINK_BYTES * d * float(spec["workers"] * iterations / rate) for rate, iterations in points)
+    return _OPEN + _RUN * len(points) + moved
 
 
 def _train_on_links(setting: Setting) -> float:
     spec, d = setting.spec, float(setting.data["d"])
     fresh = {**spec, "sampling": "with_replacement"}
-    return _OPEN + _iterations(replace(setting, spec=fresh)) * (_LINK_STEP + 32 * d / float(spec["rate"]))
+    arithmetic = float(spec["batch_size"]) / float(spec["workers"]) * d * _READ
+    return _RUN + _iterations(replace(setting, spec=fresh)) * (_LINK_STEP + arithmetic + 32 * d / float(spec["rate"]))
 
 
 _COSTS: dict[str, Callable[[Setting], float]] = {

@@ -1,112 +1,76 @@
-"""What is timed between hosts, and the alpha-beta model of it with the costs that were measured in the same runs."""
+"""The alpha-beta model of iterations between hosts, with the costs that were measured in the same runs."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from relufit.experiments.quantized import make
+from relufit.clusters.emulated.shaping import MTU, Link
+from relufit.experiments.link_runs import EXCHANGES, Run, cell_name, run_of, runs_of
 from relufit.theory import network
 
-#: Exchanges by name: what a training run is told.
-EXCHANGES: dict[str, dict[str, str]] = {
-    "master": {},
-    "relay": {"downlink": "relay"},
-    "all_to_all": {"topology": "all_to_all"},
-}
-#: Compressors that are timed in some exchanges only.
-_ONLY = {"sgd-fp64": ("master",), "qsgd-s4-rans": ("all_to_all",)}
-#: Bytes of a packet on the emulated links.
-MTU = 9001
-#: Levels over sqrt(d) at which QSGD with an entropy code takes the fewest bits to an error.
-_BEST = 0.6
+#: Numbers in a message that has next to nothing in it, and the bytes of such a payload.
+EMPTY = 16
+_EMPTY_BYTES = 4 * EMPTY + 4
 _CURVE_RATES = np.geomspace(1e7, 1e11, 41)
 
 
-class Run(NamedTuple):
-    """One way to train: by name, the compressor and the exchange."""
-
-    name: str
-    compressor: dict[str, Any]
-    exchange: str
-
-
-def _compressors(d: int) -> dict[str, dict[str, Any]]:
-    best = max(1, round(_BEST * math.sqrt(d)))
-    return {
-        "sgd-fp64": {"name": "fp64"},
-        "sgd-fp32": {"name": "fp32"},
-        f"qsgd-s{best}-rans": {"name": "qsgd", "levels": best, "coding": "rans"},
-        f"qsgd-s{best}-packed": {"name": "qsgd", "levels": best, "coding": "packed"},
-        "qsgd-s4-rans": {"name": "qsgd", "levels": 4, "coding": "rans"},
-    }
-
-
-def runs_of(d: int) -> Iterator[Run]:
-    """Yield what is timed: fp64 with a master alone, and the fewest levels where nothing but gradients travels."""
-    for name, compressor in _compressors(d).items():
-        for exchange in EXCHANGES:
-            if exchange in _ONLY.get(name, EXCHANGES):
-                yield Run(f"{name}-{exchange}", compressor, exchange)
-
-
-def cell_name(cell: Mapping[str, Any]) -> str:
-    """Return the name of a cell's setting."""
-    return f"d{cell['dimension']}-K{cell['workers']}"
-
-
-def expected_payload(compressor: dict[str, Any], d: int) -> float:
-    """Return the bytes of an encoded gradient that are to be expected."""
-    made = make(compressor)
-    expected = getattr(made, "expected_bits", None)
-    return expected(d) / 8 if expected else float(len(made.encode(np.ones(d), 0)))
-
-
-def expected_traffic(run: Run, cell: Mapping[str, Any], payload: float, rate: float, round_trip: float) -> float:
-    """Return the bits a second that all links together are expected to carry."""
-    d, ranks = cell["dimension"], cell["workers"]
-    gradients, weights = network.messages_sent(run.exchange, ranks)
-    whole = gradients * payload + weights * network.weights_bytes(d)
-    return 8 * whole / network.iteration(run.exchange, ranks, payload, d, _link(rate, round_trip), network.Work()).lower
-
-
-def _link(rate: float, round_trip: float) -> network.Network:
-    return network.Network(rate, round_trip / 2, MTU)
-
-
-def whole_runs(whole: Mapping[str, Any]) -> list[Run]:
-    """Return what is trained to the tolerance."""
-    chosen = {run.name: run for run in runs_of(whole["dimension"]) if run.exchange == "all_to_all"}
-    return [run._replace(name=f"run-{name}") for name, run in chosen.items() if "-s4-" not in name]
-
-
 class Model:
-    """The model of one cell, with the costs that its runs have measured.
+    """The model of iterations with one dimension and number of ranks.
 
-    `measured` has a row for each run, rate and trial.
+    Computing, encoding, decoding and the update are medians over trials, of one rank that has the machine to itself. A
+    message's own cost is what an exchange of messages with next to nothing in them takes beyond half round trips. Hosts
+    that are emulated share processors: ranks that work at the same time wait for each other, which the upper bound
+    counts, as if all always worked at the same time; ranks on machines of their own do not.
+
+    Parameters
+    ----------
+    cell : dict
+        The ``dimension`` and the ``workers``.
+    uplink_bytes : Series
+        Payload bytes of all gradients of an iteration, by run.
+    measured : DataFrame
+        A row for each ``run``, ``rate`` and ``trial``: the ``seconds`` of an iteration, and of its ``compute``,
+        ``encode``, ``decode`` (of all gradients) and ``update``. A rate of 0 stands for one rank alone. Runs that begin
+        with ``empty-`` are those without a payload.
+    round_trip : float
+        Seconds.
+    processors : int
+        That all ranks share.
+    messages : dict, optional
+        Seconds of a message by exchange, where no run without a payload was measured.
     """
 
     def __init__(
         self,
         cell: Mapping[str, Any],
-        section: Mapping[str, Any],
-        bytes_table: pd.DataFrame,
+        uplink_bytes: pd.Series,
         measured: pd.DataFrame,
-        told: list[dict[str, Any]],
+        *,
+        round_trip: float,
+        processors: int,
+        messages: Mapping[str, float] | None = None,
     ) -> None:
         self._cell, self._measured, self._d, self._ranks = cell, measured, cell["dimension"], cell["workers"]
-        self._bytes = bytes_table.groupby("run")["uplink_bytes"].mean()
-        trips = [its["cluster"]["measured"]["round_trip"] for its in told if not its["refused"]]
-        self._round_trip = float(np.median(trips)) if trips else section["round_trip"]
+        self._bytes, self._round_trip = uplink_bytes, round_trip
+        self._sharing = max(1.0, self._ranks / processors)
+        self.messages = {**(messages or {}), **self._messages()}
 
     def points(self) -> pd.DataFrame:
-        """Return what was measured, with the seconds predicted and the part of them that the network takes."""
-        found = self._measured[self._measured["rate"] > 0].copy()
-        runs = {run.name: run for run in runs_of(self._d)}
+        """Return what was measured, with the seconds predicted and the part of them that the network takes.
+
+        A row for each run, rate and trial. Of the model there are ``predicted``, its upper bound, ``at_least``, its
+        lower one, and ``network``, the share of links and latency in the upper one. The seconds of an iteration and of
+        its parts are those of the traces, but for ``exchange``, which is the name of the exchange.
+        """
+        empty = self._measured["run"].str.startswith("empty-")
+        found = self._measured[(self._measured["rate"] > 0) & ~empty].copy()
+        runs = {name: run_of(name, self._d) for name in found["run"].unique()}
+        found = found.rename(columns={"exchange": "moving"})
         predicted = [self.iteration(runs[name], rate) for name, rate in zip(found["run"], found["rate"], strict=True)]
         found["predicted"] = [its.upper for its in predicted]
         found["at_least"] = [its.lower for its in predicted]
@@ -117,7 +81,7 @@ class Model:
         return found
 
     def curves(self) -> pd.DataFrame:
-        """Return the predicted gain of each QSGD over fp32 against the rate, with bounds."""
+        """Return the predicted gain of each QSGD over fp32 against the rate, with the ratio of the lower bounds."""
         rows = []
         for run in runs_of(self._d):
             if not run.name.startswith("qsgd"):
@@ -139,9 +103,33 @@ class Model:
 
     def iteration(self, run: Run, rate: float) -> network.Iteration:
         """Return the predicted seconds of an iteration."""
-        its = self._measured[self._measured["run"] == run.name]
         copies = self._ranks * (self._ranks - 1 if run.exchange == "all_to_all" else 1)
+        payload, link = float(self._bytes[run.name]) / copies, _link(rate, self._round_trip)
+        work = replace(self._work(run.name), message=self.messages.get(run.exchange, 0.0))
+        alone = network.iteration(run.exchange, self._ranks, payload, self._d, link, work)
+        # With a master, it alone decodes and updates.
+        shared = ("compute", "encode") if run.exchange == "master" else ("compute", "encode", "decode", "update")
+        waiting = replace(work, **{part: self._sharing * getattr(work, part) for part in shared})
+        return replace(network.iteration(run.exchange, self._ranks, payload, self._d, link, waiting), lower=alone.lower)
+
+    def _work(self, name: str) -> network.Work:
+        its = self._measured[(self._measured["run"] == name) & ~(self._measured["rate"] > 0)]
         costs = its[["compute", "encode", "decode", "update"]].median()
-        work = network.Work(costs["compute"], costs["encode"], costs["decode"] / self._ranks, costs["update"])
-        payload = float(self._bytes[run.name]) / copies
-        return network.iteration(run.exchange, self._ranks, payload, self._d, _link(rate, self._round_trip), work)
+        return network.Work(costs["compute"], costs["encode"], costs["decode"] / self._ranks, costs["update"])
+
+    def _messages(self) -> dict[str, float]:
+        """Return the seconds of a message's own, from the exchanges of next to nothing."""
+        found = {}
+        for exchange in EXCHANGES:
+            its = self._measured[self._measured["run"] == f"empty-{exchange}"]
+            if its.empty:
+                continue
+            link = _link(float(its["rate"].iloc[0]), self._round_trip)
+            nothing = network.iteration(exchange, self._ranks, _EMPTY_BYTES, EMPTY, link, network.Work(message=1.0))
+            rest = float(its["seconds"].median()) - nothing.latency - nothing.link
+            found[exchange] = max(0.0, rest) / nothing.messages
+        return found
+
+
+def _link(rate: float, round_trip: float) -> network.Network:
+    return network.Network(rate, round_trip / 2, MTU, Link(rate=rate).burst)

@@ -2,7 +2,7 @@
 
 Hosts are emulated on this machine: processes in networks of their own, real TCP over links with a rate and a round
 trip. An iteration is timed at rates that the machine can carry; the alpha-beta model of `relufit.theory.network`, with
-the costs of computing, encoding and decoding measured in the same runs, is laid over it and goes on beyond.
+the costs of computing, encoding, decoding and messages measured in the same runs, is laid over it and goes on beyond.
 """
 
 from __future__ import annotations
@@ -13,21 +13,19 @@ from typing import Any
 import pandas as pd
 
 from relufit.claims.verdict import Verdict
+from relufit.clusters.emulated.shaping import MTU
 from relufit.experiments.base import Judgement, Setting
-from relufit.experiments.link_model import (
-    EXCHANGES,
-    MTU,
-    Model,
-    cell_name,
-    expected_payload,
-    expected_traffic,
-    runs_of,
-    whole_runs,
-)
-from relufit.experiments.link_verdicts import agreement, exactness, gains_held, whole_curves
+from relufit.experiments.link_model import EMPTY, Model
+from relufit.experiments.link_runs import EXCHANGES, cell_name, points_of, runs_of, whole_runs
+from relufit.experiments.link_tables import curves_of, iterations_of
+from relufit.experiments.link_verdicts import agreement, exactness, gains, reached, refused, same
 from relufit.records import Record
 
 NAME = "link_speed"
+#: Iterations of a run whose messages have next to nothing in them.
+_EMPTY_ITERATIONS = 60
+#: So small that rows that are active stay so: a gradient of zero is sent as a header alone.
+_STEP = 1e-9
 
 
 class LinkSpeed:
@@ -37,74 +35,118 @@ class LinkSpeed:
     TITLE = "What compression gains on links of several speeds"
     QUESTION = "Between hosts, how much faster is QSGD than SGD, and does it keep its convergence?"
     PREDICTION = (
-        "the alpha-beta model (theory.network.iteration), with computing, encoding and decoding as measured in the "
-        "same runs: seconds of an iteration are those of the work, of half round trips, and of bytes over the rate"
+        "the alpha-beta model (theory.network.iteration), with computing, encoding, decoding and the overhead of a "
+        "message as measured in the same runs: seconds of an iteration are those of the work, for which ranks that "
+        "share a processor wait, of half round trips, of messages, and of bytes over the rate"
     )
     TIMED = True
     TABLES = ("timing-iterations", "timing-model", "timing-curves")
 
     def settings(self, config: Mapping[str, Any]) -> list[Setting]:
-        """Return a setting for each cell of dimension and ranks, and one for each whole run."""
+        """Return a setting for each cell of dimension and ranks, and one for each run on rows from disk.
+
+        Those with as many ranks have the same hosts.
+        """
         section, found = config[NAME], []
         for cell in section["cells"]:
             d, ranks = cell["dimension"], cell["workers"]
-            runs = {}
-            for run in runs_of(d):
-                payload = expected_payload(run.compressor, d)
-                rates = [
-                    rate
-                    for rate in cell["rates"]
-                    if expected_traffic(run, cell, payload, rate, section["round_trip"]) <= section["carried"]
-                ]
-                runs[run.name] = {"compressor": run.compressor, "rates": rates, **EXCHANGES[run.exchange]}
             spec = {
-                "runs": runs,
-                "round_trip": section["round_trip"],
+                "runs": {
+                    run.name: {
+                        "compressor": run.compressor,
+                        "points": points_of(run, cell, section),
+                        **EXCHANGES[run.exchange],
+                    }
+                    for run in runs_of(d)
+                },
+                "empty": {
+                    "dimension": EMPTY,
+                    "iterations": _EMPTY_ITERATIONS,
+                    "rate": max(cell["rates"]),
+                    "exchanges": EXCHANGES,
+                },
                 "workers": ranks,
                 "batch_size": section["rank_batch"] * ranks,
-                "iterations": section["iterations"],
+                "step_size": _STEP,
             }
             data = {"n": section["rank_rows"] * ranks, "d": d, "noise_std": 0.1}
-            found.append(Setting(NAME, cell_name(cell), data, spec, section["trials"], procedure="time_links"))
+            found.append(
+                Setting(
+                    NAME,
+                    cell_name(cell),
+                    data,
+                    spec,
+                    section["trials"],
+                    procedure="time_links",
+                    group=f"iterations-K{ranks}",
+                    cluster=_hosts(section),
+                )
+            )
+        return found + self._whole(section)
+
+    def _whole(self, section: Mapping[str, Any]) -> list[Setting]:
         whole = section["whole"]
         data = {"n": round(whole["ratio"] * whole["dimension"]), "d": whole["dimension"]}
-        names = tuple(f"{NAME}-{trial}" for trial in range(section["trials"]))
-        for run in whole_runs(whole):
-            spec = {
-                "compressor": run.compressor,
-                "batch_size": whole["mini_batch"],
-                "step_size": "optimal",
-                **EXCHANGES[run.exchange],
-                **{key: whole[key] for key in ("workers", "iterations", "tolerance", "record_every", "rate")},
-                "round_trip": section["round_trip"],
-            }
-            found.append(
-                Setting(NAME, run.name, data, spec, section["trials"], procedure="train_on_links", datasets=names)
+        shared = {key: whole[key] for key in ("workers", "record_every")}
+        return [
+            Setting(
+                NAME,
+                name,
+                data,
+                {
+                    "compressor": run.compressor,
+                    "batch_size": whole["mini_batch"],
+                    "step_size": "optimal",
+                    "tolerance": whole["tolerance"],
+                    "iterations": iterations,
+                    "rate": rate,
+                    **shared,
+                    **EXCHANGES[run.exchange],
+                },
+                whole["trials"],
+                procedure="train_on_links",
+                group="runs",
+                datasets=(NAME,),
+                cluster=_hosts(section),
             )
-        return found
+            for name, run, rate, iterations, _ in whole_runs(whole)
+        ]
 
     def judge(
         self, config: Mapping[str, Any], results: Mapping[str, Record], timings: Mapping[str, Record]
     ) -> Judgement:
         """Hold the seconds against the model, the bytes against what interfaces have counted."""
         section = config[NAME]
-        gains: list[Verdict] = []
+        found: list[Verdict] = []
         exact: list[Verdict] = []
-        measured, modelled = [], []
+        measured, modelled, messages = [], [], {}
         for cell in section["cells"]:
-            name = cell_name(cell)
+            name, ranks = cell_name(cell), cell["workers"]
             told = timings[name].about["trials"]
-            evidence = f"traces/{NAME}/{name}.timing.parquet"
-            model = Model(cell, section, results[name].table, timings[name].table, told)
-            points, curves = model.points(), model.curves()
-            modelled.append(curves)
+            evidence, trials = f"traces/{NAME}/iterations-K{ranks}.timing.parquet", section["trials"]
+            uplink = results[name].table.groupby("run")["uplink_bytes"].mean()
+            model = Model(cell, uplink, timings[name].table, **_known(told, section))
+            messages[ranks] = model.messages
+            points = model.points()
             measured.append(points)
-            refused = told[0]["refused"]
-            exact += exactness(name, told, points, evidence) if not refused else []
-            gains += gains_held(name, points, section["trials"], evidence, refused)
-            gains += agreement(name, points, section["trials"], evidence) if not refused else []
-        curves, whole = whole_curves(section, results, timings)
-        gains += whole
+            modelled.append(model.curves())
+            if told[0]["refused"]:
+                found.append(refused(name, evidence, told[0]["refused"]))
+                continue
+            exact += exactness(name, told, points, evidence)
+            found += gains(name, points, trials, evidence) + agreement(name, points, trials, evidence)
+        whole = section["whole"]
+        told = timings[whole_runs(whole)[0].name].about["trials"]
+        uplink, iterations = iterations_of(whole, results, timings)
+        known = {**_known(told, section), "messages": messages.get(whole["workers"])}
+        model = Model(whole, uplink, iterations, **known)
+        points, evidence = model.points(), f"traces/{NAME}/runs.timing.parquet"
+        measured.append(points)
+        curves = curves_of(whole, results, timings, model)
+        if not told[0]["refused"]:
+            exact += same(whole, results, timings, points, evidence)
+            found += agreement(f"{cell_name(whole)}, rows from disk", points, whole["trials"], evidence)
+            found += reached(whole, results, points, evidence)
         tables = {
             "timing-iterations": pd.concat(measured, ignore_index=True),
             "timing-model": pd.concat(modelled, ignore_index=True),
@@ -114,9 +156,21 @@ class LinkSpeed:
             f"hosts emulated on one machine, one a rank and one for a master, TCP, a round trip of "
             f"{1e3 * section['round_trip']:g} ms, MTU {MTU}; cells of dimension and ranks "
             f"{', '.join(cell_name(cell) for cell in section['cells'])}; {section['rank_batch']} rows a rank and "
-            f"iteration; at most {section['carried'] / 1e9:g} Gbit/s over all links are timed; {section['trials']} "
-            f"trials; whole runs at {section['whole']['rate'] / 1e6:g} Mbit/s, d = {section['whole']['dimension']}, "
-            f"K = {section['whole']['workers']}, m = {section['whole']['mini_batch']}"
+            f"iteration; at most {section['carried'] / 1e9:g} Gbit/s over all links, and {section['longest']:g} s an "
+            f"iteration, are timed; {section['trials']} trials; rows from disk with {cell_name(whole)}, "
+            f"n/d = {whole['ratio']:g}, m = {whole['mini_batch']}, {whole['trials']} trials"
         )
-        budget = f"{section['iterations']} iterations; whole runs {section['whole']['iterations']}"
-        return Judgement(setting, budget, {"communication": exact, "network": gains}, tables)
+        least, most = section["iterations"]
+        budget = f"{least} to {most} iterations; whole runs {whole['iterations']}"
+        return Judgement(setting, budget, {"communication": exact, "network": found}, tables)
+
+
+def _hosts(section: Mapping[str, Any]) -> dict[str, Any]:
+    return {"kind": "emulated", "emulated": {"round_trip": section["round_trip"], "required": False}}
+
+
+def _known(told: list[dict[str, Any]], section: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the trials of a setting have found out about the hosts."""
+    trips = pd.Series([its["round_trip"] for its in told if not its["refused"]], dtype=float)
+    processors = next((its["processors"] for its in told if not its["refused"]), 1 << 30)
+    return {"round_trip": section["round_trip"] if trips.empty else float(trips.median()), "processors": processors}

@@ -10,8 +10,8 @@ import pandas as pd
 
 from relufit.claims.statistics import mean_interval
 from relufit.claims.verdict import INCONCLUSIVE, Verdict, exactly, judge
-from relufit.experiments.curves import typical_curve
-from relufit.experiments.link_model import whole_runs
+from relufit.experiments.link_runs import cell_name, whole_runs
+from relufit.experiments.link_tables import errors_of
 from relufit.records import Record
 
 #: The network dominates where links and latency are that part of the predicted seconds.
@@ -23,41 +23,79 @@ _LEAST_GAIN, _MOST_OUTSIDE = 0.9, 0.15
 _PACKET_BYTES, _MOST_REST = 66, 0.02
 
 
+def refused(name: str, evidence: str, why: str) -> Verdict:
+    """Return that nothing is known, because there were no hosts."""
+    nothing = exactly("seconds between hosts", name, False, trials=0, evidence=evidence, note=why)
+    return Verdict(**{**vars(nothing), "verdict": INCONCLUSIVE})
+
+
 def exactness(name: str, told: list[dict[str, Any]], points: pd.DataFrame, evidence: str) -> list[Verdict]:
     """Hold weights and bytes against the serial engine's, bytes against what interfaces have counted."""
-    sent, frames = points["interface_bytes"], points["frame_bytes"]
-    rest = (sent - frames - _PACKET_BYTES * points["packets"]) / sent
     runs = sum(its["runs"] for its in told)
     smooth = not any(its["faults"] for its in told)
+    first = exactly(
+        "bytes counted arrive, and weights are those of the serial engine, bit for bit",
+        name,
+        all(its["exact"] for its in told) and smooth,
+        trials=runs,
+        evidence=evidence,
+    )
+    return [first, *_witnesses(name, points, evidence)]
+
+
+def same(
+    whole: Mapping[str, Any],
+    results: Mapping[str, Record],
+    timings: Mapping[str, Record],
+    points: pd.DataFrame,
+    evidence: str,
+) -> list[Verdict]:
+    """Hold the runs of a compressor on rows from disk against each other, and bytes against the interfaces."""
+    longest: dict[str, pd.Series] = {}
+    alike, runs = True, whole_runs(whole)
+    for run in sorted(runs, key=lambda run: not run.complete):
+        errors = results[run.name].table.set_index(["trial", "iteration"])["relative_error"]
+        others = longest.setdefault(errors_of(run), errors)
+        both = errors.index.intersection(others.index)
+        # A run that is cut short has its last row where the others may have none.
+        alike &= bool((errors[both] == others[both]).all()) and len(both) > 1
+    told = [its for run in runs for its in timings[run.name].about["trials"]]
+    name = f"{cell_name(whole)}, rows from disk"
+    first = exactly(
+        "bytes counted arrive, and errors are the same in every exchange, coding and at every rate, to the last bit",
+        name,
+        alike and all(its["counted"] and not its["faults"] for its in told),
+        trials=len(told),
+        evidence=evidence,
+    )
+    return [first, *_witnesses(name, points, evidence)]
+
+
+def _witnesses(name: str, points: pd.DataFrame, evidence: str) -> list[Verdict]:
+    sent, frames = points["interface_bytes"], points["frame_bytes"]
+    rest = (sent - frames - _PACKET_BYTES * points["packets"]) / sent
     return [
-        exactly(
-            "bytes counted arrive, and weights are those of the serial engine, bit for bit",
-            name,
-            all(its["exact"] for its in told) and smooth,
-            trials=runs,
-            evidence=evidence,
-        ),
         exactly(
             f"interfaces count the bytes of all frames, {_PACKET_BYTES} of headers a packet, and little else",
             name,
             bool(rest.abs().max() <= _MOST_REST),
-            trials=runs,
+            trials=len(points),
             evidence=evidence,
             note=f"Of what they count, {(1 - frames / sent).max():.1%} at most is not frames, and {rest.max():.2%} at "
             f"most, of the {_MOST_REST:.0%} allowed, greetings and what TCP sent again.",
         ),
         exactly(
-            "no packet was dropped at the end of a queue", name, not points["dropped"].any(), trials=runs,
+            "no packet was dropped at the end of a queue",
+            name,
+            not points["dropped"].any(),
+            trials=len(points),
             evidence=evidence,
         ),
-    ]  # fmt: skip
+    ]
 
 
-def gains_held(name: str, points: pd.DataFrame, trials: int, evidence: str, refused: str) -> list[Verdict]:
+def gains(name: str, points: pd.DataFrame, trials: int, evidence: str) -> list[Verdict]:
     """Hold the gain over fp32 against the model's, exchange by exchange, where the network dominates both."""
-    if refused:
-        nothing = exactly("seconds between hosts", name, False, trials=0, evidence=evidence, note=refused)
-        return [Verdict(**{**vars(nothing), "verdict": INCONCLUSIVE})]
     found = []
     for exchange, rows in points.groupby("exchange"):
         plain = rows[rows["compressor"] == "sgd-fp32"].set_index(["rate", "trial"])
@@ -104,32 +142,42 @@ def agreement(name: str, points: pd.DataFrame, trials: int, evidence: str) -> li
     ]
 
 
-def whole_curves(
-    section: Mapping[str, Any], results: Mapping[str, Record], timings: Mapping[str, Record]
-) -> tuple[pd.DataFrame, list[Verdict]]:
-    """Return the errors of the whole runs against seconds, and whether QSGD gets to w* earlier."""
-    curves, reached, refused = [], {}, ""
-    for run in whole_runs(section["whole"]):
-        joined = results[run.name].table.merge(timings[run.name].table, on=["trial", "iteration"])
-        refused = refused or timings[run.name].about["trials"][0]["refused"]
-        last = joined.groupby("trial").last()
-        reached[run.name] = last["elapsed"].where(last["relative_error"] <= section["whole"]["tolerance"]).to_numpy()
-        curve = typical_curve(joined)
-        elapsed = joined.groupby("iteration")["elapsed"].mean()
-        curves.append(curve.assign(setting=run.name, elapsed=elapsed.loc[curve["iteration"]].to_numpy()))
-    found = []
-    for name, took in reached.items():
-        plain = f"run-sgd-fp32-{name.rpartition('-')[2]}"
-        if "qsgd" in name and not refused:
-            found.append(
-                judge(
-                    "seconds to the error of SGD with fp32 over those of QSGD",
-                    name.removeprefix("run-"),
-                    mean_interval(reached[plain] / took),
-                    least=1.0,
-                    trials=section["trials"],
-                    evidence=f"traces/link_speed/{name}.timing.parquet",
-                    note="Both without a master, over the same links.",
-                )
-            )
-    return pd.concat(curves, ignore_index=True), found
+def reached(
+    whole: Mapping[str, Any], results: Mapping[str, Record], points: pd.DataFrame, evidence: str
+) -> list[Verdict]:
+    """Tell whether QSGD comes to w* at all, and earlier than SGD where the network dominates, by how much."""
+    runs = {(run.run.name, run.rate): run for run in whole_runs(whole) if run.complete}
+    points = points[[key in runs for key in zip(points["run"], points["rate"], strict=True)]]
+    arrived = {
+        run.name: results[run.name].table.groupby("trial")["relative_error"].last() <= whole["tolerance"]
+        for run in runs.values()
+    }
+    name = cell_name(whole)
+    found = [
+        exactly(
+            f"whole runs come to a relative error of {whole['tolerance']:g}",
+            name,
+            all(its.all() for its in arrived.values()),
+            trials=sum(map(len, arrived.values())),
+            evidence=evidence,
+        )
+    ]
+    points = points.assign(
+        whole=points["iterations"] * points["seconds"], due=points["iterations"] * points["predicted"]
+    )
+    plain = points[points["compressor"] == "sgd-fp32"].set_index(["exchange", "rate", "trial"])
+    coded = points[points["compressor"].str.startswith("qsgd")].set_index(["exchange", "rate", "trial"])
+    both = coded.join(plain[["whole", "due", "network"]], rsuffix="_plain", how="inner")
+    for (compressor, exchange, rate), rows in both.groupby(["compressor", "exchange", "rate"]):
+        ratio, model = rows["whole_plain"] / rows["whole"], rows["due_plain"] / rows["due"]
+        if rows["network_plain"].min() < _DOMINATES:
+            continue
+        where = f"{name}, {compressor}, {exchange}, {float(str(rate)) / 1e6:g} Mbit/s"
+        told = {"trials": whole["trials"], "evidence": evidence}
+        note = f"The model says {model.mean():.2f}."
+        title = "seconds of SGD with fp32 to the error over those of QSGD"
+        found.append(judge(title, where, mean_interval(ratio), least=1.0, note=note, **told))
+        found.append(
+            judge(f"{title}, over the model's", where, mean_interval(ratio / model), least=_LEAST_GAIN, **told)
+        )
+    return found

@@ -1,20 +1,18 @@
-"""Training between hosts whose links have a rate and a round trip: seconds of iterations, and of whole runs.
+"""Training between emulated hosts: a few iterations in each of several ways to time them, or whole runs.
 
-The hosts are emulated on this machine, with real connections over shaped links. Where the system does not allow that,
-only what the serial engine gives is there, and the reason.
+The hosts are opened once for all trials of a group, and their links given another rate between runs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from relufit.errors import ClusterError
 from relufit.experiments.base import Outcome, Setting, seed_of
 from relufit.planted import PlantedModel
 from relufit.stores import inside
@@ -27,20 +25,17 @@ if TYPE_CHECKING:
 
 #: The first iterations of a run do not count: connections find their pace.
 _WARM_UP = 4
+#: Rows of a rank in a run without a payload to speak of.
+_EMPTY_ROWS = 16
 
 
-@contextmanager
-def _hosts(rate: float, round_trip: float, workers: int) -> Iterator[tuple[Emulated | None, str]]:
-    """Open the hosts, or say why there are none."""
-    from relufit.clusters.emulated import open_emulated, probe
+def _open(cluster: Cluster | None) -> tuple[Emulated | None, str]:
+    """Return the hosts, or why there are none."""
+    from relufit.clusters.emulated import Emulated, Refused
 
-    try:
-        probe().require(delay=round_trip > 0, loss=False)
-    except ClusterError as refusal:
-        yield None, str(refusal)
-        return
-    with open_emulated({"rate": rate, "round_trip": round_trip}, workers) as cluster:
-        yield cluster, ""
+    if isinstance(cluster, Emulated):
+        return cluster, ""
+    return None, cluster.why if isinstance(cluster, Refused) else "no hosts were asked for"
 
 
 def _interfaces(cluster: Emulated) -> dict[str, int]:
@@ -61,13 +56,19 @@ def _train(spec: TrainingSpec, hosts: Emulated) -> tuple[Trace, dict[str, int]]:
     return trace, {"frame_bytes": (trace.received or {})["frame_bytes"], **moved}
 
 
-def _counted(trace: Trace, oracle: Trace) -> bool:
-    """Tell whether the weights are those of the serial engine, and the bytes those that arrived."""
-    last = trace.table.iloc[-1]
-    received = trace.received or {}
-    return trace.weights.tobytes() == oracle.weights.tobytes() and all(
-        received[name] == last[name] for name in ("uplink_bytes", "downlink_bytes")
-    )
+def _counted(trace: Trace) -> bool:
+    """Tell whether the bytes counted are those that arrived."""
+    last, received = trace.table.iloc[-1], trace.received or {}
+    return all(received[name] == last[name] for name in ("uplink_bytes", "downlink_bytes"))
+
+
+def _about(hosts: Emulated | None, refusal: str) -> dict[str, Any]:
+    """Return what a trial has measured of the hosts it runs on."""
+    if hosts is None:
+        return {"refused": refusal}
+    first, second = hosts.hosts[:2]
+    trip = hosts.measure(second, first, 0.0)["round_trip"]
+    return {"refused": "", "round_trip": trip, "processors": len(os.sched_getaffinity(0)), "cluster": hosts.describe()}
 
 
 def _seconds(trace: Trace) -> dict[str, float]:
@@ -89,45 +90,66 @@ def time_links(
 ) -> Outcome:
     """Run a few iterations in each of several ways, at each of several rates.
 
-    The specification has what all runs have, the ``round_trip``, and ``runs``: for each its name, its ``rates`` and
-    what `relufit.TrainingSpec` takes. The table has the ``bytes`` of an iteration of each run, up and down; the
-    timing has the seconds of an iteration and of its parts at each rate, and the bytes of frames and of interfaces.
-    Without hosts it has, at a rate of 0, the parts that the serial engine measures, for one rank.
+    The specification has what all runs have; ``empty``, the dimension, iterations and rate of runs in each exchange
+    whose messages have next to nothing in them; and ``runs``: for each its name, its ``points``, pairs of a rate and a
+    number of iterations, and what `relufit.TrainingSpec` takes. The table has the bytes of an iteration of each run, up
+    and down; the timing has the seconds of an iteration and of its parts at each rate, and the bytes of frames and of
+    interfaces; at a rate of 0, the parts that the serial engine measures, for one rank, while nothing else runs.
     """
-    shared, rows, timing, exact, faults = dict(setting.spec), [], [], [], 0
-    runs: dict[str, dict[str, Any]] = shared.pop("runs")
-    round_trip, workers = shared.pop("round_trip"), shared["workers"]
-    rates = sorted({rate for run in runs.values() for rate in run["rates"]})
+    shared = dict(setting.spec)
+    runs, empty, seeded = shared.pop("runs"), shared.pop("empty"), seed_of(setting, seed, "training", trial)
     model = PlantedModel(**setting.data, seed=seed_of(setting, seed, "data", trial))
-    specs = {
-        name: TrainingSpec(
-            dataset=model,
-            seed=seed_of(setting, seed, "training", trial),
-            **shared,
-            **{key: value for key, value in run.items() if key != "rates"},
-        )
-        for name, run in runs.items()
-    }
-    oracles = {name: train(spec) for name, spec in specs.items()}
-    for name, oracle in oracles.items():
+    hosts, refusal = _open(cluster)
+    about = _about(hosts, refusal)
+    rows, timing, oracles, exact, faults = [], [], dict[tuple[str, int], Trace](), [], 0
+
+    def spec_of(name: str, iterations: int) -> TrainingSpec:
+        told = {key: value for key, value in runs[name].items() if key != "points"}
+        return TrainingSpec(dataset=model, seed=seeded, iterations=iterations, **shared, **told)
+
+    def oracle_of(name: str, iterations: int) -> Trace:
+        if (name, iterations) not in oracles:
+            oracles[name, iterations] = train(spec_of(name, iterations))
+        return oracles[name, iterations]
+
+    timed = {name: run["points"] if hosts else [] for name, run in runs.items()}
+    for name, points in timed.items():
+        oracle = oracle_of(name, points[0][1] if points else 2 * _WARM_UP)
         first, last = oracle.table.iloc[0], oracle.table.iloc[-1]
-        steps = last["iteration"]
-        up, down = ((last[f"{way}_bytes"] - first[f"{way}_bytes"]) / steps for way in ("uplink", "downlink"))
+        up, down = ((last[way] - first[way]) / last["iteration"] for way in ("uplink_bytes", "downlink_bytes"))
         rows.append({"run": name, "uplink_bytes": up, "downlink_bytes": down})
-    with _hosts(rates[0] if rates else 1e9, round_trip, workers) as (hosts, refusal):
-        if hosts is None:
-            timing = [{"run": name, "rate": 0.0, **_alone(oracles[name], workers)} for name in runs]
-        else:
-            for rate in rates:
-                hosts.reshape(rate=rate)
-                for name in [name for name, run in runs.items() if rate in run["rates"]]:
-                    trace, moved = _train(specs[name], hosts)
-                    exact.append(_counted(trace, oracles[name]))
-                    faults += len(trace.faults)
-                    timing.append({"run": name, "rate": rate, **_seconds(trace), **moved})
-        described = hosts.describe() if hosts else {}
-    measured = {"refused": refusal, "exact": all(exact), "runs": len(exact), "faults": faults, "cluster": described}
-    return Outcome(pd.DataFrame(rows), {"step": "optimal"}, pd.DataFrame(timing), measured)
+        timing.append({"run": name, "rate": 0.0, **_alone(oracle, shared["workers"])})
+    for rate in sorted({rate for points in timed.values() for rate, _ in points}):
+        assert hosts
+        hosts.reshape(rate=rate)
+        for name, iterations in [(name, its) for name, points in timed.items() for at, its in points if at == rate]:
+            trace, moved = _train(spec_of(name, iterations), hosts)
+            exact.append(_counted(trace) and trace.weights.tobytes() == oracle_of(name, iterations).weights.tobytes())
+            faults += len(trace.faults)
+            timing.append({"run": name, "rate": rate, **_seconds(trace), **moved})
+    if hosts:
+        timing += _empty(hosts, empty, shared["workers"], seeded)
+    measured = {**about, "exact": all(exact), "runs": len(exact), "faults": faults}
+    return Outcome(pd.DataFrame(rows), {"step_size": shared["step_size"]}, pd.DataFrame(timing), measured)
+
+
+def _empty(hosts: Emulated, empty: dict[str, Any], workers: int, seed: int) -> list[dict[str, Any]]:
+    """Time each exchange of messages with next to nothing in them."""
+    hosts.reshape(rate=empty["rate"])
+    model, found = PlantedModel(n=_EMPTY_ROWS * workers, d=empty["dimension"], noise_std=0.1, seed=seed), []
+    for name, told in empty["exchanges"].items():
+        spec = TrainingSpec(
+            dataset=model,
+            seed=seed,
+            workers=workers,
+            compressor="fp32",
+            batch_size=_EMPTY_ROWS * workers,
+            iterations=empty["iterations"],
+            **told,
+        )
+        trace, moved = _train(spec, hosts)
+        found.append({"run": f"empty-{name}", "rate": empty["rate"], **_seconds(trace), **moved})
+    return found
 
 
 def _alone(oracle: Trace, workers: int) -> dict[str, float]:
@@ -146,28 +168,25 @@ def train_on_links(
     tell: object,
     checkpoint: Path | None,
 ) -> Outcome:
-    """Train between hosts to the tolerance; without hosts, in this process, and no seconds are told.
+    """Train between hosts to the tolerance or the budget; without hosts, in this process, and no seconds are told.
 
-    The specification is that of a training run, with the ``rate`` and the ``round_trip`` of the links.
+    The specification is that of a training run, with the ``rate`` of the links. All trials have the data set named
+    first. What is measured has, as ``alone``, the parts of an iteration in this process, for one rank.
     """
-    spec: Mapping[str, Any] = {key: value for key, value in setting.spec.items() if key not in ("rate", "round_trip")}
+    told = {key: value for key, value in setting.spec.items() if key != "rate"}
     asked = TrainingSpec(
-        dataset=inside(data, f"{setting.datasets[trial]}.zarr"),
+        dataset=inside(data, f"{setting.datasets[0]}.zarr"),
         seed=seed_of(setting, seed, "training", trial),
-        **spec,
+        **told,
     )
-    oracle = train(asked)
-    measured: dict[str, Any]
-    with _hosts(setting.spec["rate"], setting.spec["round_trip"], asked.workers) as (hosts, refusal):
-        if hosts is None:
-            measured = {"refused": refusal, "exact": True, "faults": 0}
-            return Outcome(oracle.table, oracle.summary, oracle.timing.assign(elapsed=np.nan), measured)
-        trace, moved = _train(asked, hosts)
-        measured = {
-            "refused": "",
-            "exact": _counted(trace, oracle),
-            "faults": len(trace.faults),
-            "cluster": hosts.describe(),
-            **moved,
-        }
+    hosts, refusal = _open(cluster)
+    short = train(replace(asked, iterations=4 * _WARM_UP, record_every=1, tolerance=None))
+    measured: dict[str, Any] = {**_about(hosts, refusal), "alone": _alone(short, asked.workers)}
+    measured |= {"counted": True, "faults": 0}
+    if hosts is None:
+        trace = train(asked)
+        return Outcome(trace.table, trace.summary, trace.timing.assign(elapsed=np.nan), measured)
+    hosts.reshape(rate=setting.spec["rate"])
+    trace, moved = _train(asked, hosts)
+    measured |= {"counted": _counted(trace), "faults": len(trace.faults), **moved}
     return Outcome(trace.table, trace.summary, trace.timing, measured)

@@ -17,7 +17,7 @@ def draw(tables: list[pd.DataFrame]) -> Figure:
     """Draw the figure from the table of timed iterations and that of the model."""
     measured, model = tables
     cells = list(dict.fromkeys(model["cell"]))
-    figure, panels = plt.subplots(1, len(cells), figsize=(2.5 * len(cells) + 0.6, 3.4), sharey=True, squeeze=False)
+    figure, panels = plt.subplots(1, len(cells), figsize=(2.2 * len(cells) + 0.6, 3.4), sharey=True, squeeze=False)
     for axes, cell in zip(panels[0], cells, strict=True):
         _panel(axes, measured[measured["cell"] == cell], model[model["cell"] == cell])
         d, ranks = cell.removeprefix("d").split("-K")

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from relufit.theory._checks import nonnegative, positive, whole
 
@@ -39,6 +39,8 @@ class Network:
         Seconds from one host to another: half a round trip.
     mtu : int
         Bytes of an IP packet at most.
+    burst : float
+        Bytes that a link, or what shapes it, lets pass at once after a pause; they take no time.
 
     Raises
     ------
@@ -49,12 +51,14 @@ class Network:
     rate: float
     latency: float = 0.0
     mtu: int = 1500
+    burst: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse impossible numbers."""
         if not self.rate > 0:
             raise ValueError(f"rate must be above 0, not {self.rate!r}")
         nonnegative("latency", self.latency)
+        nonnegative("burst", self.burst)
         whole("mtu", self.mtu, least=_SEGMENT_BYTES + 1)
 
     def seconds(self, payload: float) -> float:
@@ -180,6 +184,9 @@ def iteration(
     Overhead of messages counts once for each way in the lower bound, for every message of the busiest member in the
     upper one. With a master on the host of rank 0, that rank's messages cross no link.
 
+    Where links have a burst, each stage in which one is busy takes the time of a burst less; but no iteration takes
+    less than the busiest link needs for all of its bytes, because a burst has to be saved up again.
+
     Parameters
     ----------
     exchange : str
@@ -204,7 +211,27 @@ def iteration(
     ranks = whole("workers", workers)
     sizes = positive("payload", payload), weights_bytes(d)
     gradient, weights = (max(network.seconds(size), work.byte * (size + FRAME_BYTES)) for size in sizes)
-    return _EXCHANGES[exchange](ranks, ranks if apart else ranks - 1, gradient, weights, network.latency, work)
+    remote = ranks if apart else ranks - 1
+    found = _EXCHANGES[exchange](ranks, remote, gradient, weights, network.latency, work)
+    stages = _busy(exchange, ranks, remote)
+    return _after_a_pause(found, [count * (gradient if its else weights) for count, its in stages], network)
+
+
+def _busy(exchange: str, ranks: int, remote: int) -> list[tuple[int, bool]]:
+    """Return how many messages the busiest link has in each stage, and whether they are gradients."""
+    return {
+        "master": [(remote, False), (remote, True)],
+        "relay": [(remote, True), (remote * (ranks - 1), True)],
+        "all_to_all": [(ranks - 1, True)],
+    }[exchange]
+
+
+def _after_a_pause(found: Iteration, stages: list[float], network: Network) -> Iteration:
+    """Return the iteration with a burst at the beginning of each of the stages, whose seconds on a link are given."""
+    saved = sum(min(8 * network.burst / network.rate, stage) for stage in stages)
+    busiest = max(stages)
+    link = max(found.link - saved, found.link - max(0.0, found.upper - busiest))
+    return replace(found, lower=max(found.lower - saved, min(found.lower, busiest)), link=link)
 
 
 def _master(ranks: int, remote: int, gradient: float, weights: float, latency: float, work: Work) -> Iteration:

@@ -4,6 +4,6 @@ See docs/emulated.md.
 """
 
 from relufit.clusters.emulated.findings import Findings, probe
-from relufit.clusters.emulated.kind import Emulated, open_emulated
+from relufit.clusters.emulated.kind import Emulated, Refused, open_emulated, open_kind
 
-__all__ = ["Emulated", "Findings", "open_emulated", "probe"]
+__all__ = ["Emulated", "Findings", "Refused", "open_emulated", "open_kind", "probe"]

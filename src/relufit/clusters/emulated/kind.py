@@ -34,6 +34,8 @@ class Options:
         How many; one for each rank and one for the master if not given.
     tls : bool
         Whether all connections, those of Dask and those of ranks, are encrypted.
+    required : bool
+        Whether it is an error if this machine refuses; otherwise there is `Refused` in place of hosts.
     """
 
     rate: float = Link.rate
@@ -41,6 +43,7 @@ class Options:
     loss: float = Link.loss
     hosts: int | None = None
     tls: bool = False
+    required: bool = True
 
     @property
     def link(self) -> Link:
@@ -171,6 +174,36 @@ class Emulated:
                 f"no host {host!r}", where="cluster.emulated", remedy=f"choose one of {', '.join(self.hosts)}"
             )
         return host
+
+
+@dataclass(frozen=True)
+class Refused:
+    """What there is in place of hosts where this machine refuses them; ranks can run in this process."""
+
+    why: str
+    client: None = None
+
+    def describe(self) -> dict[str, Any]:
+        """Return why there are no hosts."""
+        return {"kind": "emulated", "refused": self.why}
+
+    def counters(self) -> dict[str, dict[str, int]]:
+        """Return nothing: no interface is used."""
+        return {}
+
+
+@contextmanager
+def open_kind(options: Mapping[str, Any], workers: int) -> Iterator[Emulated | Refused]:
+    """Open the hosts as `open_emulated` does, or yield why there are none where they are not required."""
+    asked = Options.read(options)
+    if not asked.required:
+        try:
+            probe().require(delay=asked.link.round_trip > 0, loss=asked.link.loss > 0)
+        except ClusterError as refusal:
+            yield Refused(str(refusal))
+            return
+    with open_emulated(options, workers) as cluster:
+        yield cluster
 
 
 @contextmanager

@@ -1,0 +1,88 @@
+"""Tables of runs between hosts on rows from disk: seconds of an iteration, and errors against seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from relufit.experiments.curves import typical_curve
+from relufit.experiments.link_model import Model
+from relufit.experiments.link_runs import Whole, whole_runs
+from relufit.records import Record
+from relufit.training.trace import TIMINGS
+
+_MOVED = ("frame_bytes", "interface_bytes", "packets", "dropped")
+
+
+def iterations_of(
+    whole: Mapping[str, Any], results: Mapping[str, Record], timings: Mapping[str, Record]
+) -> tuple[pd.Series, pd.DataFrame]:
+    """Return what iterations have taken on average.
+
+    Payload bytes of all gradients of an iteration by run; and a row for each run, rate and trial, the rate being 0 for
+    the parts that were measured with one rank alone.
+    """
+    uplink, rows = {}, []
+    for name, run, rate, *_ in whole_runs(whole):
+        for trial, told in enumerate(timings[name].about["trials"]):
+            table = results[name].table[results[name].table["trial"] == trial]
+            timing = timings[name].table[timings[name].table["trial"] == trial]
+            count = int(table["iteration"].iloc[-1])
+            uplink[run.name] = float(table["uplink_bytes"].iloc[-1] - table["uplink_bytes"].iloc[0]) / count
+            parts = {part: float(timing[part].sum()) / count for part in TIMINGS}
+            rows.append({"run": run.name, "rate": 0.0, "trial": trial, **told["alone"]})
+            if told["refused"]:
+                continue
+            rows.append(
+                {
+                    "run": run.name,
+                    "rate": rate,
+                    "trial": trial,
+                    "iterations": count,
+                    "seconds": float(timing["elapsed"].iloc[-1]) / count,
+                    **parts,
+                    **{key: told.get(key, 0) for key in _MOVED},
+                }
+            )
+    return pd.Series(uplink), pd.DataFrame(rows)
+
+
+def curves_of(
+    whole: Mapping[str, Any], results: Mapping[str, Record], timings: Mapping[str, Record], model: Model
+) -> pd.DataFrame:
+    """Return the errors of all runs against seconds.
+
+    ``source`` is ``measured``; for what would come after a run that was cut short ``extended``, iterations of a whole
+    run of the same compressor, whose errors are the same, at the pace of the short one; ``modelled`` without hosts.
+    """
+    runs, found = whole_runs(whole), []
+    complete = {errors_of(run): run for run in runs if run.complete}
+    for run in runs:
+        told: dict[str, Any] = {
+            "compressor": run.run.name.removesuffix(f"-{run.run.exchange}"),
+            "exchange": run.run.exchange,
+            "rate": run.rate,
+            "complete": run.complete,
+        }
+        joined = results[run.name].table.merge(timings[run.name].table, on=["trial", "iteration"])
+        curve = typical_curve(joined)
+        elapsed, source = joined.groupby("iteration")["elapsed"].mean().loc[curve["iteration"]].to_numpy(), "measured"
+        if np.isnan(elapsed).any():
+            source = "modelled"
+            elapsed = curve["iteration"].to_numpy() * model.iteration(run.run, run.rate).upper
+        found.append(curve.assign(**told, elapsed=elapsed, source=source))
+        other = complete.get(errors_of(run))
+        if not run.complete and other:
+            rest, last = typical_curve(results[other.name].table), curve["iteration"].iloc[-1]
+            rest = rest[rest["iteration"] >= last]
+            pace = elapsed[-1] / last
+            found.append(rest.assign(**told, elapsed=rest["iteration"] * pace, source="extended"))
+    return pd.concat(found, ignore_index=True)
+
+
+def errors_of(run: Whole) -> str:
+    """Return a name that runs share whose errors are the same: exchange and coding change nothing."""
+    return "-".join(run.run.name.split("-")[:2])
