@@ -110,6 +110,15 @@ class Costs:
             raise DataError(f"no costs of {name} {coding}".strip(), where="costs", remedy="measure again")
         return min(found, key=lambda codec: abs(math.log((codec.sigma or 1) / (sigma or 1))))
 
+    def curves(self) -> list[tuple[str, Curve]]:
+        """Return the name of each part that depends on the number of coordinates, and its seconds."""
+        coded = [
+            (f"{part} {codec.name} {codec.coding} {codec.sigma:g}", getattr(codec, part))
+            for codec in self.codecs
+            for part in ("encode", "decode")
+        ]
+        return [("batch", self.batch), ("row", self.row), ("update", self.update), *coded]
+
     def as_json(self) -> dict[str, Any]:
         """Return JSON-ready values that `of` reads."""
         return {"relufit costs": _VERSION, **asdict(self)}

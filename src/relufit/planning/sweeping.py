@@ -31,6 +31,7 @@ def sweep(
     ratio: float = 10.0,
     tolerance: float = 1e-6,
     round_trip: float = 5e-4,
+    mtu: int = 1500,
 ) -> pd.DataFrame:
     """Return predicted seconds of SGD in fp32 and QSGD at s = .6 sqrt(d), over the same exchange, and their ratio.
 
@@ -45,13 +46,15 @@ def sweep(
         As in `Problem`.
     round_trip : float
         Seconds.
+    mtu : int
+        Bytes of an IP packet at most.
 
     Returns
     -------
     DataFrame
         Columns ``dimension``, ``workers``, ``exchange``, ``rate``, ``levels``, ``coding`` (that of the codings which
-        is fastest there), ``sgd_seconds``, ``qsgd_seconds``, ``speed_up``, and ``low`` and ``high``: between these the
-        ratio lies whatever overlaps.
+        is fastest there), ``slower``, how many times as many iterations QSGD takes, ``sgd_seconds``,
+        ``qsgd_seconds``, ``speed_up``, and ``low`` and ``high``: between these the ratio lies whatever overlaps.
     """
     rows = []
     for d in dimensions:
@@ -59,7 +62,7 @@ def sweep(
         for count in workers:
             for exchange in exchanges:
                 for rate in rates:
-                    host, m = Host(Network(rate, round_trip / 2)), rank_batch * count
+                    host, m = Host(Network(rate, round_trip / 2, mtu)), rank_batch * count
                     sgd = predict(problem, host, costs, exchange, make_compressor("fp32"), count, m)
                     coded = [
                         predict(
@@ -83,6 +86,7 @@ def sweep(
                             "rate": rate,
                             "levels": levels,
                             "coding": qsgd.coding,
+                            "slower": slower,
                             "sgd_seconds": sgd.seconds,
                             "qsgd_seconds": qsgd.seconds,
                             "speed_up": sgd.seconds / qsgd.seconds,
