@@ -83,7 +83,7 @@ class LinkSpeed:
                     cluster=_hosts(section),
                 )
             )
-        return [measured_costs(NAME), *found, *self._whole(section)]
+        return [*found, *self._whole(section), measured_costs(NAME)]
 
     def _whole(self, section: Mapping[str, Any]) -> list[Setting]:
         whole = section["whole"]
