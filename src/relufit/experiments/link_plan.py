@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
 
 from relufit.claims.verdict import Verdict, exactly
 from relufit.clusters.emulated.shaping import MTU, Link
-from relufit.experiments.base import Outcome, Setting
 from relufit.experiments.link_runs import cell_name, run_of
 from relufit.experiments.quantized import make
-from relufit.planning import Machine, measure, sweep
+from relufit.planning import Machine, sweep
 from relufit.theory.network import Network
-
-if TYPE_CHECKING:
-    from relufit.clusters import Cluster
 
 #: The network dominates where links and latency are that part of the predicted seconds.
 _DOMINATES = 2 / 3
@@ -26,38 +20,6 @@ _DOMINATES = 2 / 3
 _MOST_OUTSIDE = 0.15
 #: More ranks than this machine carries, for which there is the plan alone.
 _BEYOND = (16, 64)
-
-
-def measured_costs(experiment: str) -> Setting:
-    """Return the setting in which the costs are measured, once."""
-    return Setting(experiment, "costs", {"n": 1, "d": 1}, {}, 1, procedure="measure_costs")
-
-
-def measure_costs(
-    setting: Setting,
-    seed: int,
-    trial: int,
-    *,
-    data: str | Path,
-    cluster: Cluster | None,
-    tell: object,
-    checkpoint: Path | None,
-) -> Outcome:
-    """Measure what `relufit plan --measure` does, alone and by as many processes at once as there are processors.
-
-    What is measured has the ``machine``, as `relufit.planning.Machine.of` reads it; the timing has the seconds of each
-    part by the number of coordinates.
-    """
-    processors = len(os.sched_getaffinity(0))
-    alone = measure()
-    machine = Machine(alone, measure(at_once=processors) if processors > 1 else alone, processors)
-    rows = [
-        {"at_once": count, "part": name, "dimension": size, "seconds": seconds}
-        for count, costs in ((1, machine.alone), (processors, machine.crowded))
-        for name, curve in costs.curves()
-        for size, seconds in zip(curve.sizes, curve.seconds, strict=True)
-    ]
-    return Outcome(pd.DataFrame({"trial_of": ["costs"]}), {}, pd.DataFrame(rows), {"machine": machine.as_json()})
 
 
 def planned(
@@ -190,8 +152,3 @@ def speed_up(machine: Machine, table: pd.DataFrame, section: Mapping[str, Any]) 
                 }
             )
     return pd.concat([predicted, pd.DataFrame(rows)], ignore_index=True) if rows else predicted
-
-
-def machine_of(told: Sequence[Mapping[str, Any]]) -> Machine:
-    """Return the machine that a trial of `measure_costs` has measured."""
-    return Machine.of(told[0]["machine"])

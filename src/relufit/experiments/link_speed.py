@@ -16,10 +16,11 @@ from relufit.claims.verdict import Verdict
 from relufit.clusters.emulated.shaping import MTU
 from relufit.experiments.base import Judgement, Setting
 from relufit.experiments.link_model import EMPTY, Model
-from relufit.experiments.link_plan import held, machine_of, measured_costs, planned, speed_up
+from relufit.experiments.link_plan import held, planned, speed_up
 from relufit.experiments.link_runs import EXCHANGES, cell_name, points_of, runs_of, whole_runs
 from relufit.experiments.link_tables import curves_of, iterations_of
 from relufit.experiments.link_verdicts import agreement, exactness, gains, reached, refused, same
+from relufit.experiments.plan_costs import machine_of, measured_costs
 from relufit.records import Record
 
 NAME = "link_speed"
