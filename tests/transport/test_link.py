@@ -49,6 +49,20 @@ def test_a_frame_arrives_as_it_was_sent(links: Links) -> None:
     assert header.notes == (0.1, 0.25, 0.5)
 
 
+@pytest.mark.parametrize("size", [100, 1_000_000])
+def test_numbers_arrive_where_they_are_fast_to_read(links: Links, size: int) -> None:
+    one, other = links
+    payload = b"head" + np.arange(size, dtype="<f8").tobytes()
+    one.post(Kind.WEIGHTS, payload)
+    with ThreadPoolExecutor(1) as pushing:
+        pushed = pushing.submit(one.flush)
+        body = other.receive(Kind.WEIGHTS, limit=len(payload))[1]
+        pushed.result()
+    numbers = np.frombuffer(body, "<f8", offset=4)
+    assert numbers.ctypes.data % 4096 == 1024
+    assert np.array_equal(numbers, np.arange(size))
+
+
 def test_frames_arrive_in_order_and_are_counted_by_kind(links: Links) -> None:
     one, other = links
     frames = [

@@ -22,10 +22,9 @@ _CURVE_RATES = np.geomspace(1e7, 1e11, 41)
 class Model:
     """The model of iterations with one dimension and number of ranks.
 
-    Computing, encoding, decoding and the update are medians over trials, of one rank that has the machine to itself. A
-    message's own cost is what an exchange of messages with next to nothing in them takes beyond half round trips. Hosts
-    that are emulated share processors: ranks that work at the same time wait for each other, which the upper bound
-    counts, as if all always worked at the same time; ranks on machines of their own do not.
+    Computing, encoding, decoding and the update are medians of a run over its rates and trials, as ranks have measured
+    them that share the processors of one machine. A message's own cost is what an exchange of messages with next to
+    nothing in them takes beyond half round trips.
 
     Parameters
     ----------
@@ -35,12 +34,10 @@ class Model:
         Payload bytes of all gradients of an iteration, by run.
     measured : DataFrame
         A row for each ``run``, ``rate`` and ``trial``: the ``seconds`` of an iteration, and of its ``compute``,
-        ``encode``, ``decode`` (of all gradients) and ``update``. A rate of 0 stands for one rank alone. Runs that begin
-        with ``empty-`` are those without a payload.
+        ``encode``, ``decode`` (of all gradients) and ``update``. Runs that begin with ``empty-`` are those without a
+        payload; what was not timed between hosts has a rate of 0.
     round_trip : float
         Seconds.
-    processors : int
-        That all ranks share.
     messages : dict, optional
         Seconds of a message by exchange, where no run without a payload was measured.
     """
@@ -52,12 +49,10 @@ class Model:
         measured: pd.DataFrame,
         *,
         round_trip: float,
-        processors: int,
         messages: Mapping[str, float] | None = None,
     ) -> None:
         self._cell, self._measured, self._d, self._ranks = cell, measured, cell["dimension"], cell["workers"]
         self._bytes, self._round_trip = uplink_bytes, round_trip
-        self._sharing = max(1.0, self._ranks / processors)
         self.messages = {**(messages or {}), **self._messages()}
 
     def points(self) -> pd.DataFrame:
@@ -106,14 +101,10 @@ class Model:
         copies = self._ranks * (self._ranks - 1 if run.exchange == "all_to_all" else 1)
         payload, link = float(self._bytes[run.name]) / copies, _link(rate, self._round_trip)
         work = replace(self._work(run.name), message=self.messages.get(run.exchange, 0.0))
-        alone = network.iteration(run.exchange, self._ranks, payload, self._d, link, work)
-        # With a master, it alone decodes and updates.
-        shared = ("compute", "encode") if run.exchange == "master" else ("compute", "encode", "decode", "update")
-        waiting = replace(work, **{part: self._sharing * getattr(work, part) for part in shared})
-        return replace(network.iteration(run.exchange, self._ranks, payload, self._d, link, waiting), lower=alone.lower)
+        return network.iteration(run.exchange, self._ranks, payload, self._d, link, work)
 
     def _work(self, name: str) -> network.Work:
-        its = self._measured[(self._measured["run"] == name) & ~(self._measured["rate"] > 0)]
+        its = self._measured[self._measured["run"] == name]
         costs = its[["compute", "encode", "decode", "update"]].median()
         return network.Work(costs["compute"], costs["encode"], costs["decode"] / self._ranks, costs["update"])
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from relufit.claims.verdict import Verdict, exactly
@@ -20,6 +21,8 @@ _DOMINATES = 2 / 3
 _MOST_OUTSIDE = 0.15
 #: More ranks than this machine carries, for which there is the plan alone.
 _BEYOND = (16, 64)
+#: 30 Mbit/s to 100 Gbit/s, in bit/s.
+_RATES = tuple(float(rate) for rate in np.geomspace(3e7, 1e11, 29))
 
 
 def planned(
@@ -50,7 +53,7 @@ def planned(
     d, workers, made = cell["dimension"], cell["workers"], []
     for point in points[["run", "exchange", "compressor", "rate", "trial", "seconds"]].to_dict("records"):
         exchange, rate, seconds = point["exchange"], point["rate"], point["seconds"]
-        links = Network(rate, round_trip / 2, MTU, Link(rate=rate).burst)
+        links = _links(rate, round_trip)
         compressor = make(run_of(point["run"], d).compressor)
         apart, shared = machine.iteration(exchange, compressor, workers, d, rows, links)
         made.append(
@@ -122,9 +125,9 @@ def speed_up(machine: Machine, table: pd.DataFrame, section: Mapping[str, Any]) 
             machine.alone,
             dimensions=[d],
             workers=sorted({*_BEYOND, *(cell["workers"] for cell in cells if cell["dimension"] == d)}),
+            rates=_RATES,
             rank_batch=section["rank_batch"],
-            round_trip=section["round_trip"],
-            mtu=MTU,
+            network=lambda rate: _links(rate, section["round_trip"]),
         )
         for d in sorted({cell["dimension"] for cell in cells})
     ]
@@ -152,3 +155,7 @@ def speed_up(machine: Machine, table: pd.DataFrame, section: Mapping[str, Any]) 
                 }
             )
     return pd.concat([predicted, pd.DataFrame(rows)], ignore_index=True) if rows else predicted
+
+
+def _links(rate: float, round_trip: float) -> Network:
+    return Network(rate, round_trip / 2, MTU, Link(rate=rate).burst)

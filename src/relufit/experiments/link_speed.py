@@ -38,8 +38,8 @@ class LinkSpeed:
     QUESTION = "Between hosts, how much faster is QSGD than SGD, and does it keep its convergence?"
     PREDICTION = (
         "the alpha-beta model (theory.network.iteration), with computing, encoding, decoding and the overhead of a "
-        "message as measured in the same runs: seconds of an iteration are those of the work, for which ranks that "
-        "share a processor wait, of half round trips, of messages, and of bytes over the rate"
+        "message as measured in the same runs: seconds of an iteration are those of the work, of half round trips, of "
+        "messages, and of bytes over the rate"
     )
     TIMED = True
     TABLES = ("timing-iterations", "timing-model", "timing-curves", "timing-plan", "timing-plan-speed-up")
@@ -183,5 +183,4 @@ def _hosts(section: Mapping[str, Any]) -> dict[str, Any]:
 def _known(told: list[dict[str, Any]], section: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the trials of a setting have found out about the hosts."""
     trips = pd.Series([its["round_trip"] for its in told if not its["refused"]], dtype=float)
-    processors = next((its["processors"] for its in told if not its["refused"]), 1 << 30)
-    return {"round_trip": section["round_trip"] if trips.empty else float(trips.median()), "processors": processors}
+    return {"round_trip": section["round_trip"] if trips.empty else float(trips.median())}

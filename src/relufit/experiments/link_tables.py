@@ -22,8 +22,8 @@ def iterations_of(
 ) -> tuple[pd.Series, pd.DataFrame]:
     """Return what iterations have taken on average.
 
-    Payload bytes of all gradients of an iteration by run; and a row for each run, rate and trial, the rate being 0 for
-    the parts that were measured with one rank alone.
+    Payload bytes of all gradients of an iteration by run; and a row for each run, rate and trial, the rate being 0
+    where the runs have had no hosts.
     """
     uplink, rows = {}, []
     for name, run, rate, *_ in whole_runs(whole):
@@ -33,13 +33,12 @@ def iterations_of(
             count = int(table["iteration"].iloc[-1])
             uplink[run.name] = float(table["uplink_bytes"].iloc[-1] - table["uplink_bytes"].iloc[0]) / count
             parts = {part: float(timing[part].sum()) / count for part in TIMINGS}
-            rows.append({"run": run.name, "rate": 0.0, "trial": trial, **told["alone"]})
-            if told["refused"]:
-                continue
+            if told["refused"]:  # the ranks have taken turns
+                parts |= {part: parts[part] / whole["workers"] for part in ("compute", "encode")}
             rows.append(
                 {
                     "run": run.name,
-                    "rate": rate,
+                    "rate": 0.0 if told["refused"] else rate,
                     "trial": trial,
                     "iterations": count,
                     "seconds": float(timing["elapsed"].iloc[-1]) / count,

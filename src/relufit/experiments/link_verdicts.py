@@ -145,39 +145,43 @@ def agreement(name: str, points: pd.DataFrame, trials: int, evidence: str) -> li
 def reached(
     whole: Mapping[str, Any], results: Mapping[str, Record], points: pd.DataFrame, evidence: str
 ) -> list[Verdict]:
-    """Tell whether QSGD comes to w* at all, and earlier than SGD where the network dominates, by how much."""
-    runs = {(run.run.name, run.rate): run for run in whole_runs(whole) if run.complete}
-    points = points[[key in runs for key in zip(points["run"], points["rate"], strict=True)]]
-    arrived = {
-        run.name: results[run.name].table.groupby("trial")["relative_error"].last() <= whole["tolerance"]
-        for run in runs.values()
-    }
-    name = cell_name(whole)
+    """Tell whether QSGD comes to w* at all, and earlier than SGD where the network dominates, by how much.
+
+    A run that was cut short would take as many iterations as a whole run of the same quantizer, whose errors it has.
+    """
+    runs, name, needed = whole_runs(whole), cell_name(whole), dict[str, pd.Series]()
+    arrived = []
+    for run in [run for run in runs if run.complete]:
+        last = results[run.name].table.groupby("trial").last()
+        needed[errors_of(run)] = last["iteration"]
+        arrived += list(last["relative_error"] <= whole["tolerance"])
     found = [
         exactly(
             f"whole runs come to a relative error of {whole['tolerance']:g}",
             name,
-            all(its.all() for its in arrived.values()),
-            trials=sum(map(len, arrived.values())),
+            all(arrived),
+            trials=len(arrived),
             evidence=evidence,
         )
     ]
-    points = points.assign(
-        whole=points["iterations"] * points["seconds"], due=points["iterations"] * points["predicted"]
-    )
+    known = {(run.run.name, run.rate): run for run in runs if errors_of(run) in needed}
+    points = points[[key in known for key in zip(points["run"], points["rate"], strict=True)]].copy()
+    its = [known[key] for key in zip(points["run"], points["rate"], strict=True)]
+    points["needed"] = [needed[errors_of(run)][trial] for run, trial in zip(its, points["trial"], strict=True)]
+    points["complete"] = [run.complete for run in its]
+    points["whole"], points["due"] = (points["needed"] * points[part] for part in ("seconds", "predicted"))
     plain = points[points["compressor"] == "sgd-fp32"].set_index(["exchange", "rate", "trial"])
     coded = points[points["compressor"].str.startswith("qsgd")].set_index(["exchange", "rate", "trial"])
-    both = coded.join(plain[["whole", "due", "network"]], rsuffix="_plain", how="inner")
+    both = coded.join(plain[["whole", "due", "network", "complete"]], rsuffix="_plain", how="inner")
     for (compressor, exchange, rate), rows in both.groupby(["compressor", "exchange", "rate"]):
-        ratio, model = rows["whole_plain"] / rows["whole"], rows["due_plain"] / rows["due"]
         if rows["network_plain"].min() < _DOMINATES:
             continue
+        ratio, model = rows["whole_plain"] / rows["whole"], rows["due_plain"] / rows["due"]
         where = f"{name}, {compressor}, {exchange}, {float(str(rate)) / 1e6:g} Mbit/s"
-        told = {"trials": whole["trials"], "evidence": evidence}
-        note = f"The model says {model.mean():.2f}."
+        cut = "" if rows[["complete", "complete_plain"]].all(axis=None) else " Cut short: at the pace measured."
+        told = {"trials": whole["trials"], "evidence": evidence, "note": f"The model says {model.mean():.2f}.{cut}"}
         title = "seconds of SGD with fp32 to the error over those of QSGD"
-        found.append(judge(title, where, mean_interval(ratio), least=1.0, note=note, **told))
-        found.append(
-            judge(f"{title}, over the model's", where, mean_interval(ratio / model), least=_LEAST_GAIN, **told)
-        )
+        found.append(judge(title, where, mean_interval(ratio), least=1.0, **told))
+        title += ", over the model's"
+        found.append(judge(title, where, mean_interval(ratio / model), least=_LEAST_GAIN, **told))
     return found

@@ -5,8 +5,6 @@ The hosts are opened once for all trials of a group, and their links given anoth
 
 from __future__ import annotations
 
-import os
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,12 +46,19 @@ def _interfaces(cluster: Emulated) -> dict[str, int]:
     }
 
 
-def _train(spec: TrainingSpec, hosts: Emulated) -> tuple[Trace, dict[str, int]]:
-    """Train between hosts, and return what frames and interfaces have moved meanwhile too."""
-    before = _interfaces(hosts)
-    trace = train(spec, hosts.client)
-    moved = {key: after - before[key] for key, after in _interfaces(hosts).items()}
-    return trace, {"frame_bytes": (trace.received or {})["frame_bytes"], **moved}
+class _Runs:
+    """Runs between hosts, one after the other: nothing else is on the links between two of them."""
+
+    def __init__(self, hosts: Emulated) -> None:
+        self._hosts, self._before = hosts, _interfaces(hosts)
+
+    def train(self, spec: TrainingSpec) -> tuple[Trace, dict[str, int]]:
+        """Train, and return what frames and interfaces have moved meanwhile too."""
+        trace = train(spec, self._hosts.client)
+        after = _interfaces(self._hosts)
+        moved = {key: count - self._before[key] for key, count in after.items()}
+        self._before = after
+        return trace, {"frame_bytes": (trace.received or {})["frame_bytes"], **moved}
 
 
 def _counted(trace: Trace) -> bool:
@@ -68,7 +73,7 @@ def _about(hosts: Emulated | None, refusal: str) -> dict[str, Any]:
         return {"refused": refusal}
     first, second = hosts.hosts[:2]
     trip = hosts.measure(second, first, 0.0)["round_trip"]
-    return {"refused": "", "round_trip": trip, "processors": len(os.sched_getaffinity(0)), "cluster": hosts.describe()}
+    return {"refused": "", "round_trip": trip, "cluster": hosts.describe()}
 
 
 def _seconds(trace: Trace) -> dict[str, float]:
@@ -94,7 +99,7 @@ def time_links(
     whose messages have next to nothing in them; and ``runs``: for each its name, its ``points``, pairs of a rate and a
     number of iterations, and what `relufit.TrainingSpec` takes. The table has the bytes of an iteration of each run, up
     and down; the timing has the seconds of an iteration and of its parts at each rate, and the bytes of frames and of
-    interfaces; at a rate of 0, the parts that the serial engine measures, for one rank, while nothing else runs.
+    interfaces. A run that is not timed has, at a rate of 0, the parts that the serial engine measures, for one rank.
     """
     shared = dict(setting.spec)
     runs, empty, seeded = shared.pop("runs"), shared.pop("empty"), seed_of(setting, seed, "training", trial)
@@ -118,24 +123,27 @@ def time_links(
         first, last = oracle.table.iloc[0], oracle.table.iloc[-1]
         up, down = ((last[way] - first[way]) / last["iteration"] for way in ("uplink_bytes", "downlink_bytes"))
         rows.append({"run": name, "uplink_bytes": up, "downlink_bytes": down})
-        timing.append({"run": name, "rate": 0.0, **_alone(oracle, shared["workers"])})
+        if not points:
+            timing.append({"run": name, "rate": 0.0, **_alone(oracle, shared["workers"])})
+    links = _Runs(hosts) if hosts else None
     for rate in sorted({rate for points in timed.values() for rate, _ in points}):
         assert hosts
+        assert links
         hosts.reshape(rate=rate)
         for name, iterations in [(name, its) for name, points in timed.items() for at, its in points if at == rate]:
-            trace, moved = _train(spec_of(name, iterations), hosts)
+            trace, moved = links.train(spec_of(name, iterations))
             exact.append(_counted(trace) and trace.weights.tobytes() == oracle_of(name, iterations).weights.tobytes())
             faults += len(trace.faults)
             timing.append({"run": name, "rate": rate, **_seconds(trace), **moved})
-    if hosts:
-        timing += _empty(hosts, empty, shared["workers"], seeded)
+    if hosts and links:
+        hosts.reshape(rate=empty["rate"])
+        timing += _empty(links, empty, shared["workers"], seeded)
     measured = {**about, "exact": all(exact), "runs": len(exact), "faults": faults}
     return Outcome(pd.DataFrame(rows), {"step_size": shared["step_size"]}, pd.DataFrame(timing), measured)
 
 
-def _empty(hosts: Emulated, empty: dict[str, Any], workers: int, seed: int) -> list[dict[str, Any]]:
+def _empty(links: _Runs, empty: dict[str, Any], workers: int, seed: int) -> list[dict[str, Any]]:
     """Time each exchange of messages with next to nothing in them."""
-    hosts.reshape(rate=empty["rate"])
     model, found = PlantedModel(n=_EMPTY_ROWS * workers, d=empty["dimension"], noise_std=0.1, seed=seed), []
     for name, told in empty["exchanges"].items():
         spec = TrainingSpec(
@@ -147,7 +155,7 @@ def _empty(hosts: Emulated, empty: dict[str, Any], workers: int, seed: int) -> l
             iterations=empty["iterations"],
             **told,
         )
-        trace, moved = _train(spec, hosts)
+        trace, moved = links.train(spec)
         found.append({"run": f"empty-{name}", "rate": empty["rate"], **_seconds(trace), **moved})
     return found
 
@@ -171,7 +179,7 @@ def train_on_links(
     """Train between hosts to the tolerance or the budget; without hosts, in this process, and no seconds are told.
 
     The specification is that of a training run, with the ``rate`` of the links. All trials have the data set named
-    first. What is measured has, as ``alone``, the parts of an iteration in this process, for one rank.
+    first.
     """
     told = {key: value for key, value in setting.spec.items() if key != "rate"}
     asked = TrainingSpec(
@@ -180,13 +188,11 @@ def train_on_links(
         **told,
     )
     hosts, refusal = _open(cluster)
-    short = train(replace(asked, iterations=4 * _WARM_UP, record_every=1, tolerance=None))
-    measured: dict[str, Any] = {**_about(hosts, refusal), "alone": _alone(short, asked.workers)}
-    measured |= {"counted": True, "faults": 0}
+    measured: dict[str, Any] = {**_about(hosts, refusal), "counted": True, "faults": 0}
     if hosts is None:
         trace = train(asked)
         return Outcome(trace.table, trace.summary, trace.timing.assign(elapsed=np.nan), measured)
     hosts.reshape(rate=setting.spec["rate"])
-    trace, moved = _train(asked, hosts)
+    trace, moved = _Runs(hosts).train(asked)
     measured |= {"counted": _counted(trace), "faults": len(trace.faults), **moved}
     return Outcome(trace.table, trace.summary, trace.timing, measured)

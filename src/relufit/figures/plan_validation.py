@@ -18,13 +18,14 @@ _DOMINATES, _NEAR = 2 / 3, 0.15
 def draw(tables: list[pd.DataFrame]) -> Figure:
     """Draw the figure from the table of what was planned: left where the network dominates, right the rest."""
     (points,) = tables
-    figure, panels = plt.subplots(1, 2, figsize=(6.6, 3.5), sharey=True)
+    figure, panels = plt.subplots(1, 2, figsize=(6.6, 3.6), sharex=True, sharey=True)
     limited = points["network"] >= _DOMINATES
+    ends = (1.0, 1e3) if points.empty else (700 * points["at_least"].min(), 1500 * points["predicted"].max())
     for axes, its, title in (
         (panels[0], points[limited], "where the network dominates"),
         (panels[1], points[~limited], "where it does not"),
     ):
-        _panel(axes, its)
+        _panel(axes, its, ends)
         axes.set_title(title)
         axes.set_xlabel("predicted, ms an iteration")
     panels[0].set_ylabel("measured, ms an iteration")
@@ -33,16 +34,14 @@ def draw(tables: list[pd.DataFrame]) -> Figure:
     return figure
 
 
-def _panel(axes: Axes, points: pd.DataFrame) -> None:
-    ends = [0.5e-3, 2.0] if points.empty else [0.7 * points["at_least"].min(), 1.5 * points["predicted"].max()]
-    line = [1e3 * end for end in ends]
+def _panel(axes: Axes, points: pd.DataFrame, line: tuple[float, float]) -> None:
     axes.fill_between(
         line,
         [(1 - _NEAR) * x for x in line],
         [(1 + _NEAR) * x for x in line],
         color="0.85",
         linewidth=0,
-        label=f"within {_NEAR:.0%}",
+        label=f"within {100 * _NEAR:g} %",
     )
     axes.plot(line, line, color="0.5", linewidth=0.8)
     keys = ["exchange", "cell", "run", "rate"]

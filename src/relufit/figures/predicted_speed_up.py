@@ -49,7 +49,7 @@ def _panel(axes: Axes, points: pd.DataFrame, colours: dict[int, tuple[float, flo
     axes.axhline(1, color="0.55", linewidth=0.8, linestyle=":")
     axes.set(xscale="log", yscale="log")
     low, high = points["rate"].min(), points["rate"].max()
-    ticks = [rate for rate in (1e7, 1e9, 1e11) if low <= rate <= high]
+    ticks = [rate for rate in (1e8, 1e9, 1e10, 1e11) if low <= rate <= high]
     axes.set_xticks(ticks, [_rate(rate) for rate in ticks])
     axes.set_yticks([0.5, 1, 2, 5, 10, 20], ["0.5", "1", "2", "5", "10", "20"])
     axes.minorticks_off()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -19,6 +19,10 @@ _SIGMA = 0.6
 RATES = tuple(float(rate) for rate in np.geomspace(1e7, 1e11, 17))
 
 
+def _plain(rate: float) -> Network:
+    return Network(rate, 2.5e-4)
+
+
 def sweep(
     costs: Costs,
     *,
@@ -30,8 +34,7 @@ def sweep(
     rank_batch: int = 8,
     ratio: float = 10.0,
     tolerance: float = 1e-6,
-    round_trip: float = 5e-4,
-    mtu: int = 1500,
+    network: Callable[[float], Network] = _plain,
 ) -> pd.DataFrame:
     """Return predicted seconds of SGD in fp32 and QSGD at s = .6 sqrt(d), over the same exchange, and their ratio.
 
@@ -44,10 +47,8 @@ def sweep(
         Samples of a rank in an iteration, the same for both.
     ratio, tolerance
         As in `Problem`.
-    round_trip : float
-        Seconds.
-    mtu : int
-        Bytes of an IP packet at most.
+    network : callable
+        Returns what connects the hosts, at a rate; with a round trip of .5 ms, and packets of 1500 bytes, if not given.
 
     Returns
     -------
@@ -62,7 +63,7 @@ def sweep(
         for count in workers:
             for exchange in exchanges:
                 for rate in rates:
-                    host, m = Host(Network(rate, round_trip / 2, mtu)), rank_batch * count
+                    host, m = Host(network(rate)), rank_batch * count
                     sgd = predict(problem, host, costs, exchange, make_compressor("fp32"), count, m)
                     coded = [
                         predict(

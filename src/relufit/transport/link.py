@@ -16,15 +16,18 @@ from relufit.transport.frames import HEADER_BYTES, PAYLOADS, Body, Header, Kind,
 TOKEN_BYTES = 32
 #: As much is read at once, of one frame or several.
 _STAGE_BYTES = 1 << 16
-#: Vectors in double precision follow the 4 bytes of a payload's header; there they are where compiled loops want them.
-_ALIGNMENT, _BEFORE_NUMBERS = 64, 4
+#: Vectors in double precision follow the 4 bytes of a payload's header.
+_BEFORE_NUMBERS = 4
+#: Where in a page numbers start that are received: where compiled loops want them, and not at the place in a page where
+#: the system has them. A processor takes a load for one of what it is just storing where their places in a page agree.
+_PAGE_BYTES, _PLACE = 1 << 12, 1 << 10
 _NO_NOTES = (0.0, 0.0, 0.0)
 
 
 def _room(size: int, before: int) -> memoryview:
-    """Return memory for `size` bytes; the byte after the first `before` ones is aligned."""
-    room = np.empty(size + _ALIGNMENT, np.uint8)
-    skipped = -(room.ctypes.data + before) % _ALIGNMENT
+    """Return memory for `size` bytes; the byte after the first `before` ones is at its place in a page."""
+    room = np.empty(size + _PAGE_BYTES, np.uint8)
+    skipped = (_PLACE - room.ctypes.data - before) % _PAGE_BYTES
     return room.data.cast("B")[skipped : skipped + size]
 
 
