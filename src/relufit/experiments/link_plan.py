@@ -15,7 +15,7 @@ from relufit.experiments.quantized import make
 from relufit.planning import Machine, sweep
 from relufit.theory.network import Network
 
-#: The network dominates where links and latency are that part of the predicted seconds.
+#: The network dominates where links and latency are that part of the measured seconds.
 _DOMINATES = 2 / 3
 #: How far outside of what is predicted seconds may be there.
 _MOST_OUTSIDE = 0.15
@@ -47,8 +47,8 @@ def planned(
     DataFrame
         Of an iteration: ``seconds`` measured; ``at_least`` and ``predicted``, the bounds for hosts that share this
         machine; ``apart``, what is planned with for hosts of their own; ``network``, the part of links and latency in
-        ``predicted``; ``outside``, how far the measured seconds are outside of the bounds, and ``error``, how far from
-        ``predicted``, both relative and below 0 where the run was quicker.
+        ``seconds``, which hardly depends on the costs; ``outside``, how far the measured seconds are outside of the
+        bounds, and ``error``, how far from ``predicted``, both relative and below 0 where the run was quicker.
     """
     d, workers, made = cell["dimension"], cell["workers"], []
     for point in points[["run", "exchange", "compressor", "rate", "trial", "seconds"]].to_dict("records"):
@@ -65,7 +65,7 @@ def planned(
                 "at_least": apart.lower,
                 "predicted": shared.upper,
                 "apart": apart.upper,
-                "network": (shared.link + shared.latency) / shared.upper,
+                "network": min(1.0, (shared.link + shared.latency) / seconds),
                 "outside": max(0.0, seconds / shared.upper - 1) + min(0.0, seconds / apart.lower - 1),
                 "error": seconds / shared.upper - 1,
             }

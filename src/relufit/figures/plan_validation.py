@@ -11,7 +11,7 @@ _EXCHANGES = {"all_to_all": "all to all", "relay": "relay", "master": "master, f
 #: Okabe and Ito's.
 _COLOURS = {"all_to_all": "#0072B2", "relay": "#D55E00", "master": "#000000"}
 _MARKS = {"all_to_all": "o", "relay": "^", "master": "s"}
-#: The network dominates where it is that part of the predicted seconds; seconds are to be so near there.
+#: The network dominates where it is that part of the measured seconds; seconds are to be so near there.
 _DOMINATES, _NEAR = 2 / 3, 0.15
 
 
