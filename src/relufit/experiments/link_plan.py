@@ -116,8 +116,9 @@ def speed_up(machine: Machine, table: pd.DataFrame, section: Mapping[str, Any]) 
     """Return how much sooner QSGD comes to an accuracy than SGD in single precision, against the rate.
 
     For the dimensions and ranks of all cells, and for more ranks, rows of `relufit.planning.sweep` with hosts of their
-    own, whose ``source`` is ``planned``; and those of which the seconds of iterations were measured, for which theory
-    has their number, with the extremes over trials as ``low`` and ``high``.
+    own, whose ``source`` is ``planned``. Where iterations were measured there are rows with their seconds, times the
+    iterations that theory expects, whose ``source`` is ``measured``, and such with the seconds that were predicted for
+    hosts that share this machine, ``shared``; ``low`` and ``high`` are the extremes over trials.
     """
     cells, rows = section["cells"], []
     found = [
@@ -138,22 +139,14 @@ def speed_up(machine: Machine, table: pd.DataFrame, section: Mapping[str, Any]) 
         if tuple(at) not in known:
             continue
         levels, more = known[tuple(at)]
-        plain = its[its["compressor"] == "sgd-fp32"].set_index("trial")["seconds"]
-        coded = its[its["compressor"].str.startswith(f"qsgd-s{levels}-")].groupby("trial")["seconds"].min()
-        ratio = (plain / (coded * more)).dropna()
-        if len(ratio):
-            rows.append(
-                {
-                    **dict(zip(keys, at, strict=True)),
-                    "rate": rate,
-                    "levels": levels,
-                    "slower": more,
-                    "speed_up": ratio.mean(),
-                    "low": ratio.min(),
-                    "high": ratio.max(),
-                    "source": "measured",
-                }
-            )
+        told = {**dict(zip(keys, at, strict=True)), "rate": rate, "levels": levels, "slower": more}
+        for column, source in (("seconds", "measured"), ("predicted", "shared")):
+            plain = its[its["compressor"] == "sgd-fp32"].set_index("trial")[column]
+            coded = its[its["compressor"].str.startswith(f"qsgd-s{levels}-")].groupby("trial")[column].min()
+            ratio = (plain / (coded * more)).dropna()
+            if len(ratio):
+                its_own = {"speed_up": ratio.mean(), "low": ratio.min(), "high": ratio.max(), "source": source}
+                rows.append({**told, **its_own})
     return pd.concat([predicted, pd.DataFrame(rows)], ignore_index=True) if rows else predicted
 
 

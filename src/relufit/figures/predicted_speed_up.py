@@ -33,6 +33,7 @@ def draw(tables: list[pd.DataFrame]) -> Figure:
         panel.set_xlabel("rate of a link, bit/s")
     handles = [Line2D([], [], color=colour, linewidth=1.4, label=f"K = {count}") for count, colour in colours.items()]
     handles.append(Line2D([], [], color="0.3", marker="o", markersize=4, linestyle="none", label="measured"))
+    handles.append(Line2D([], [], color="0.3", marker="_", markersize=9, linestyle="none", label="planned, shared"))
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), title="ranks; lines are planned")
     return figure
 
@@ -40,8 +41,18 @@ def draw(tables: list[pd.DataFrame]) -> Figure:
 def _panel(axes: Axes, points: pd.DataFrame, colours: dict[int, tuple[float, float, float]]) -> None:
     for count, colour in colours.items():
         its = points[points["workers"] == count]
-        planned, measured = (its[its["source"] == source] for source in ("planned", "measured"))
+        planned, measured, shared = (its[its["source"] == source] for source in ("planned", "measured", "shared"))
         axes.plot(planned["rate"], planned["speed_up"], color=colour, linewidth=1.4)
+        axes.plot(
+            shared["rate"],
+            shared["speed_up"],
+            marker="_",
+            color=colour,
+            markersize=9,
+            markeredgewidth=1.4,
+            linestyle="none",
+            zorder=4,
+        )
         error = [measured["speed_up"] - measured["low"], measured["high"] - measured["speed_up"]]
         axes.errorbar(
             measured["rate"], measured["speed_up"], error, fmt="o", color=colour, markersize=4, elinewidth=0.7, zorder=3
