@@ -34,7 +34,7 @@ def draw(tables: list[pd.DataFrame]) -> Figure:
     handles = [Line2D([], [], color=colour, linewidth=1.4, label=f"K = {count}") for count, colour in colours.items()]
     handles.append(Line2D([], [], color="0.3", marker="o", markersize=4, linestyle="none", label="measured"))
     handles.append(Line2D([], [], color="0.3", marker="_", markersize=9, linestyle="none", label="planned, shared"))
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), title="ranks; lines are planned")
+    figure.legend(handles=handles, loc="outside lower center", ncols=4, title="ranks; lines are planned")
     return figure
 
 
