@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from made_machine import machine_with
 
 from relufit.clusters.emulated import Refused, probe
 from relufit.clusters.emulated.shaping import Link
@@ -16,6 +17,7 @@ from relufit.config import load
 from relufit.experiments import CATALOGUE, links, trials
 from relufit.experiments.link_runs import expected_payload, expected_traffic, runs_of
 from relufit.experiments.link_speed import NAME
+from relufit.figures import plan_validation, predicted_speed_up
 from relufit.figures.link_runs import draw
 from relufit.records import Record
 from relufit.theory import network
@@ -59,17 +61,20 @@ def _made(
     refused: str = "",
     other: float = 0.0,
     missing: bool = False,
+    dearer: float = 1.0,
 ) -> Any:
     """Return the judgement of traces that follow the model.
 
-    With QSGD `slower`, bytes `lost` on the way, or errors of the run that is cut short that differ by `other`.
+    With QSGD `slower`, bytes `lost` on the way, errors of the run that is cut short that differ by `other`, or costs
+    of a plan that are `dearer` than they were.
     """
     random = np.random.default_rng(3)
     counted, timed, results, timings = [], [], {}, {}
     moved = {**MOVED, "interface_bytes": MOVED["interface_bytes"] - lost}
     told = {"refused": refused, "exact": True, "counted": True, "runs": 10, "faults": 0, **moved}
     told |= {"round_trip": ROUND_TRIP, "uncounted": ["rank 1"] if missing else []}
-    cell, *whole = EXPERIMENT.settings(config)
+    cell, *whole, costs = EXPERIMENT.settings(config)
+    timings[costs.name] = Record(pd.DataFrame(), {"trials": [{"machine": machine_with(WORK, dearer).as_json()}]})
     for run in runs_of(D):
         payload, slow = expected_payload(run.compressor, D), slower if run.name.startswith("qsgd") else 1.0
         for trial in range(TRIALS):
@@ -134,6 +139,28 @@ def test_a_gain_that_is_not_had_is_refuted(config: dict[str, Any]) -> None:
     assert "refuted" in _verdicts(_made(config, slower=1.5), "network")
 
 
+def test_a_plan_from_costs_that_are_wrong_is_refuted(config: dict[str, Any]) -> None:
+    judged = _made(config, dearer=20.0)
+    refuted = [verdict for verdict in judged.verdicts["network"] if verdict.verdict == "refuted"]
+    assert refuted
+    assert all("relufit plan" in verdict.statistic for verdict in refuted)
+
+
+def test_a_plan_is_held_against_what_was_measured_and_drawn(config: dict[str, Any]) -> None:
+    judged = _made(config)
+    plan, gains = judged.tables["timing-plan"], judged.tables["timing-plan-speed-up"]
+    assert plan["error"].between(-0.07, 0.03).all()
+    assert (plan["at_least"] <= plan["predicted"] * (1 + 1e-9)).all()
+    assert set(plan["cell"]) == {f"d{D}-K{RANKS}", "d4000-K2"}
+    measured = gains[gains["source"] == "measured"]
+    assert set(measured["rate"]) == set(CELL["rates"])
+    assert set(gains[gains["source"] == "planned"]["workers"]) == {RANKS, 16, 64}
+    left, right = plan_validation.draw([plan]).axes
+    assert "ms" in left.get_xlabel()
+    assert "not" in right.get_title()
+    assert len(predicted_speed_up.draw([gains]).axes) == len(network.EXCHANGES)
+
+
 def test_bytes_that_no_interface_has_counted_are_refuted(config: dict[str, Any]) -> None:
     assert "refuted" in _verdicts(_made(config, lost=10**5), "communication")
 
@@ -151,6 +178,8 @@ def test_without_hosts_the_model_is_there_and_nothing_is_confirmed(config: dict[
     assert judged.verdicts["communication"] == []
     assert judged.tables["timing-iterations"].empty
     assert judged.tables["timing-model"]["gain"].gt(0).all()
+    assert judged.tables["timing-plan"].empty
+    assert set(judged.tables["timing-plan-speed-up"]["source"]) == {"planned"}
     assert set(judged.tables["timing-curves"]["source"]) == {"modelled", "extended"}
 
 

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from relufit.compression.coding import CODINGS
-from relufit.planning.costs import Codec, Costs, Line
+from relufit.planning.costs import Codec, Costs, Curve
 
-_QUICK, _SLOW = Line(1e-5, 1e-9), Line(1e-5, 5e-9)
+
+def _line(start: float, each: float) -> Curve:
+    """Return seconds that are linear in the number of coordinates."""
+    return Curve((0, 10**6), (start, start + 10**6 * each))
+
+
+_QUICK, _SLOW = _line(1e-5, 1e-9), _line(1e-5, 5e-9)
 
 COSTS = Costs(
-    batch=Line(1e-5, 1e-9),
-    row=Line(1e-7, 2e-10),
-    update=Line(1e-6, 2e-9),
+    batch=_line(1e-5, 1e-9),
+    row=_line(1e-7, 2e-10),
+    update=_line(1e-6, 2e-9),
     message=2e-5,
     byte=3e-10,
     codecs=(

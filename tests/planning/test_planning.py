@@ -2,6 +2,10 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +18,22 @@ from made_costs import COSTS
 from relufit import theory
 from relufit.compression import COMPRESSORS, make_compressor
 from relufit.compression.coding import CODINGS
-from relufit.errors import ConfigError, DataError
-from relufit.planning import INSTANCES, Costs, Host, Problem, best, measure, plan, predict, sweep, validate
-from relufit.planning.costs import label, named, payload_bytes
+from relufit.errors import ClusterError, ConfigError, DataError
+from relufit.planning import (
+    INSTANCES,
+    Costs,
+    Host,
+    Machine,
+    Problem,
+    best,
+    measure,
+    plan,
+    predict,
+    sweep,
+    together,
+    validate,
+)
+from relufit.planning.costs import Curve, label, mean, named, payload_bytes
 from relufit.planning.search import compressors
 from relufit.theory.network import EXCHANGES, Network, Work
 
@@ -41,6 +58,64 @@ def test_what_is_measured_is_complete_and_positive(measured: Costs) -> None:
     assert {codec.coding for codec in measured.codecs} == {*CODINGS, ""}
 
 
+def test_seconds_between_measured_sizes_are_on_a_line_and_beyond_on_the_last_one() -> None:
+    curve = Curve((10, 20, 40), (1.0, 2.0, 6.0))
+    assert [curve(count) for count in (0, 10, 15, 20, 30, 40, 50)] == [0.0, 1.0, 1.5, 2.0, 4.0, 6.0, 8.0]
+    assert Curve((10, 20), (3.0, 2.0))(100) == 0.0
+
+
+def test_processes_that_measure_at_once_wait_for_each_other_at_every_step() -> None:
+    found = together.run(_steps, 2)
+    for step in range(3):
+        assert max(seen[step] for seen in found) < min(seen[step + 1] for seen in found)
+
+
+def _steps(meet: Callable[[], None]) -> list[float]:
+    seen = []
+    for _ in range(4):
+        meet()
+        seen.append(time.monotonic())
+        time.sleep(0.05)
+    return seen
+
+
+def test_a_process_that_ends_early_ends_the_measurement() -> None:
+    with pytest.raises(ClusterError, match="ended early"):
+        together.run(_leave, 2)
+
+
+def _leave(meet: Callable[[], None]) -> None:
+    os._exit(1)
+
+
+def test_costs_of_several_processes_are_means_of_all(measured: Costs) -> None:
+    found = measure(tries=1, at_once=2)
+    assert {codec.name for codec in found.codecs} == set(COMPRESSORS)
+    assert found.row(10**6) > 0
+    other = replace(measured, message=measured.message + 2.0, row=Curve(measured.row.sizes, (0.0, 0.0, 0.0)))
+    both = mean([measured, other])
+    assert both.message == pytest.approx(measured.message + 1.0)
+    assert both.row(10**6) == pytest.approx(measured.row(10**6) / 2)
+
+
+def test_hosts_that_share_processors_take_their_turns() -> None:
+    machine, network = Machine(COSTS, COSTS, processors=2), Network(1e9, 1e-4)
+    for exchange, turns in (("master", 2.0), ("relay", 2.0), ("all_to_all", 2.0)):
+        apart, shared = machine.iteration(exchange, named("fp32"), 4, 10_000, 8, network)
+        assert shared.compute == pytest.approx(turns * apart.compute)
+        assert shared.encode == pytest.approx(turns * apart.encode)
+        decoding = {"master": 1.0, "relay": 2.5, "all_to_all": 2.0}[exchange]
+        assert shared.decode == pytest.approx(decoding * apart.decode)
+        assert shared.link == apart.link
+    apart, shared = machine.iteration("all_to_all", named("fp32"), 2, 10_000, 8, network)
+    assert shared == apart
+
+
+def test_a_machine_comes_back_from_json() -> None:
+    machine = Machine(COSTS, replace(COSTS, message=1.0), processors=3)
+    assert Machine.of(json.loads(json.dumps(machine.as_json()))) == machine
+
+
 def test_costs_come_back_from_their_file(measured: Costs, tmp_path: Path) -> None:
     measured.write(tmp_path / "costs.json")
     assert Costs.read(tmp_path / "costs.json") == measured
@@ -54,6 +129,7 @@ def test_costs_come_back_from_their_file(measured: Costs, tmp_path: Path) -> Non
         (lambda its: its.update(message=-1), "-1 seconds"),
         (lambda its: its.update(byte="a"), "'a' seconds"),
         (lambda its: its["codecs"][0].pop("encode"), "encode"),
+        (lambda its: its["update"].update(sizes=[2, 1]), "seconds of [2, 1] coordinates"),
     ],
 )
 def test_a_damaged_file_of_costs_is_named_with_a_remedy(damage: object, says: str, tmp_path: Path) -> None:

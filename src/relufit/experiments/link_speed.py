@@ -16,9 +16,11 @@ from relufit.claims.verdict import Verdict
 from relufit.clusters.emulated.shaping import MTU
 from relufit.experiments.base import Judgement, Setting
 from relufit.experiments.link_model import EMPTY, Model
+from relufit.experiments.link_plan import held, planned, speed_up
 from relufit.experiments.link_runs import EXCHANGES, cell_name, points_of, runs_of, whole_runs
 from relufit.experiments.link_tables import curves_of, iterations_of
 from relufit.experiments.link_verdicts import agreement, exactness, gains, reached, refused, same
+from relufit.experiments.plan_costs import machine_of, measured_costs
 from relufit.records import Record
 
 NAME = "link_speed"
@@ -40,7 +42,7 @@ class LinkSpeed:
         "messages, and of bytes over the rate"
     )
     TIMED = True
-    TABLES = ("timing-iterations", "timing-model", "timing-curves")
+    TABLES = ("timing-iterations", "timing-model", "timing-curves", "timing-plan", "timing-plan-speed-up")
 
     def settings(self, config: Mapping[str, Any]) -> list[Setting]:
         """Return a setting for each cell of dimension and ranks, and one for each run on rows from disk.
@@ -82,7 +84,7 @@ class LinkSpeed:
                     cluster=_hosts(section),
                 )
             )
-        return found + self._whole(section)
+        return [*found, *self._whole(section), measured_costs(NAME)]
 
     def _whole(self, section: Mapping[str, Any]) -> list[Setting]:
         whole = section["whole"]
@@ -119,7 +121,8 @@ class LinkSpeed:
         section = config[NAME]
         found: list[Verdict] = []
         exact: list[Verdict] = []
-        measured, modelled, messages = [], [], {}
+        measured, modelled, messages, plans = [], [], {}, []
+        machine = machine_of(timings["costs"].about["trials"])
         for cell in section["cells"]:
             name, ranks = cell_name(cell), cell["workers"]
             told = timings[name].about["trials"]
@@ -135,6 +138,8 @@ class LinkSpeed:
                 continue
             exact += exactness(name, told, points, evidence)
             found += gains(name, points, trials, evidence) + agreement(name, points, trials, evidence)
+            plans.append(planned(machine, points, cell, section["rank_batch"], _known(told, section)["round_trip"]))
+            found += held(name, plans[-1], trials, evidence)
         whole = section["whole"]
         told = timings[whole_runs(whole)[0].name].about["trials"]
         uplink, iterations = iterations_of(whole, results, timings)
@@ -146,11 +151,17 @@ class LinkSpeed:
         if not told[0]["refused"]:
             exact += same(whole, results, timings, points, evidence)
             found += agreement(f"{cell_name(whole)}, rows from disk", points, whole["trials"], evidence)
+            rows = -(-whole["mini_batch"] // whole["workers"])
+            plans.append(planned(machine, points, whole, rows, known["round_trip"]))
+            found += held(f"{cell_name(whole)}, rows from disk", plans[-1], whole["trials"], evidence)
             found += reached(whole, results, points, evidence)
+        plan = pd.concat(plans, ignore_index=True) if plans else planned(machine, points, whole, 1, 0.0)
         tables = {
             "timing-iterations": pd.concat(measured, ignore_index=True),
             "timing-model": pd.concat(modelled, ignore_index=True),
             "timing-curves": curves,
+            "timing-plan": plan,
+            "timing-plan-speed-up": speed_up(machine, plan, section),
         }
         setting = (
             f"hosts emulated on one machine, one a rank and one for a master, TCP, a round trip of "

@@ -18,7 +18,7 @@ from relufit.clusters import Cluster
 from relufit.compression import make_compressor
 from relufit.dataset import Dataset, open_rows, shard_rows
 from relufit.errors import DataError
-from relufit.experiments import links
+from relufit.experiments import links, plan_costs
 from relufit.experiments.base import Outcome, Setting, seed_of
 from relufit.planted import PlantedModel, relative_error
 from relufit.stores import inside
@@ -254,6 +254,7 @@ def _elapsed(began: float) -> pd.DataFrame:
 
 
 PROCEDURES: dict[str, Procedure] = {
+    "measure_costs": plan_costs.measure_costs,
     "time_links": links.time_links,
     "train_on_links": links.train_on_links,
     "train": _train,

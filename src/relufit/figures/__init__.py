@@ -126,6 +126,12 @@ FIGURES = {
     "link_runs.timing": FigureSpec(
         "Relative error against seconds between hosts", "link_speed", ("link_speed.timing-curves",)
     ),
+    "plan_validation.timing": FigureSpec(
+        "What is planned against what was measured", "link_speed", ("link_speed.timing-plan",)
+    ),
+    "predicted_speed_up.timing": FigureSpec(
+        "What compression gains, planned for more hosts", "link_speed", ("link_speed.timing-plan-speed-up",)
+    ),
     "iteration_time.timing": FigureSpec(
         "Where the time of an iteration goes", "time_to_accuracy", ("time_to_accuracy.timing-parts",)
     ),

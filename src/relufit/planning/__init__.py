@@ -7,6 +7,7 @@ from relufit.planning.instances import INSTANCES, Instance
 from relufit.planning.measuring import measure
 from relufit.planning.predictions import Host, Problem, predict
 from relufit.planning.search import best, plan
+from relufit.planning.sharing import Machine
 from relufit.planning.sweeping import sweep
 from relufit.planning.validation import validate
 
@@ -16,6 +17,7 @@ __all__ = [
     "Costs",
     "Host",
     "Instance",
+    "Machine",
     "Problem",
     "best",
     "measure",

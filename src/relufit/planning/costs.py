@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import bisect
 import json
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from relufit.compression import Compressor
@@ -18,25 +20,29 @@ from relufit.compression.qsgd import QSGD, Ternary
 from relufit.errors import ConfigError, DataError
 from relufit.files import write_text
 
-_VERSION = 1
+_VERSION = 2
 
 
 @dataclass(frozen=True)
-class Line:
-    """Seconds that are linear in the number of coordinates.
+class Curve:
+    """Seconds by the number of coordinates: measured at some, on straight lines between them and beyond.
 
     Parameters
     ----------
-    start, each : float
-        Seconds whatever the number is, and for each.
+    sizes : tuple of int
+        Numbers of coordinates, two at least, ascending.
+    seconds : tuple of float
+        As many.
     """
 
-    start: float
-    each: float
+    sizes: tuple[int, ...]
+    seconds: tuple[float, ...]
 
     def __call__(self, count: float) -> float:
         """Return the seconds of so many."""
-        return self.start + self.each * count
+        place = min(max(bisect.bisect_left(self.sizes, count), 1), len(self.sizes) - 1)
+        (few, many), (less, more) = self.sizes[place - 1 : place + 1], self.seconds[place - 1 : place + 1]
+        return max(0.0, less + (more - less) * (count - few) / (many - few))
 
 
 @dataclass(frozen=True)
@@ -52,15 +58,15 @@ class Codec:
     sigma : float
         Levels over the root of the dimension, 0 where there is no choice of levels: what QSGD's seconds depend on
         beside the dimension.
-    encode, decode : Line
+    encode, decode : Curve
         Seconds by coordinates.
     """
 
     name: str
     coding: str
     sigma: float
-    encode: Line
-    decode: Line
+    encode: Curve
+    decode: Curve
 
 
 @dataclass(frozen=True)
@@ -69,9 +75,9 @@ class Costs:
 
     Parameters
     ----------
-    batch, row : Line
+    batch, row : Curve
         A mini-batch whatever its rows, and each of its rows, by coordinates.
-    update : Line
+    update : Curve
         One update of the weights, and their error, by coordinates.
     message : float
         Half a round trip of an empty frame over loopback.
@@ -82,9 +88,9 @@ class Costs:
         Where and by what they were measured.
     """
 
-    batch: Line
-    row: Line
-    update: Line
+    batch: Curve
+    row: Curve
+    update: Curve
     message: float
     byte: float
     codecs: tuple[Codec, ...]
@@ -104,9 +110,53 @@ class Costs:
             raise DataError(f"no costs of {name} {coding}".strip(), where="costs", remedy="measure again")
         return min(found, key=lambda codec: abs(math.log((codec.sigma or 1) / (sigma or 1))))
 
+    def curves(self) -> list[tuple[str, Curve]]:
+        """Return the name of each part that depends on the number of coordinates, and its seconds."""
+        coded = [
+            (f"{part} {codec.name} {codec.coding} {codec.sigma:g}", getattr(codec, part))
+            for codec in self.codecs
+            for part in ("encode", "decode")
+        ]
+        return [("batch", self.batch), ("row", self.row), ("update", self.update), *coded]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return JSON-ready values that `of` reads."""
+        return {"relufit costs": _VERSION, **asdict(self)}
+
+    @classmethod
+    def of(cls, content: Mapping[str, Any]) -> Costs:
+        """Return the costs that `as_json` has given.
+
+        Raises
+        ------
+        ValueError, TypeError, KeyError
+            If they are damaged or of another version.
+        """
+        if content["relufit costs"] != _VERSION:
+            raise ValueError("another version")
+        codecs = tuple(
+            Codec(
+                str(codec["name"]),
+                str(codec["coding"]),
+                _number(codec["sigma"]),
+                _curve(codec["encode"]),
+                _curve(codec["decode"]),
+            )
+            for codec in content["codecs"]
+        )
+        return cls(
+            _curve(content["batch"]),
+            _curve(content["row"]),
+            _curve(content["update"]),
+            _number(content["message"]),
+            _number(content["byte"]),
+            codecs,
+            {str(key): str(value) for key, value in content["machine"].items()},
+        )
+
     def write(self, path: Path) -> None:
         """Write a file that `read` reads."""
-        write_text(path, json.dumps({"relufit costs": _VERSION, **asdict(self)}, indent=1) + "\n")
+        write_text(path, json.dumps(self.as_json(), indent=1) + "\n")
 
     @classmethod
     def read(cls, path: Path) -> Costs:
@@ -119,32 +169,34 @@ class Costs:
         """
         again = "measure them: relufit plan --measure"
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            if content.pop("relufit costs") != _VERSION:
-                raise ValueError("another version")
-            codecs = tuple(
-                Codec(
-                    str(codec["name"]),
-                    str(codec["coding"]),
-                    _number(codec["sigma"]),
-                    _line(codec["encode"]),
-                    _line(codec["decode"]),
-                )
-                for codec in content["codecs"]
-            )
-            return cls(
-                _line(content["batch"]),
-                _line(content["row"]),
-                _line(content["update"]),
-                _number(content["message"]),
-                _number(content["byte"]),
-                codecs,
-                {str(key): str(value) for key, value in content["machine"].items()},
-            )
+            return cls.of(json.loads(path.read_text(encoding="utf-8")))
         except OSError as error:
             raise DataError(f"no costs ({error.strerror})", where=str(path), remedy=again) from error
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise DataError(f"no costs of this version ({error!r})", where=str(path), remedy=again) from error
+
+
+def mean(found: Sequence[Costs]) -> Costs:
+    """Return the means of costs that were measured in the same way."""
+    first = found[0]
+
+    def curve(curves: Sequence[Curve]) -> Curve:
+        return Curve(curves[0].sizes, tuple(map(fmean, zip(*(its.seconds for its in curves), strict=True))))
+
+    def codec(codecs: Sequence[Codec]) -> Codec:
+        return replace(
+            codecs[0], encode=curve([its.encode for its in codecs]), decode=curve([its.decode for its in codecs])
+        )
+
+    return Costs(
+        batch=curve([its.batch for its in found]),
+        row=curve([its.row for its in found]),
+        update=curve([its.update for its in found]),
+        message=fmean(its.message for its in found),
+        byte=fmean(its.byte for its in found),
+        codecs=tuple(codec(each) for each in zip(*(its.codecs for its in found), strict=True)),
+        machine=first.machine,
+    )
 
 
 def described(compressor: Compressor, size: int) -> tuple[str, str, float]:
@@ -216,5 +268,8 @@ def _number(value: Any) -> float:  # noqa: ANN401 - this is the check of its typ
     return float(value)
 
 
-def _line(value: Mapping[str, Any]) -> Line:
-    return Line(*(_number(value[field.name]) for field in fields(Line)))
+def _curve(value: Mapping[str, Any]) -> Curve:
+    sizes, seconds = tuple(map(int, value["sizes"])), tuple(map(_number, value["seconds"]))
+    if len(sizes) != len(seconds) or len(sizes) < 2 or list(sizes) != sorted(set(sizes)):
+        raise ValueError(f"seconds of {list(sizes)} coordinates")
+    return Curve(sizes, seconds)

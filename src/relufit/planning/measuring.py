@@ -1,4 +1,9 @@
-"""The costs of this machine, measured in a few seconds: medians, after every loop has been compiled."""
+"""The costs of this machine, measured in a quarter of a minute: medians, after every loop has been compiled.
+
+A part is timed as a member of a run has it: after a pause, in which the processor has gone to sleep and others have
+used its caches, because members wait for the network between their parts. In a loop without pauses the same takes half
+of the time, or less where vectors are short.
+"""
 
 from __future__ import annotations
 
@@ -6,60 +11,75 @@ import math
 import os
 import platform
 import statistics
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import partial
-from time import perf_counter
-from typing import TYPE_CHECKING
+from time import perf_counter, sleep
 
 import numpy as np
 
 from relufit import kernels, streams
 from relufit.compression import Compressor, make_compressor
+from relufit.compression.base import joined
 from relufit.compression.coding import CODINGS
-from relufit.planning.costs import Codec, Costs, Line, described
-from relufit.planted import relative_error
-from relufit.transport.connections import Tcp
-from relufit.transport.frames import Kind
-from relufit.transport.link import Link
-
-if TYPE_CHECKING:
-    from relufit.transport.connections import Connection
+from relufit.planning import together
+from relufit.planning.costs import Codec, Costs, Curve, described, mean
+from relufit.planning.echo import messages
+from relufit.transport.frames import body_digest
 
 #: Levels over the root of the dimension at which QSGD's seconds are measured.
 SIGMAS = (0.15, 0.6, 2.0)
-#: Coordinates: in the first all is overhead, and the second fits into no cache, as where seconds matter. Between them,
-#: where vectors fit, seconds come out a little too long.
-_SMALL, _LARGE = 2**10, 2**20
-#: Rows of a small batch and of a larger one.
-_FEW_ROWS, _MANY_ROWS = 2, 34
-_MESSAGE = 2**22
+#: Coordinates: in the first all is overhead, the second fits into a cache, and the third fits into none.
+SIZES = (2**10, 2**17, 2**20)
+#: Rows of a small batch and of a larger one, and of how many they are drawn: more than fit into a cache.
+_FEW_ROWS, _MANY_ROWS, _ROWS = 2, 34, 68
 _TRIES = 7
-_DEADLINE_SECONDS = 30.0
-_RUN = 1
+#: Seconds: as half a megabyte takes at 1 Gbit/s. Longer ones hardly make a difference.
+_PAUSE_SECONDS = 5e-3
+
+#: What comes before each try.
+Pause = Callable[[], None]
 
 
-def measure(tries: int = _TRIES) -> Costs:
+def measure(tries: int = _TRIES, *, at_once: int = 1) -> Costs:
     """Return the costs of one core of this machine, and of its loopback.
 
-    Rows and vectors are as an iteration has them; every number is the median of some tries. It takes a few seconds,
-    and means something where nothing else runs.
+    Rows and vectors are as an iteration has them; every number is the median of some tries. It means something where
+    nothing else runs.
 
     Parameters
     ----------
     tries : int
         How often each part is tried.
+    at_once : int
+        So many processes measure the same at the same time, and the costs are their means: those of ranks that share a
+        machine, its memory and, where they are more than there are, its processors. The calling program is imported
+        again in each, as by `multiprocessing`.
+
+    Raises
+    ------
+    ClusterError
+        If one of the processes ends early.
     """
-    message, byte = _messages(tries)
-    batch, row = _batch(tries)
+    found = together.run(partial(_measure, tries), at_once) if at_once > 1 else [_measure(tries, lambda: None)]
+    return mean(found)
+
+
+def _measure(tries: int, meet: Pause) -> Costs:
+    """Return the costs; `meet` is called before each try, after its pause."""
+
+    def pause() -> None:
+        sleep(_PAUSE_SECONDS)
+        meet()
+
+    message, byte = messages(tries, meet)
+    batch, row = _batch(tries, pause)
     return Costs(
         batch=batch,
         row=row,
-        update=_update(tries),
+        update=_update(tries, pause),
         message=message,
         byte=byte,
-        codecs=tuple(_codec(compressor, size, tries) for compressor, size in _compressors()),
+        codecs=tuple(_codec(compressor, sigma, tries, pause) for compressor, sigma in _compressors()),
         machine={
             "machine": platform.machine(),
             "cores": str(os.cpu_count()),
@@ -69,58 +89,57 @@ def measure(tries: int = _TRIES) -> Costs:
     )
 
 
-def _median(action: Callable[[], object], tries: int) -> float:
-    """Return the median seconds, after one time that does not count."""
-    action()
+def _median(action: Callable[[], object], tries: int, before: Callable[[], object]) -> float:
+    """Return the median seconds, each after what comes `before`, after one time that does not count."""
     seconds = []
-    for _ in range(tries):
+    for _ in range(tries + 1):
+        before()
         began = perf_counter()
         action()
         seconds.append(perf_counter() - began)
-    return statistics.median(seconds)
+    return statistics.median(seconds[1:])
 
 
-def _line(seconds: list[float], few: int, many: int) -> Line:
-    small, large = seconds
-    each = max(0.0, (large - small) / (many - few))
-    return Line(max(0.0, small - each * few), each)
-
-
-def _batch(tries: int) -> tuple[Line, Line]:
+def _batch(tries: int, pause: Pause) -> tuple[Curve, Curve]:
     """Return the seconds of a mini-batch and of a row, half of the rows being active as they are near the solution."""
-    small, large = _rows(_SMALL, 8 * _MANY_ROWS, tries), _rows(_LARGE, 2 * _MANY_ROWS, tries)
-    return tuple(_line([few, many], _SMALL, _LARGE) for few, many in zip(small, large, strict=True))  # type: ignore[return-value]
+    batch, row = zip(*(_rows(size, tries, pause) for size in SIZES), strict=True)
+    return Curve(SIZES, batch), Curve(SIZES, row)
 
 
-def _rows(size: int, count: int, tries: int) -> tuple[float, float]:
-    """Return the seconds of a batch and a row, drawn from so many: few are in a cache from one batch to the next."""
+def _rows(size: int, tries: int, pause: Pause) -> tuple[float, float]:
+    """Return the seconds of a batch and a row."""
     rng = streams.generator(streams.key(0, purpose="costs"))
-    x = rng.random((count, size), dtype=np.float32)
+    x = rng.random((_ROWS, size), dtype=np.float32)
     x -= np.float32(0.5)
     w, out = rng.standard_normal(size), np.empty(size)
     y = np.maximum(x @ w, 0.0)
 
     def compute(rows: int) -> None:
         nonlocal out
-        kernels.gradient_sum(x, y, rng.integers(count, size=rows), w, out)
+        kernels.gradient_sum(x, y, rng.integers(_ROWS, size=rows), w, out)
         # The mean over the batch.
         out *= 0.5
 
-    line = _line([_median(partial(compute, rows), tries) for rows in (_FEW_ROWS, _MANY_ROWS)], _FEW_ROWS, _MANY_ROWS)
-    return line.start, line.each
+    few, many = (_median(partial(compute, rows), tries, pause) for rows in (_FEW_ROWS, _MANY_ROWS))
+    each = max(0.0, (many - few) / (_MANY_ROWS - _FEW_ROWS))
+    return max(0.0, few - each * _FEW_ROWS), each
 
 
-def _update(tries: int) -> Line:
+def _update(tries: int, pause: Pause) -> Curve:
+    """Return the seconds of an update, which follows the decoding of a gradient."""
     seconds = []
-    for size in (_SMALL, _LARGE):
-        w, total, w_star = np.ones(size), np.ones(size), np.full(size, 2.0)
+    for size in SIZES:
+        w, total, w_star, gradient = np.ones(size), np.ones(size), np.full(size, 2.0), np.ones(size)
+
+        def decode(total: np.ndarray = total, gradient: np.ndarray = gradient) -> None:
+            pause()
+            np.add(total, gradient, out=total)
 
         def step(w: np.ndarray = w, total: np.ndarray = total, w_star: np.ndarray = w_star) -> None:
-            kernels.descend(w, total, 0.5)
-            relative_error(w, w_star)
+            kernels.descend_towards(w, total, 0.5, w_star)
 
-        seconds.append(_median(step, tries))
-    return _line(seconds, _SMALL, _LARGE)
+        seconds.append(_median(step, tries, decode))
+    return Curve(SIZES, tuple(seconds))
 
 
 def _compressors() -> Iterator[tuple[Callable[[int], Compressor], float]]:
@@ -141,78 +160,36 @@ def _compressors() -> Iterator[tuple[Callable[[int], Compressor], float]]:
             )
 
 
-def _codec(make: Callable[[int], Compressor], sigma: float, tries: int) -> Codec:
-    spent: dict[str, list[float]] = {"encode": [], "decode": []}
-    for size in (_SMALL, _LARGE):
-        vector = streams.generator(streams.key(0, purpose="costs")).standard_normal(size)
-        compressor, out, total = make(size), np.empty(size), np.zeros(size)
-        payload = compressor.encode(vector, 0)
-        # As at a rank, the payload before is still there.
-        kept = [payload]
-
-        def make_payload(its: Compressor = compressor, given: np.ndarray = vector, kept: list[bytes] = kept) -> None:
-            kept[0] = its.encode(given, 0)
-
-        spent["encode"].append(_median(make_payload, tries))
-
-        def add(
-            its: Compressor = compressor, given: bytes = payload, out: np.ndarray = out, total: np.ndarray = total
-        ) -> None:
-            total += its.decode(given, out.size, out=out)
-
-        spent["decode"].append(_median(add, tries))
-    name, coding, _ = described(make(_LARGE), _LARGE)
-    lines = {part: _line(seconds, _SMALL, _LARGE) for part, seconds in spent.items()}
-    return Codec(name, coding, sigma, lines["encode"], lines["decode"])
+def _codec(make: Callable[[int], Compressor], sigma: float, tries: int, pause: Pause) -> Codec:
+    found = [_coded(make(size), size, tries, pause) for size in SIZES]
+    name, coding, _ = described(make(SIZES[-1]), SIZES[-1])
+    encode, decode = zip(*found, strict=True)
+    return Codec(name, coding, sigma, Curve(SIZES, encode), Curve(SIZES, decode))
 
 
-def _messages(tries: int) -> tuple[float, float]:
-    """Return half the round trip of an empty frame over loopback, and what each byte adds, between two threads."""
-    with _echo() as link:
+def _coded(compressor: Compressor, size: int, tries: int, pause: Pause) -> tuple[float, float]:
+    """Return the seconds to encode a gradient that was just computed, and to add one whose payload has just come."""
+    vector = streams.generator(streams.key(0, purpose="costs")).standard_normal(size)
+    room, total = np.empty(size), np.zeros(size)
+    sent = bytearray(joined(compressor.pieces(vector, 0)))
+    came = memoryview(bytearray(len(sent)))
+    # As at a rank, the payload before is still there.
+    kept = [compressor.pieces(vector, 0)]
 
-        def trip(body: bytes) -> None:
-            link.send(Kind.GRADIENT, body)
-            link.receive(Kind.GRADIENT, limit=_MESSAGE)
+    def compute() -> None:
+        pause()
+        np.negative(vector, out=vector)
 
-        empty = _median(lambda: trip(b""), 30 * tries) / 2
-        body = bytes(_MESSAGE)
-        full = _median(lambda: trip(body), tries) / 2
-        link.send(Kind.STOP)
-    return empty, max(0.0, full - empty) / _MESSAGE
+    def encode() -> None:
+        kept[0] = compressor.pieces(vector, 0)
+        body_digest(kept[0])
 
+    def receive() -> None:
+        pause()
+        came[:] = sent
+        body_digest(came)
 
-@contextmanager
-def _echo() -> Iterator[Link]:
-    """Yield a link to somebody who sends back what comes."""
-    network = Tcp("127.0.0.1")
-    door = network.listen()
-    ends: list[Connection] = []
-
-    def answer() -> None:
-        connection = door.accept(_DEADLINE_SECONDS)
-        if connection is None:
-            return
-        link = _link(connection)
-        try:
-            while True:
-                header, body = link.receive(Kind.GRADIENT, Kind.STOP, limit=_MESSAGE)
-                if header.kind is Kind.STOP:
-                    return
-                link.send(Kind.GRADIENT, body)
-        finally:
-            link.close()
-
-    thread = threading.Thread(target=answer, daemon=True)
-    thread.start()
-    try:
-        ends.append(network.connect(door.address, _DEADLINE_SECONDS))
-        yield _link(ends[0])
-    finally:
-        for end in ends:
-            end.close()
-        thread.join(_DEADLINE_SECONDS)
-        door.close()
-
-
-def _link(connection: Connection) -> Link:
-    return Link(connection, _RUN, "this machine", deadline=_DEADLINE_SECONDS, wanted=lambda: True)
+    return (
+        _median(encode, tries, compute),
+        _median(lambda: compressor.add(came, total, room), tries, receive),
+    )

@@ -181,16 +181,7 @@ def predict(
     d = problem.dimension
     omega = variance(compressor, d)
     payload = payload_bytes(compressor, d)
-    codec, exact = costs.codec(compressor, d), costs.codec(_EXACT, d)
-    work = Work(
-        compute=costs.batch(d) + math.ceil(mini_batch / workers) * costs.row(d),
-        encode=codec.encode(d),
-        decode=codec.decode(d),
-        update=costs.update(d),
-        weights=(exact.encode(d) + exact.decode(d)) / 2,
-        message=costs.message,
-        byte=costs.byte,
-    )
+    work = work_of(costs, compressor, d, math.ceil(mini_batch / workers))
     one = theory.iteration(exchange, workers, payload, d, host.network, work)
     iterations = theory.iterations_fixed(d, mini_batch, problem.ratio, problem.tolerance, omega=omega, workers=workers)
     # Half of the rows have a label above zero, and only these count in the initial weights.
@@ -234,6 +225,26 @@ def predict(
         shard=shard,
         fits=host.memory is None or vectors <= host.memory,
         shard_fits=host.memory is None or vectors + shard <= host.memory,
+    )
+
+
+def work_of(costs: Costs, compressor: Compressor, dimension: int, rows: int) -> Work:
+    """Return the seconds of the parts of an iteration in which a rank has so many rows.
+
+    Raises
+    ------
+    DataError
+        If there are no costs of the compressor.
+    """
+    d, codec, exact = dimension, costs.codec(compressor, dimension), costs.codec(_EXACT, dimension)
+    return Work(
+        compute=costs.batch(d) + rows * costs.row(d),
+        encode=codec.encode(d),
+        decode=codec.decode(d),
+        update=costs.update(d),
+        weights=(exact.encode(d) + exact.decode(d)) / 2,
+        message=costs.message,
+        byte=costs.byte,
     )
 
 

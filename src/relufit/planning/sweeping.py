@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -19,6 +19,10 @@ _SIGMA = 0.6
 RATES = tuple(float(rate) for rate in np.geomspace(1e7, 1e11, 17))
 
 
+def _plain(rate: float) -> Network:
+    return Network(rate, 2.5e-4)
+
+
 def sweep(
     costs: Costs,
     *,
@@ -30,7 +34,7 @@ def sweep(
     rank_batch: int = 8,
     ratio: float = 10.0,
     tolerance: float = 1e-6,
-    round_trip: float = 5e-4,
+    network: Callable[[float], Network] = _plain,
 ) -> pd.DataFrame:
     """Return predicted seconds of SGD in fp32 and QSGD at s = .6 sqrt(d), over the same exchange, and their ratio.
 
@@ -43,15 +47,15 @@ def sweep(
         Samples of a rank in an iteration, the same for both.
     ratio, tolerance
         As in `Problem`.
-    round_trip : float
-        Seconds.
+    network : callable
+        Returns what connects the hosts, at a rate; with a round trip of .5 ms, and packets of 1500 bytes, if not given.
 
     Returns
     -------
     DataFrame
         Columns ``dimension``, ``workers``, ``exchange``, ``rate``, ``levels``, ``coding`` (that of the codings which
-        is fastest there), ``sgd_seconds``, ``qsgd_seconds``, ``speed_up``, and ``low`` and ``high``: between these the
-        ratio lies whatever overlaps.
+        is fastest there), ``slower``, how many times as many iterations QSGD takes, ``sgd_seconds``,
+        ``qsgd_seconds``, ``speed_up``, and ``low`` and ``high``: between these the ratio lies whatever overlaps.
     """
     rows = []
     for d in dimensions:
@@ -59,7 +63,7 @@ def sweep(
         for count in workers:
             for exchange in exchanges:
                 for rate in rates:
-                    host, m = Host(Network(rate, round_trip / 2)), rank_batch * count
+                    host, m = Host(network(rate)), rank_batch * count
                     sgd = predict(problem, host, costs, exchange, make_compressor("fp32"), count, m)
                     coded = [
                         predict(
@@ -83,6 +87,7 @@ def sweep(
                             "rate": rate,
                             "levels": levels,
                             "coding": qsgd.coding,
+                            "slower": slower,
                             "sgd_seconds": sgd.seconds,
                             "qsgd_seconds": qsgd.seconds,
                             "speed_up": sgd.seconds / qsgd.seconds,

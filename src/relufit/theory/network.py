@@ -176,7 +176,9 @@ def iteration(
         Gradients go to the master, and to K - 1 ranks each from there; everybody decodes all. Each rank waits for
         K - 1 gradients of others: ``c + 2 t + K p + e`` at least, and never less than the master's link out is
         busy, ``K (K - 1) p``, since the copies of one iteration can overlap with the work of the next. At most
-        ``c + 2 t + K p + K (K - 1) p + K e``: whatever the master decodes, its copies follow each other on the link.
+        ``c + 2 t + K p + K (K - 1) p + 2 e + (K - 2) max(0, e - p)``: whatever the master decodes, its copies follow
+        each other on the link; a rank has them over one connection, the last one p after that before it, so that
+        with p above e all but the last are decoded when it comes, and perhaps the rank's own.
     ``"all_to_all"``
         Each rank sends to K - 1 others and receives as many at the same time: ``c + t + (K - 1) p + e`` and
         ``c + K e`` at least, ``c + t + (K - 1) p + K e`` at most.
@@ -257,11 +259,14 @@ def _relay(ranks: int, remote: int, gradient: float, weights: float, latency: fl
     # The rank that has all first is the one beside the master, where there is one.
     nearest = (2 if remote == ranks else 1) * (latency + work.message) if copies else 0.0
     first = (ranks if remote == ranks else ranks - 1) * gradient if copies else 0.0
+    decode = ranks * work.decode
+    if copies and remote == ranks:
+        decode = min(decode, 2 * work.decode + (ranks - 2) * max(0.0, work.decode - gradient))
     return Iteration(
         max(own + max(nearest + first + work.decode, ranks * work.decode), copies * gradient),
         work.compute,
         work.encode,
-        ranks * work.decode,
+        decode,
         work.update,
         (remote + copies) * work.message if copies else 0.0,
         2 * latency if copies else 0.0,
