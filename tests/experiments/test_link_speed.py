@@ -147,7 +147,7 @@ def test_a_plan_is_held_against_what_was_measured_and_drawn(config: dict[str, An
     judged = _made(config)
     plan, gains = judged.tables["timing-plan"], judged.tables["timing-plan-speed-up"]
     assert plan["error"].between(-0.07, 0.03).all()
-    assert (plan["at_least"] <= plan["predicted"]).all()
+    assert (plan["at_least"] <= (1 + 1e-9) * plan["predicted"]).all()
     assert set(plan["cell"]) == {f"d{D}-K{RANKS}", "d4000-K2"}
     measured = gains[gains["source"] == "measured"]
     assert set(measured["rate"]) == set(CELL["rates"])
