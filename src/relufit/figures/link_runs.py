@@ -9,6 +9,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from relufit.figures import style
 
@@ -55,8 +56,11 @@ def _panel(axes: Axes, curves: pd.DataFrame) -> None:
         if not its["complete"].iloc[0]:
             axes.plot(run["elapsed"].iloc[-1:], run["relative_error"].iloc[-1:], "|", color=colour, markersize=6)
     kind = "modelled" if (curves["source"] == "modelled").any() else "emulated links"
-    axes.set(xlabel=f"seconds since the initial weights, {kind}", xscale="log", yscale="log")
-    axes.set_xlim(left=0.2)
+    axes.set(xlabel=f"seconds, {kind}", xscale="log", yscale="log")
+    axes.set_xlim(left=curves["elapsed"].max() / 100)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def _colour(compressor: str) -> str:
