@@ -58,6 +58,10 @@ def test_a_run_waits_for_slots_and_takes_none_before_all_are_free(client: Client
         client.submit(_hold, tmp_path / str(number), key=f"relufit-other-{number}", resources={"slot": 1}, pure=False)
         for number in range(2)
     ]
+    end = time.monotonic() + 30
+    while sum(map(len, client.processing().values())) < len(held):
+        assert time.monotonic() < end
+        time.sleep(0.02)
     try:
         with pytest.raises(ClusterError, match="2 of 4 slots are free, and 3 needed") as caught:
             train(SPEC, client, patience=Patience(queue=0.5), told=told.append)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -51,8 +52,10 @@ def ready(account: Account, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def run(command: str, folder: Path) -> str:
-    words = shlex.split(command)
-    done = subprocess.run([BIN / words[0], *words[1:]], cwd=folder, capture_output=True, text=True, check=False)
+    words, active = shlex.split(command), {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
+    done = subprocess.run(
+        [BIN / words[0], *words[1:]], cwd=folder, env=active, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
