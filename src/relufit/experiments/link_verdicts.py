@@ -193,7 +193,8 @@ def reached(
         least, most = (1.0, math.inf) if model.mean() >= 1 else (-math.inf, 1.0)
         sided = f"{title}, on the side of 1 that the model says"
         found.append(judge(sided, where, mean_interval(ratio), least=least, most=most, **told))
-        if min(rows["network"].min(), rows["network_plain"].min()) >= _DOMINATES:
+        # Where the model itself says that nothing is gained there is no gain to be had a part of.
+        if model.mean() >= 1 and min(rows["network"].min(), rows["network_plain"].min()) >= _DOMINATES:
             title += ", over the model's"
             found.append(judge(title, where, mean_interval(ratio / model), least=_LEAST_GAIN, **told))
     return found
