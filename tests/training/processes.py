@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ctypes
-import gc
 import logging
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from types import FrameType
 from typing import Any
 
 import dask
@@ -74,9 +75,24 @@ def assert_nothing_left(client: Client) -> None:
 
 def _connections() -> list[Plain]:
     """Return the connections of links in this process that a run sends over."""
-    links = [thing for thing in gc.get_objects() if isinstance(thing, Link)]
-    inner = [link._connection for link in links]
+    inner = [link._connection for link in _links()]
     return [its for its in inner if isinstance(its, Plain) and its._socket.fileno() >= 0]
+
+
+def _links() -> list[Link]:
+    """Return the links that functions which are running in this process have at hand.
+
+    To look through all objects would disturb a thread that is just making one.
+    """
+    found: dict[int, Link] = {}
+    for top in sys._current_frames().values():
+        frame: FrameType | None = top
+        while frame:
+            for thing in list(frame.f_locals.values()):
+                several = thing.values() if type(thing) is dict else thing if type(thing) is list else [thing]
+                found.update({id(link): link for link in list(several) if isinstance(link, Link)})
+            frame = frame.f_back
+    return list(found.values())
 
 
 def reset_connections() -> int:
