@@ -13,6 +13,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+import pytest
+
+from relufit.clusters import open_cluster
+from relufit.errors import ClusterError, ConfigError, RelufitError
 
 ROOT = Path(__file__).parent.parent.parent
 BIN = Path(sys.executable).parent
@@ -214,3 +220,12 @@ def sshd(folder: Path, program: str, path: str) -> Iterator[Sshd]:
     finally:
         process.terminate()
         process.wait()
+
+
+def refusal(config: dict[str, Any], workers: int = 1) -> RelufitError:
+    """Return the error that opening a cluster gives, which names a key of its kind and a remedy."""
+    with pytest.raises((ClusterError, ConfigError)) as caught, open_cluster(config, workers):
+        pass
+    assert caught.value.where.startswith(f"cluster.{config['kind']}")
+    assert caught.value.remedy
+    return caught.value

@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 from distributed import Client, Security
-from real_processes import Dask, dask, make_certificate, wait_until
+from real_processes import Dask, dask, make_certificate, refusal, wait_until
 
 from relufit import records
 from relufit.clusters import open_cluster
-from relufit.errors import ClusterError, ConfigError, RelufitError
+from relufit.errors import ClusterError
 from relufit.experiments import trials
 from relufit.experiments.base import Setting
 from relufit.planted import PlantedModel
@@ -61,14 +61,6 @@ def section(**options: Any) -> dict[str, Any]:
 def of(started: Dask, **options: Any) -> dict[str, Any]:
     tls = {"tls": started.tls} if started.tls else {}
     return section(scheduler_file=str(started.scheduler_file), **tls, **options)
-
-
-def refusal(config: dict[str, Any], workers: int = 2) -> RelufitError:
-    with pytest.raises((ClusterError, ConfigError)) as caught, open_cluster(config, workers):
-        pass
-    assert caught.value.where.startswith("cluster.address")
-    assert caught.value.remedy
-    return caught.value
 
 
 def left_on(client: Client) -> tuple[list[str], int]:

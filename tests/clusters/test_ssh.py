@@ -25,13 +25,13 @@ from real_processes import (
     free_port,
     make_certificate,
     make_key,
+    refusal,
     sshd,
     wait_until,
     without_relufit,
 )
 
 from relufit.clusters import open_cluster
-from relufit.errors import ClusterError, ConfigError, RelufitError
 from relufit.experiments.base import Setting
 from relufit.experiments.procedures import PROCEDURES
 from relufit.experiments.spread import spread
@@ -68,14 +68,6 @@ def tls(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 def section(server: Sshd, **options: Any) -> dict[str, Any]:
     return {"kind": "ssh", "ssh": {"hosts": ["127.0.0.1"], "connect": server.connect, "timeout": 60, **options}}
-
-
-def refusal(config: dict[str, Any], workers: int = 1) -> RelufitError:
-    with pytest.raises((ClusterError, ConfigError)) as caught, open_cluster(config, workers):
-        pass
-    assert caught.value.where.startswith("cluster.ssh")
-    assert caught.value.remedy
-    return caught.value
 
 
 def started_by(server: Sshd) -> list[psutil.Process]:

@@ -20,9 +20,11 @@ from relufit.errors import ClusterError, ConfigError
 from relufit.experiments import spread as spreading
 from relufit.experiments import trials
 from relufit.experiments.base import Setting
+from relufit.experiments.plan_costs import measured_costs
 from relufit.experiments.procedures import model_of
 from relufit.experiments.spread import spread
 from relufit.stores import inside
+from relufit.training.slots import admission
 
 SPEC: dict[str, Any] = {
     "compressor": {"name": "qsgd", "levels": 4},
@@ -112,6 +114,8 @@ def test_settings_with_real_ranks_and_clusters_on_this_machine_are_left_alone() 
     for kind in ("inprocess", "local", "emulated"):
         assert trials.spread_over(TRAIN, {"kind": kind}) is None
     assert trials.spread_over(TRAIN, None) is None
+    # What is measured of this machine is measured here.
+    assert trials.spread_over([measured_costs("link_speed")], {"kind": "address"}) is None
 
 
 def test_no_more_tasks_are_under_way_than_the_workers_have_threads_for(
@@ -173,25 +177,41 @@ def test_without_any_worker_the_wait_has_an_end(
         spread(client, [(QUANTIZE[0], 0)], 7, tmp_path, lambda done: None)
 
 
-def test_a_client_that_leaves_takes_its_trials_along(client: Client, tmp_path: Path) -> None:
-    errors = list[Exception]()
+@contextmanager
+def trials_under_way(client: Client, tmp_path: Path) -> Iterator[list[ClusterError]]:
+    """Have another client spread endless trials, which leaves in the end; yield what it raises then."""
+    errors = list[ClusterError]()
 
-    def run(other: Client) -> None:
+    def run() -> None:
         try:
             spread(other, [(ENDLESS, 0)], 7, tmp_path, lambda done: None)
         except ClusterError as error:
             errors.append(error)
 
     other = Client(client.scheduler.address, set_as_default=False)
-    thread = threading.Thread(target=run, args=[other])
+    thread = threading.Thread(target=run)
     thread.start()
-    end = time.monotonic() + 20
-    while not busy(client):
-        assert time.monotonic() < end, "no trial has begun"
-        time.sleep(0.05)
-    other.close()
-    thread.join(30)
-    assert not thread.is_alive()
+    try:
+        end = time.monotonic() + 20
+        while not busy(client):
+            assert time.monotonic() < end, "no trial has begun"
+            time.sleep(0.05)
+        yield errors
+    finally:
+        other.close()
+        thread.join(30)
+        assert not thread.is_alive()
+        wait_until_idle(client)
+
+
+def test_a_client_that_leaves_takes_its_trials_along(client: Client, tmp_path: Path) -> None:
+    with trials_under_way(client, tmp_path) as errors:
+        assert not errors
     (error,) = errors
     assert "the scheduler is gone" in str(error)
-    wait_until_idle(client)
+
+
+def test_trials_take_no_slot_from_ranks(client: Client, tmp_path: Path) -> None:
+    slots = len(client.nthreads())
+    with trials_under_way(client, tmp_path), admission(client, slots, 0.0) as free:
+        assert free == slots

@@ -21,6 +21,8 @@ from relufit.training import Trace, tasks
 from relufit.transport.connections import Plain
 from relufit.transport.link import Link
 
+#: Processes of the cluster that a module has of its own.
+WORKERS = 4
 TOPOLOGIES: dict[str, dict[str, Any]] = {
     "master": {},
     "relay": {"downlink": "relay"},

@@ -17,9 +17,10 @@ from typing import Any
 
 import psutil
 import pytest
-from distributed import Client, LocalCluster
+from distributed import Client
 from processes import (
     TOPOLOGIES,
+    WORKERS,
     assert_nothing_left,
     assert_same,
     damage_next_frame,
@@ -35,7 +36,6 @@ from relufit.training.member import Member
 
 MODEL = PlantedModel(2100, 50, 3, noise_std=0.05)
 PATIENCE = Patience(start=60, message=3, rejoin=1)
-WORKERS = 4
 
 
 def spec(topology: str = "master", data: Any = MODEL, **values: Any) -> TrainingSpec:
@@ -43,20 +43,9 @@ def spec(topology: str = "master", data: Any = MODEL, **values: Any) -> Training
     return TrainingSpec(data, {"name": "qsgd", "levels": 4}, **{**settings, **values})
 
 
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[LocalCluster]:
-    """One for most tests; a task fails more often here than Dask thinks normal."""
-    with local_cluster(WORKERS) as started:
-        yield started
-
-
 @pytest.fixture
-def client(cluster: LocalCluster) -> Iterator[Client]:
-    with Client(cluster) as connected:
-        connected.wait_for_workers(WORKERS, timeout=60)
-        yield connected
-        connected.wait_for_workers(WORKERS, timeout=60)
-        assert_nothing_left(connected)
+def client(own_client: Client) -> Client:
+    return own_client
 
 
 def _running(dask_worker: Any) -> tuple[int, list[str]]:

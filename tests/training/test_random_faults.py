@@ -18,13 +18,12 @@ from typing import Any
 import psutil
 import pytest
 from distributed import Client, LocalCluster
-from processes import KINDS, TOPOLOGIES, Processes, Strike, assert_nothing_left, assert_same, local_cluster
+from processes import KINDS, TOPOLOGIES, WORKERS, Processes, Strike, assert_same
 
 from relufit.errors import ClusterError, RelufitError, TransportError
 from relufit.planted import PlantedModel
 from relufit.training import Patience, Trace, TrainingSpec, train
 
-WORKERS = 4
 #: How many seeds are tried.
 RUNS = int(os.environ.get("RELUFIT_FAULTY_RUNS", "8"))
 PATIENCE = Patience(start=20, message=1, rejoin=0.5, attempts=20)
@@ -33,27 +32,17 @@ DEADLINE = 120.0
 _ORACLES: dict[Any, Trace] = {}
 
 
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[LocalCluster]:
-    """One for all runs."""
-    with local_cluster(WORKERS) as started:
-        yield started
-
-
 @pytest.fixture
-def client(cluster: LocalCluster) -> Iterator[Client]:
-    processes = Processes(cluster)
+def client(own_cluster: LocalCluster, own_client: Client) -> Iterator[Client]:
+    processes = Processes(own_cluster)
     before = _started() - {nanny.pid for nanny in processes.nannies}
-    with Client(cluster) as connected:
-        connected.wait_for_workers(WORKERS, timeout=60)
-        yield connected
-        connected.wait_for_workers(WORKERS, timeout=60)
-        assert_nothing_left(connected)
-        end = time.monotonic() + 20
-        while left := processes.sockets():
-            assert time.monotonic() < end, left
-            time.sleep(0.1)
-        assert _started() - before == {nanny.pid for nanny in processes.nannies}
+    yield own_client
+    own_client.wait_for_workers(WORKERS, timeout=60)
+    end = time.monotonic() + 20
+    while left := processes.sockets():
+        assert time.monotonic() < end, left
+        time.sleep(0.1)
+    assert _started() - before == {nanny.pid for nanny in processes.nannies}
 
 
 def _started() -> set[int]:
@@ -127,9 +116,9 @@ def run_within(seconds: float, asked: TrainingSpec, client: Client, **options: A
 
 @pytest.mark.parametrize("seed", range(RUNS), ids=lambda seed: f"seed_{seed}")
 def test_a_run_with_random_faults_ends_with_the_same_bits_or_with_one_error_and_a_checkpoint(
-    client: Client, cluster: LocalCluster, tmp_path: Path, seed: int
+    client: Client, own_cluster: LocalCluster, tmp_path: Path, seed: int
 ) -> None:
-    draw, processes = random.Random(seed), Processes(cluster)
+    draw, processes = random.Random(seed), Processes(own_cluster)
     topology, workers, iterations = draw.choice(list(TOPOLOGIES)), draw.choice([2, 3, 4]), 2000
     checkpoint = tmp_path / "run.checkpoint" if draw.random() < 0.5 else None
     failures = draw.choice([0, 20, 20])

@@ -4,44 +4,34 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
 import pytest
 from distributed import Client, LocalCluster, wait
-from processes import assert_same, local_cluster
+from processes import WORKERS, assert_same
 
 from relufit.errors import ClusterError
 from relufit.planted import PlantedModel
 from relufit.training import Patience, Trace, TrainingSpec, train
-from relufit.training.slots import ask, kill_worker
+from relufit.training.slots import PREFIX, ask, kill_worker
 
-WORKERS = 4
 SPEC = TrainingSpec(PlantedModel(210, 12, 3, noise_std=0.05), "fp64", workers=3, batch_size=20, iterations=200)
 
 
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[LocalCluster]:
-    with local_cluster(WORKERS) as started:
-        yield started
-
-
 @pytest.fixture
-def client(cluster: LocalCluster) -> Iterator[Client]:
-    with Client(cluster) as connected:
-        connected.wait_for_workers(WORKERS, timeout=60)
-        yield connected
+def client(own_client: Client) -> Client:
+    return own_client
 
 
-def test_two_runs_at_once_that_fit_one_by_one_both_end(cluster: LocalCluster, client: Client) -> None:
+def test_two_runs_at_once_that_fit_one_by_one_both_end(own_cluster: LocalCluster, client: Client) -> None:
     oracle, patience = train(SPEC), Patience(start=20)
 
     def run(connected: Client) -> list[Trace]:
         return [train(SPEC, connected, patience=patience) for _ in range(4)]
 
-    with Client(cluster) as other, ThreadPoolExecutor(2) as pool:
+    with Client(own_cluster) as other, ThreadPoolExecutor(2) as pool:
         for trace in [trace for traces in pool.map(run, [client, other]) for trace in traces]:
             assert_same(trace, oracle)
             assert not trace.faults
@@ -55,7 +45,7 @@ def _hold(until: Path) -> None:
 def test_a_run_waits_for_slots_and_takes_none_before_all_are_free(client: Client, tmp_path: Path) -> None:
     told: list[str] = []
     held = [
-        client.submit(_hold, tmp_path / str(number), key=f"relufit-other-{number}", resources={"slot": 1}, pure=False)
+        client.submit(_hold, tmp_path / str(number), key=f"{PREFIX}other-{number}", resources={"slot": 1}, pure=False)
         for number in range(2)
     ]
     end = time.monotonic() + 30

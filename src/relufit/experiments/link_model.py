@@ -16,6 +16,9 @@ from relufit.theory import network
 #: Numbers in a message that has next to nothing in it, and the bytes of such a payload.
 EMPTY = 16
 _EMPTY_BYTES = 4 * EMPTY + 4
+#: The network dominates where links and latency are that part of an iteration's seconds; how far outside of what is
+#: predicted seconds may be there.
+DOMINATES, MOST_OUTSIDE = 2 / 3, 0.15
 _CURVE_RATES = np.geomspace(1e7, 1e11, 41)
 
 
@@ -99,7 +102,7 @@ class Model:
     def iteration(self, run: Run, rate: float) -> network.Iteration:
         """Return the predicted seconds of an iteration."""
         copies = self._ranks * (self._ranks - 1 if run.exchange == "all_to_all" else 1)
-        payload, link = float(self._bytes[run.name]) / copies, _link(rate, self._round_trip)
+        payload, link = float(self._bytes[run.name]) / copies, link_of(rate, self._round_trip)
         work = replace(self._work(run.name), message=self.messages.get(run.exchange, 0.0))
         return network.iteration(run.exchange, self._ranks, payload, self._d, link, work)
 
@@ -115,12 +118,13 @@ class Model:
             its = self._measured[self._measured["run"] == f"empty-{exchange}"]
             if its.empty:
                 continue
-            link = _link(float(its["rate"].iloc[0]), self._round_trip)
+            link = link_of(float(its["rate"].iloc[0]), self._round_trip)
             nothing = network.iteration(exchange, self._ranks, _EMPTY_BYTES, EMPTY, link, network.Work(message=1.0))
             rest = float(its["seconds"].median()) - nothing.latency - nothing.link
             found[exchange] = max(0.0, rest) / nothing.messages
         return found
 
 
-def _link(rate: float, round_trip: float) -> network.Network:
+def link_of(rate: float, round_trip: float) -> network.Network:
+    """Return the links of emulated hosts: bit/s, and seconds there and back."""
     return network.Network(rate, round_trip / 2, MTU, Link(rate=rate).burst)

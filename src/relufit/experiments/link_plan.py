@@ -9,16 +9,11 @@ import numpy as np
 import pandas as pd
 
 from relufit.claims.verdict import Verdict, exactly
-from relufit.clusters.emulated.shaping import MTU, Link
+from relufit.experiments.link_model import DOMINATES, MOST_OUTSIDE, link_of
 from relufit.experiments.link_runs import cell_name, run_of
 from relufit.experiments.quantized import make
 from relufit.planning import Machine, sweep
-from relufit.theory.network import Network
 
-#: The network dominates where links and latency are that part of the measured seconds.
-_DOMINATES = 2 / 3
-#: How far outside of what is predicted seconds may be there.
-_MOST_OUTSIDE = 0.15
 #: More ranks than this machine carries, for which there is the plan alone.
 _BEYOND = (16, 64)
 #: 30 Mbit/s to 100 Gbit/s, in bit/s.
@@ -53,7 +48,7 @@ def planned(
     d, workers, made = cell["dimension"], cell["workers"], []
     for point in points[["run", "exchange", "compressor", "rate", "trial", "seconds"]].to_dict("records"):
         exchange, rate, seconds = point["exchange"], point["rate"], point["seconds"]
-        links = _links(rate, round_trip)
+        links = link_of(rate, round_trip)
         compressor = make(run_of(point["run"], d).compressor)
         apart, shared = machine.iteration(exchange, compressor, workers, d, rows, links)
         made.append(
@@ -83,7 +78,7 @@ def held(name: str, table: pd.DataFrame, trials: int, evidence: str) -> list[Ver
     """Hold the seconds of an iteration against what was planned, where the network dominates."""
     mean = table.groupby(["run", "rate"])[["seconds", "at_least", "predicted", "network"]].mean()
     outside = mean["seconds"] / mean["seconds"].clip(mean["at_least"], mean["predicted"]) - 1
-    error, limited = mean["seconds"] / mean["predicted"] - 1, mean["network"] >= _DOMINATES
+    error, limited = mean["seconds"] / mean["predicted"] - 1, mean["network"] >= DOMINATES
     if not limited.any():
         return []
     run, rate = outside[limited].index[int(outside[limited].abs().argmax())]
@@ -101,10 +96,10 @@ def held(name: str, table: pd.DataFrame, trials: int, evidence: str) -> list[Ver
         )
     return [
         exactly(
-            f"seconds of an iteration are within {_MOST_OUTSIDE:.0%} of what relufit plan predicts from costs of its "
+            f"seconds of an iteration are within {MOST_OUTSIDE:.0%} of what relufit plan predicts from costs of its "
             "own, where the network dominates",
             name,
-            bool(outside[limited].abs().max() <= _MOST_OUTSIDE),
+            bool(outside[limited].abs().max() <= MOST_OUTSIDE),
             trials=trials,
             evidence=evidence,
             note=note,
@@ -128,7 +123,7 @@ def speed_up(machine: Machine, table: pd.DataFrame, section: Mapping[str, Any]) 
             workers=sorted({*_BEYOND, *(cell["workers"] for cell in cells if cell["dimension"] == d)}),
             rates=_RATES,
             rank_batch=section["rank_batch"],
-            network=lambda rate: _links(rate, section["round_trip"]),
+            network=lambda rate: link_of(rate, section["round_trip"]),
         )
         for d in sorted({cell["dimension"] for cell in cells})
     ]
@@ -148,7 +143,3 @@ def speed_up(machine: Machine, table: pd.DataFrame, section: Mapping[str, Any]) 
                 its_own = {"speed_up": ratio.mean(), "low": ratio.min(), "high": ratio.max(), "source": source}
                 rows.append({**told, **its_own})
     return pd.concat([predicted, pd.DataFrame(rows)], ignore_index=True) if rows else predicted
-
-
-def _links(rate: float, round_trip: float) -> Network:
-    return Network(rate, round_trip / 2, MTU, Link(rate=rate).burst)

@@ -11,14 +11,13 @@ import pandas as pd
 
 from relufit.claims.statistics import mean_interval
 from relufit.claims.verdict import INCONCLUSIVE, Verdict, exactly, judge
+from relufit.experiments.link_model import DOMINATES, MOST_OUTSIDE
 from relufit.experiments.link_runs import cell_name, whole_runs
 from relufit.experiments.link_tables import errors_of
 from relufit.records import Record
 
-#: The network dominates where links and latency are that part of the predicted seconds.
-_DOMINATES = 2 / 3
-#: A part of the predicted gain that is to be had; how far outside of the bounds of the model seconds may be.
-_LEAST_GAIN, _MOST_OUTSIDE = 0.9, 0.15
+#: A part of the predicted gain that is to be had.
+_LEAST_GAIN = 0.9
 #: Headers of TCP, IP and Ethernet in a packet; and of what interfaces count, the part that is neither frames nor
 #: these: greetings, and what TCP sends again.
 _PACKET_BYTES, _MOST_REST = 66, 0.02
@@ -112,7 +111,7 @@ def gains(name: str, points: pd.DataFrame, trials: int, evidence: str) -> list[V
         plain = rows[rows["compressor"] == "sgd-fp32"].set_index(["rate", "trial"])
         coded = rows[rows["compressor"].str.startswith("qsgd")].set_index(["rate", "trial"])
         joined = coded.join(plain[["seconds", "predicted", "network"]], rsuffix="_plain", how="inner")
-        limited = joined[joined[["network", "network_plain"]].min(axis=1) >= _DOMINATES]
+        limited = joined[joined[["network", "network_plain"]].min(axis=1) >= DOMINATES]
         if limited.empty:
             continue
         gain = (limited["seconds_plain"] / limited["seconds"]) / (limited["predicted_plain"] / limited["predicted"])
@@ -126,7 +125,7 @@ def gains(name: str, points: pd.DataFrame, trials: int, evidence: str) -> list[V
                 trials=trials,
                 evidence=evidence,
                 note=f"Mean over {rates} Mbit/s and all codings where the network takes at least "
-                f"{_DOMINATES:.0%} of the predicted seconds.",
+                f"{DOMINATES:.0%} of the predicted seconds.",
             )
         )
     return found
@@ -134,7 +133,7 @@ def gains(name: str, points: pd.DataFrame, trials: int, evidence: str) -> list[V
 
 def agreement(name: str, points: pd.DataFrame, trials: int, evidence: str) -> list[Verdict]:
     """Hold the seconds of an iteration against the model's bounds, where the network dominates."""
-    limited = points[points["network"] >= _DOMINATES]
+    limited = points[points["network"] >= DOMINATES]
     if limited.empty:
         return []
     mean = limited.groupby(["run", "rate"])[["seconds", "at_least", "predicted"]].mean()
@@ -142,9 +141,9 @@ def agreement(name: str, points: pd.DataFrame, trials: int, evidence: str) -> li
     run, rate = outside.index[int(outside.argmax())]
     return [
         exactly(
-            f"seconds of an iteration are within {_MOST_OUTSIDE:.0%} of the model's bounds where the network dominates",
+            f"seconds of an iteration are within {MOST_OUTSIDE:.0%} of the model's bounds where the network dominates",
             name,
-            bool(outside.max() <= _MOST_OUTSIDE),
+            bool(outside.max() <= MOST_OUTSIDE),
             trials=trials,
             evidence=evidence,
             note=f"Of {len(outside)} ways and rates the farthest is {outside.max():.1%} outside: "
@@ -194,7 +193,7 @@ def reached(
         sided = f"{title}, on the side of 1 that the model says"
         found.append(judge(sided, where, mean_interval(ratio), least=least, most=most, **told))
         # Where the model itself says that nothing is gained there is no gain to be had a part of.
-        if model.mean() >= 1 and min(rows["network"].min(), rows["network_plain"].min()) >= _DOMINATES:
+        if model.mean() >= 1 and min(rows["network"].min(), rows["network_plain"].min()) >= DOMINATES:
             title += ", over the model's"
             found.append(judge(title, where, mean_interval(ratio / model), least=_LEAST_GAIN, **told))
     return found

@@ -67,11 +67,11 @@ def simulate(
     where : dict or None
         What the cluster was, if there was one.
     """
-    own, ranks = settings[0].cluster, settings[0].spec["workers"] if settings[0].cluster else 0
+    own, ranks = settings[0].cluster, settings[0].spec.get("workers", 0)
     trials = [(setting, trial) for setting in settings for trial in range(setting.trials)]
     data = stores.absolute(data)  # workers may have another working folder
     place = own or elsewhere
-    with open_cluster(place, ranks) if place else nullcontext() as cluster:
+    with open_cluster(place, ranks if own else 0) if place else nullcontext() as cluster:
         if cluster and cluster.client and not own:
             ended = _counting(progress, len(trials))
             outcomes = spread(cluster.client, trials, seed, data, ended)

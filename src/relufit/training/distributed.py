@@ -297,7 +297,7 @@ def _raise_cause(failed: list[Future]) -> None:
     if errors and isinstance(errors[0], RelufitError):
         raise errors[0]
     if errors and isinstance(errors[0], KilledWorker):
-        task, times = str(errors[0].task).split("-", 2)[-1], errors[0].allowed_failures + 1
+        task, times = str(errors[0].task).removeprefix(PREFIX).partition("-")[2], errors[0].allowed_failures + 1
         raise ClusterError(
             f"the process of {task} died {times} times", where="cluster", remedy="see the logs of the Dask workers"
         )

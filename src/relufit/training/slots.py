@@ -15,8 +15,8 @@ from distributed import Client, Lock
 from relufit.errors import ClusterError
 
 SLOT = "slot"
-#: What the keys of all tasks of runs begin with.
-PREFIX = "relufit-"
+#: What the keys of the tasks that take a slot begin with, those of ranks and masters, and of no others.
+PREFIX = "relufit-run-"
 _ANSWER_SECONDS, _LOOK_SECONDS = 10.0, 0.1
 #: Seconds for the scheduler to take note that a run has ended.
 _FORGETTING_SECONDS = 5.0
