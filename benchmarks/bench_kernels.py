@@ -41,7 +41,7 @@ def gradients(n: int, d: int, m: int, rounds: int) -> dict[str, float]:
     batches = rng.integers(0, n, (rounds, m))
 
     def ours(number: int) -> np.ndarray:
-        kernels.gradient_sum(x, y, batches[number], w, out)
+        kernels.gradient_sum(x, y, batches[number], w, 1.0, out)
         return out
 
     def numpy_double(number: int) -> np.ndarray:

@@ -10,7 +10,8 @@ Process 0 prints a line of JSON on each way of passing the vectors on:
 
 ``way``
     How the weights go down, ``bcast`` (a broadcast) or ``send`` (a persistent request for each rank), and how the
-    gradients come up, ``gather`` or ``receive`` (persistent requests, each part added as soon as its turn has come).
+    gradients come up, ``gather`` (and are added in the same pass as the step is taken) or ``receive`` (persistent
+    requests, each part added as soon as its turn has come).
 ``seconds``
     The median of an iteration, warm-up left out.
 ``weights_sha256``, ``library``
@@ -35,7 +36,9 @@ import numpy as np
 from mpi4py import MPI
 
 from relufit import kernels
+from relufit.compression.sums import TOGETHER, sum_vectors
 from relufit.dataset import RowSource, Shard, open_rows
+from relufit.kernels import Descent
 from relufit.planted import PlantedModel, relative_error
 from relufit.training.sampling import SAMPLINGS
 from relufit.training.spec import Plan, TrainingSpec, make_plan
@@ -72,17 +75,28 @@ class Master:
             MPI.Prequest.Startall(self._sends)
         else:
             self._comm.Bcast(self.weights, root=0)
-        for part in self._collect():
-            self._total += part
-        if self._down == "send":
-            MPI.Request.Waitall(self._sends)
-        squares = kernels.descend_towards(self.weights, self._total, self._plan.step, self._w_star)
+        if self._up == "gather" and len(self._parts) <= TOGETHER:
+            parts = list(self._collect())
+            self._sent()
+            descent = Descent(self.weights, self._plan.step, self._w_star)
+            squares = sum_vectors(parts, self.weights, True, descent)
+        else:
+            parts = self._collect()
+            np.copyto(self._total, next(parts))
+            for part in parts:
+                self._total += part
+            self._sent()
+            squares = kernels.descend_towards(self.weights, self._total, self._plan.step, self._w_star, self.weights)
         self.error = math.sqrt(squares / self._squares)
 
     def end(self) -> None:
         """Free what MPI holds."""
         for request in self._sends + self._receives:
             request.Free()
+
+    def _sent(self) -> None:
+        if self._down == "send":
+            MPI.Request.Waitall(self._sends)
 
     def _expect(self) -> None:
         if self._up == "receive":
@@ -123,8 +137,7 @@ class Rank:
         else:
             self._comm.Bcast(self._weights, root=0)
         x, y, batch = self._sampler.draw(iteration)
-        kernels.gradient_sum(x, y, batch, self._weights, self._gradient)
-        self._gradient *= self._share
+        kernels.gradient_sum(x, y, batch, self._weights, self._share, self._gradient)
         self._answer()
 
     def end(self) -> None:

@@ -7,13 +7,24 @@ Arrays are C-contiguous; indices are not checked, callers do that.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numba import njit
 
 from relufit.simd import dots
 
-#: Coordinates whose differences are held at a time.
-_BLOCK = 4096
+#: Coordinates that are gone through at a time where one loop follows another: they stay in a cache near the processor,
+#: and are enough for it to see which memory is read on. Whole blocks of every layout of levels.
+BLOCK = 10240
+
+
+class Descent(NamedTuple):
+    """A step from `w`, (d,) float64, of `step` times a sum, and where it should lead, `target`, (d,) float64."""
+
+    w: np.ndarray
+    step: float
+    target: np.ndarray
 
 
 @njit(nogil=True, cache=True)
@@ -35,9 +46,9 @@ def squared_norm(v: np.ndarray) -> float:
 @njit(nogil=True, cache=True)
 def squared_distance(v: np.ndarray, w: np.ndarray) -> float:
     """Return the sum of squares of the difference of two float64 vectors of one size, added block by block."""
-    room, total = np.empty(min(v.size, _BLOCK)), 0.0
-    for start in range(0, v.size, _BLOCK):
-        some = room[: min(_BLOCK, v.size - start)]
+    room, total = np.empty(min(v.size, BLOCK)), 0.0
+    for start in range(0, v.size, BLOCK):
+        some = room[: min(BLOCK, v.size - start)]
         for k in range(some.size):
             some[k] = v[start + k] - w[start + k]
         total += dots((some,), some)[0]
@@ -53,17 +64,30 @@ def descend(w: np.ndarray, total: np.ndarray, step: float) -> None:
 
 
 @njit(nogil=True, cache=True)
-def descend_towards(w: np.ndarray, total: np.ndarray, step: float, target: np.ndarray) -> float:
-    """Do as `descend`, and return ``squared_distance(w, target)``; each of the three is gone through once."""
-    room, squares = np.empty(min(w.size, _BLOCK)), 0.0
-    for start in range(0, w.size, _BLOCK):
-        some = room[: min(_BLOCK, w.size - start)]
-        for k in range(some.size):
-            at = start + k
-            w[at] -= step * total[at]
-            total[at] = 0.0
-            some[k] = w[at] - target[at]
-        squares += dots((some,), some)[0]
+def descend_block(w: np.ndarray, some: np.ndarray, step: float, target: np.ndarray, out: np.ndarray) -> float:
+    """Write ``w - step * some`` to `out` and return its squared distance from `target`: at most `BLOCK` coordinates.
+
+    `some` is used up. `out` may be `w`.
+    """
+    for k in range(some.size):
+        after = w[k] - step * some[k]
+        out[k] = after
+        some[k] = after - target[k]
+    return dots((some,), some)[0]  # type: ignore[no-any-return]
+
+
+@njit(nogil=True, cache=True)
+def descend_towards(w: np.ndarray, total: np.ndarray, step: float, target: np.ndarray, out: np.ndarray) -> float:
+    """Write ``w - step * total`` to `out`, and return ``squared_distance(out, target)``: all (d,) float64.
+
+    `out` may be `w` or `total`; each array is gone through once.
+    """
+    room, squares = np.empty(min(w.size, BLOCK)), 0.0
+    for start in range(0, w.size, BLOCK):
+        stop = min(start + BLOCK, w.size)
+        some = room[: stop - start]
+        some[:] = total[start:stop]
+        squares += descend_block(w[start:stop], some, step, target[start:stop], out[start:stop])
     return squares
 
 
@@ -81,39 +105,65 @@ def all_finite(x: np.ndarray) -> bool:
 
 
 @njit(nogil=True, cache=True)
-def _add_four(x: np.ndarray, rows: np.ndarray, scale: np.ndarray, out: np.ndarray) -> None:
-    x0, x1, x2, x3 = x[rows[0]], x[rows[1]], x[rows[2]], x[rows[3]]
+def _add_rows(x: np.ndarray, rows: np.ndarray, scale: np.ndarray, count: int, fresh: bool, out: np.ndarray) -> None:
+    """Add four rows, in pairs, or fewer, one after the other; to zero if `fresh`, whatever is in `out`."""
+    x0, x1 = x[rows[0]], x[rows[1] if count > 1 else rows[0]]
+    x2, x3 = x[rows[2] if count > 2 else rows[0]], x[rows[3] if count > 3 else rows[0]]
     a0, a1, a2, a3 = scale[0], scale[1], scale[2], scale[3]
-    for k in range(out.size):
-        out[k] += (a0 * x0[k] + a1 * x1[k]) + (a2 * x2[k] + a3 * x3[k])
+    for start in range(0, out.size, BLOCK):
+        stop = min(start + BLOCK, out.size)
+        some, r0, r1, r2, r3 = out[start:stop], x0[start:stop], x1[start:stop], x2[start:stop], x3[start:stop]
+        if fresh:
+            some[:] = 0.0
+        if count == 4:
+            for k in range(some.size):
+                some[k] += (a0 * r0[k] + a1 * r1[k]) + (a2 * r2[k] + a3 * r3[k])
+        elif count == 3:
+            for k in range(some.size):
+                some[k] = ((some[k] + a0 * r0[k]) + a1 * r1[k]) + a2 * r2[k]
+        elif count == 2:
+            for k in range(some.size):
+                some[k] = (some[k] + a0 * r0[k]) + a1 * r1[k]
+        else:
+            for k in range(some.size):
+                some[k] += a0 * r0[k]
 
 
 @njit(nogil=True, cache=True)
-def _add_rest(x: np.ndarray, rows: np.ndarray, scale: np.ndarray, count: int, out: np.ndarray) -> None:
-    for i in range(count):
-        row, a = x[rows[i]], scale[i]
-        for k in range(out.size):
-            out[k] += a * row[k]
+def _products(x: np.ndarray, rows: np.ndarray, w: np.ndarray, out: np.ndarray) -> None:
+    """Write the inner products of one to four rows, the same bits as of one at a time."""
+    if rows.size == 4:
+        out[0], out[1], out[2], out[3] = dots((x[rows[0]], x[rows[1]], x[rows[2]], x[rows[3]]), w)
+    elif rows.size == 3:
+        out[0], out[1], out[2] = dots((x[rows[0]], x[rows[1]], x[rows[2]]), w)
+    elif rows.size == 2:
+        out[0], out[1] = dots((x[rows[0]], x[rows[1]]), w)
+    else:
+        out[0] = dots((x[rows[0]],), w)[0]
 
 
 @njit(nogil=True, cache=True)
 def moment_sum(x: np.ndarray, y: np.ndarray, out: np.ndarray) -> None:
     """Write ``sum_i y_i x_i`` to `out`: x (n, d) float32, y (n,) float64, out (d,) float64."""
-    out[:] = 0.0
-    rows, scale, held = np.empty(4, np.int64), np.empty(4), 0
+    rows, scale, held, fresh = np.empty(4, np.int64), np.empty(4), 0, True
     for i in range(x.shape[0]):
         if y[i] != 0.0:
             rows[held], scale[held] = i, y[i]
             held += 1
             if held == 4:
-                _add_four(x, rows, scale, out)
-                held = 0
-    _add_rest(x, rows, scale, held, out)
+                _add_rows(x, rows, scale, 4, fresh, out)
+                held, fresh = 0, False
+    if held:
+        _add_rows(x, rows, scale, held, fresh, out)
+    elif fresh:
+        out[:] = 0.0
 
 
 @njit(nogil=True, cache=True)
-def gradient_sum(x: np.ndarray, y: np.ndarray, batch: np.ndarray, w: np.ndarray, out: np.ndarray) -> float:
-    """Write the sum of the gradients of the rows `batch` to `out` and return their sum of squared residuals.
+def gradient_sum(
+    x: np.ndarray, y: np.ndarray, batch: np.ndarray, w: np.ndarray, share: float, out: np.ndarray
+) -> float:
+    """Write `share` times the sum of the gradients of the rows `batch` to `out`; return their sum of squared residuals.
 
     Parameters
     ----------
@@ -122,39 +172,33 @@ def gradient_sum(x: np.ndarray, y: np.ndarray, batch: np.ndarray, w: np.ndarray,
     batch : (b,) int64
         Row numbers, repetitions allowed.
     w : (d,) float64
+    share : float
     out : (d,) float64
-        ``sum_{i in batch} (max(0, <w, x_i>) - y_i) 1{<w, x_i> > 0} x_i``; the derivative at 0 is 0.
+        ``share * sum_{i in batch} (max(0, <w, x_i>) - y_i) 1{<w, x_i> > 0} x_i``; the derivative at 0 is 0.
 
     Returns
     -------
     float
         ``sum_{i in batch} (max(0, <w, x_i>) - y_i)^2``.
     """
-    out[:] = 0.0
-    squares = 0.0
-    rows, scale, held = np.empty(8, np.int64), np.empty(8), 0
-    full = batch.size - batch.size % 4
-    for at in range(0, full, 4):
-        products = dots((x[batch[at]], x[batch[at + 1]], x[batch[at + 2]], x[batch[at + 3]]), w)
-        for j in range(4):
-            row = batch[at + j]
-            residual = max(products[j], 0.0) - y[row]
+    squares, fresh = 0.0, True
+    rows, scale, held, products = np.empty(8, np.int64), np.empty(8), 0, np.empty(4)
+    for at in range(0, batch.size, 4):
+        some = batch[at : at + 4]
+        _products(x, some, w, products)
+        for j in range(some.size):
+            residual = max(products[j], 0.0) - y[some[j]]
             squares += residual * residual
             if products[j] > 0.0:
-                rows[held], scale[held] = row, residual
+                rows[held], scale[held] = some[j], share * residual
                 held += 1
         if held >= 4:
-            _add_four(x, rows, scale, out)
-            held -= 4
+            _add_rows(x, rows, scale, 4, fresh, out)
+            held, fresh = held - 4, False
             for j in range(held):
                 rows[j], scale[j] = rows[j + 4], scale[j + 4]
-    for at in range(full, batch.size):
-        row = batch[at]
-        product = dots((x[row],), w)[0]
-        residual = max(product, 0.0) - y[row]
-        squares += residual * residual
-        if product > 0.0:
-            rows[held], scale[held] = row, residual
-            held += 1
-    _add_rest(x, rows, scale, held, out)
+    if held:
+        _add_rows(x, rows, scale, held, fresh, out)
+    elif fresh:
+        out[:] = 0.0
     return squares

@@ -209,7 +209,7 @@ def gradient(w: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """
     x, y, w = _checked(x, y, w)
     total = np.empty(x.shape[1])
-    kernels.gradient_sum(x, y, np.arange(len(x)), w, total)
+    kernels.gradient_sum(x, y, np.arange(len(x)), w, 1.0, total)
     return total / len(x)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from relufit.compression.base import Place
 from relufit.compression.coding import CODINGS
 from relufit.compression.grid import norms_of
 from relufit.compression.qsgd import MAX_LEVELS, QSGD
@@ -177,10 +178,13 @@ def peak(function: Callable[[], Any]) -> tuple[int, Any]:
 @pytest.mark.parametrize("s", [1, 16, 1000])
 def test_no_more_memory_is_taken_than_for_the_result(kind: type, coding: str, s: int) -> None:
     vector, compressor, room = gaussian(10**6, kind), QSGD(s, coding), 2**16
-    used, payload = peak(lambda: compressor.encode(vector, 1))
+    used, payload = peak(lambda: compressor.pieces(vector, 1))
     # The room for an entropy code is made before its length is known.
     assert used <= len(payload) * (1.05 if coding == "rans" else 1) + room
-    # And it is read with a table of 2^16 bytes.
+    # The next one takes the place of the one before.
+    place = Place()
+    assert peak(lambda: compressor.pieces(vector, 1, place))[0] <= room
+    # It is read with a table of 2^16 bytes.
     room += 2**16 if coding == "rans" else 0
     used, decoded = peak(lambda: compressor.decode(payload, 10**6))
     assert used <= decoded.nbytes + room
@@ -192,7 +196,7 @@ def test_no_more_memory_is_taken_than_for_the_result(kind: type, coding: str, s:
 @pytest.mark.parametrize("kind", KINDS)
 def test_buckets_take_the_memory_of_their_norms(kind: type) -> None:
     vector, compressor, norms = gaussian(10**6, kind), QSGD(16, bucket_size=64), 8 * 10**6 // 64
-    used, payload = peak(lambda: compressor.encode(vector, 1))
+    used, payload = peak(lambda: compressor.pieces(vector, 1))
     assert used <= len(payload) + 3 * norms + 2**16
     used, decoded = peak(lambda: compressor.decode(payload, 10**6))
     assert used <= decoded.nbytes + norms + 2**16

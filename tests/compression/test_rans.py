@@ -14,7 +14,7 @@ from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
 from relufit import streams, theory
-from relufit.compression.base import HEADER_BYTES
+from relufit.compression.base import HEADER_BYTES, Place
 from relufit.compression.coding.packed import Packed
 from relufit.compression.coding.rans import Rans
 from relufit.compression.coding.symbols import SYMBOLS, TOKENS, base_of, plain_bits, symbol_of, token_of
@@ -223,7 +223,7 @@ def test_equal_levels_take_the_table_and_a_state() -> None:
 
 def test_what_comes_before_the_levels_is_left_as_it_is() -> None:
     levels = np.arange(-100, 100, dtype=np.int16)
-    assert Rans().encode(levels, 100, b"before") == b"before" + Rans().encode(levels, 100)
+    assert Rans().write(levels, 100, b"before", Place()) == b"before" + Rans().encode(levels, 100)
 
 
 # How long it is.

@@ -63,8 +63,8 @@ def _steps(patch: Patch, change: Callable[[Rank, np.ndarray], np.ndarray]) -> No
         current[:] = [self]
         return step(self, iteration, w)
 
-    def wrong(x: np.ndarray, y: np.ndarray, batch: np.ndarray, w: np.ndarray, out: np.ndarray) -> float:
-        squares = kernel(x, y, batch, w, out)
+    def wrong(x: np.ndarray, y: np.ndarray, batch: np.ndarray, w: np.ndarray, share: float, out: np.ndarray) -> float:
+        squares = kernel(x, y, batch, w, share, out)
         if current:
             out[:] = change(current[0], out)
         return float(squares)
@@ -185,7 +185,7 @@ def the_error_of_rounding_is_remembered(patch: Patch) -> None:
         compressor, kept = self._compressor, self
 
         class Remembers:
-            def pieces(self, v: np.ndarray, key: int) -> Any:
+            def pieces(self, v: np.ndarray, key: int, place: Any) -> Any:
                 wanted = v + memory
                 payload = compressor.encode(wanted, key)
                 memory[:] = wanted - compressor.decode(bytes(payload), v.size)
@@ -240,10 +240,10 @@ def the_master_forgets_the_last_rank(patch: Patch) -> None:
 
 @_defect
 def the_derivative_of_relu_is_one_everywhere(patch: Patch) -> None:
-    def wrong(x: np.ndarray, y: np.ndarray, batch: np.ndarray, w: np.ndarray, out: np.ndarray) -> float:
+    def wrong(x: np.ndarray, y: np.ndarray, batch: np.ndarray, w: np.ndarray, share: float, out: np.ndarray) -> float:
         rows = x[batch].astype(np.float64)
         residual = np.maximum(rows @ w, 0.0) - y[batch]
-        out[:] = residual @ rows
+        out[:] = share * (residual @ rows)
         return float(residual @ residual)
 
     patch.setattr(rank.kernels, "gradient_sum", wrong)

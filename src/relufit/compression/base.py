@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import struct
 from abc import ABC, abstractmethod
-from io import BytesIO
+from collections.abc import Sequence
 
 import numpy as np
 
 from relufit.errors import PayloadError
+from relufit.kernels import Descent, descend_towards
 
 _HEADER = struct.Struct("<BBH")
 HEADER_BYTES = _HEADER.size
 _FLOATS = (np.dtype(np.float64), np.dtype(np.float32))
 
 
-#: A payload, or one in pieces that follow each other: what goes over a connection need not be in one place first.
-Pieces = bytes | memoryview | tuple[bytes | memoryview, ...]
+#: A payload, or its header and its body, bytes both: what goes over a connection need not be in one place first.
+Pieces = bytes | memoryview | tuple[bytes | memoryview, bytes | memoryview]
 
 
 class Compressor(ABC):
@@ -58,8 +59,8 @@ class Compressor(ABC):
             If the payload is not one that this compressor makes of a vector of that size.
         """
 
-    def pieces(self, vector: np.ndarray, key: int) -> Pieces:
-        """Return what `encode` returns, perhaps in pieces that are good only until `vector` changes."""
+    def pieces(self, vector: np.ndarray, key: int, place: Place | None = None) -> Pieces:
+        """Return what `encode` returns, perhaps in pieces; good until `vector` changes or `place` is used again."""
         return self.encode(vector, key)
 
     def add(self, payload: bytes | memoryview, total: np.ndarray, room: np.ndarray) -> None:
@@ -68,6 +69,48 @@ class Compressor(ABC):
         After an error `total` may hold anything.
         """
         total += self.decode(payload, total.size, out=room)
+
+    def together(self, size: int) -> int:
+        """Return how many payloads of vectors of that size are better added together than one by one."""
+        return 1
+
+    def sum(
+        self,
+        payloads: Sequence[Pieces],
+        total: np.ndarray,
+        *,
+        fresh: bool,
+        room: np.ndarray,
+        descent: Descent | None = None,
+    ) -> float:
+        """Add what payloads decode to to `total`, or to zero if `fresh`, in their order.
+
+        Parameters
+        ----------
+        payloads : sequence of bytes
+            At most as many as `together` says.
+        total, room : (d,) float64
+            After an error they may hold anything.
+        fresh : bool
+            Whether `total` counts as zero.
+        descent : Descent, optional
+            If given a step is taken along the sum: `total` is set to ``w - step * sum``.
+
+        Returns
+        -------
+        float
+            With a descent, the squared distance of `total` from its target.
+
+        Raises
+        ------
+        PayloadError
+            As `decode`.
+        """
+        if fresh:
+            total[:] = 0.0
+        for payload in payloads:
+            self.add(joined(payload), total, room)
+        return descend_towards(descent.w, total, descent.step, descent.target, total) if descent else 0.0
 
     @abstractmethod
     def variance(self, size: int) -> float | None:
@@ -92,34 +135,25 @@ def joined(payload: Pieces) -> bytes | memoryview:
     return b"".join(payload) if isinstance(payload, tuple) else payload
 
 
-class Payload:
-    """A payload under construction: its bytes are allocated once, and cut to their length without a copy.
+class Place:
+    """Memory in which one payload is made after the other: new memory costs more than what is written there."""
 
-    Parameters
-    ----------
-    start : bytes
-        What it starts with.
-    room : int
-        How many bytes of body there are at most.
-    """
+    def __init__(self) -> None:
+        self._memory, self._start = np.empty(0, np.uint8), 0
 
-    def __init__(self, start: bytes, room: int) -> None:
-        self._stream, self._start = BytesIO(bytes(len(start) + room)), len(start)
-        self._stream.write(start)
+    def begin(self, start: bytes, room: int) -> np.ndarray:
+        """Begin a payload, over the one before, and return what follows its `start`: (room,) uint8, zeros at first."""
+        self._start, size = len(start), len(start) + room
+        if self._memory.size < size:
+            self._memory = np.empty(size, np.uint8)
+        self._memory[: self._start] = np.frombuffer(start, np.uint8)
+        body = self._memory[self._start : size]
+        body[:] = 0
+        return body
 
-    def body(self) -> np.ndarray:
-        """Return the body, (room,) uint8, zeros at first; to be let go of before the payload is finished."""
-        return np.frombuffer(self._stream.getbuffer(), np.uint8, offset=self._start)
-
-    def finish(self, length: int) -> bytes:
-        """Return the start and the first `length` bytes of the body."""
-        length += self._start
-        try:
-            self._stream.truncate(length)
-        except BufferError:
-            # While a loop is compiled its arguments are kept alive, and the bytes cannot be cut in place.
-            return bytes(self._stream.getbuffer()[:length])
-        return self._stream.getvalue()
+    def finish(self, length: int) -> memoryview:
+        """Return the payload, which has that many bytes after its start."""
+        return self._memory[: self._start + length].data
 
 
 def header(kind: int, version: int, parameter: int = 0) -> bytes:
@@ -127,21 +161,25 @@ def header(kind: int, version: int, parameter: int = 0) -> bytes:
     return _HEADER.pack(kind, version, parameter)
 
 
-def split(payload: bytes | memoryview, version: int) -> tuple[int, int, memoryview]:
-    """Return the kind, the parameter and the body of a payload after a check of its header.
+def split(payload: Pieces, version: int) -> tuple[int, int, memoryview]:
+    """Return the kind, the parameter and the body of a payload, or of its header and its body, after a check.
 
     Raises
     ------
     PayloadError
         If it is shorter than a header, or of another version.
     """
-    view = memoryview(payload).cast("B")
-    if len(view) < HEADER_BYTES:
-        raise PayloadError(f"a payload of {len(view)} bytes has no header")
-    kind, found, parameter = _HEADER.unpack_from(view)
+    if isinstance(payload, tuple):
+        start, body = memoryview(payload[0]), memoryview(payload[1])
+    else:
+        view = memoryview(payload).cast("B")
+        if len(view) < HEADER_BYTES:
+            raise PayloadError(f"a payload of {len(view)} bytes has no header")
+        start, body = view, view[HEADER_BYTES:]
+    kind, found, parameter = _HEADER.unpack_from(start)
     if found != version:
         raise PayloadError(f"a payload of kind {kind} in version {found}, not {version}")
-    return kind, parameter, view[HEADER_BYTES:]
+    return kind, parameter, body
 
 
 def check_vector(vector: np.ndarray) -> np.ndarray:

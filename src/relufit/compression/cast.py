@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 from numba import njit
 
-from relufit.compression.base import NOT_FINITE, Compressor, Payload, Pieces, check_vector, header, room_for, split
+from relufit.compression.base import NOT_FINITE, Compressor, Pieces, Place, check_vector, header, room_for, split
+from relufit.compression.sums import TOGETHER, sum_vectors
 from relufit.errors import PayloadError
+from relufit.kernels import Descent
 
 _VERSION = 1
 IN_PAYLOAD = "NaN or infinity in the payload"
@@ -32,16 +35,6 @@ def _is_finite(vector: np.ndarray) -> bool:
     return largest != _EXPONENT  # type: ignore[no-any-return]
 
 
-@njit(nogil=True, cache=True)
-def _add_finite(vector: np.ndarray, total: np.ndarray) -> bool:
-    """Add a float64 vector to `total`, and tell whether it had no NaN or infinity."""
-    largest, bits = np.uint64(0), vector.view(np.uint64)
-    for k in range(vector.size):
-        total[k] += vector[k]
-        largest = max(largest, bits[k] & _EXPONENT)
-    return largest != _EXPONENT  # type: ignore[no-any-return]
-
-
 @dataclass(frozen=True)
 class _Float(Compressor):
     """A cast: header, then the numbers in little-endian order."""
@@ -53,6 +46,13 @@ class _Float(Compressor):
 
     def encode(self, vector: np.ndarray, key: int) -> bytes:
         """Return the payload; nothing is drawn from `key`."""
+        return bytes(self._write(vector, Place()))
+
+    def pieces(self, vector: np.ndarray, key: int, place: Place | None = None) -> Pieces:
+        """Return the payload, made in `place` if that is given."""
+        return self._write(vector, place or Place())
+
+    def _write(self, vector: np.ndarray, place: Place) -> memoryview:
         vector = check_vector(vector)
         largest = _largest(vector)
         if not math.isfinite(largest):
@@ -60,15 +60,14 @@ class _Float(Compressor):
         if largest >= self.beyond:
             raise PayloadError(f"numbers beyond the range of {self.dtype.str}")
         exponent = self._exponent(largest)
-        payload = Payload(header(self.kind, _VERSION, exponent & 0xFFFF), vector.size * self.dtype.itemsize)
-        body = payload.body().view(self.dtype)
+        start = header(self.kind, _VERSION, exponent & 0xFFFF)
+        length = vector.size * self.dtype.itemsize
+        body = place.begin(start, length).view(self.dtype)
         if exponent:
             np.ldexp(vector, -exponent, out=body, casting="same_kind")
         else:
             np.copyto(body, vector, casting="same_kind")
-        length = body.nbytes
-        del body
-        return payload.finish(length)
+        return place.finish(length)
 
     def decode(self, payload: bytes | memoryview, size: int, out: np.ndarray | None = None) -> np.ndarray:
         """Return the vector, (size,) float64 or `out`."""
@@ -93,7 +92,7 @@ class _Float(Compressor):
         """Return 0: nothing is drawn."""
         return 0.0
 
-    def _split(self, payload: bytes | memoryview, size: int) -> tuple[int, np.ndarray]:
+    def _split(self, payload: Pieces, size: int) -> tuple[int, np.ndarray]:
         """Return the parameter and the numbers as they are in the payload."""
         kind, parameter, body = split(payload, _VERSION)
         if kind != self.kind:
@@ -119,19 +118,40 @@ class Float64(_Float):
     kind: ClassVar[int] = 1
     dtype: ClassVar[np.dtype[Any]] = np.dtype("<f8")
 
-    def pieces(self, vector: np.ndarray, key: int) -> Pieces:
+    def pieces(self, vector: np.ndarray, key: int, place: Place | None = None) -> Pieces:
         """Return the payload, in two pieces where the second can be the vector itself."""
         vector = check_vector(vector)
         if vector.dtype != self.dtype:
-            return self.encode(vector, key)
+            return super().pieces(vector, key, place)
         if not _is_finite(vector):
             raise PayloadError(NOT_FINITE)
         return _EXACT_HEADER, vector.data.cast("B")
 
     def add(self, payload: bytes | memoryview, total: np.ndarray, room: np.ndarray) -> None:
         """Add the vector of a payload to `total`; `room` is not needed."""
-        if not _add_finite(self._vector(payload, total.size), total):
+        self.sum([payload], total, fresh=False, room=room)
+
+    def together(self, size: int) -> int:
+        """Return how many payloads are read side by side."""
+        return TOGETHER
+
+    def sum(
+        self,
+        payloads: Sequence[Pieces],
+        total: np.ndarray,
+        *,
+        fresh: bool,
+        room: np.ndarray,
+        descent: Descent | None = None,
+    ) -> float:
+        """Add the vectors of payloads to `total`, or to zero if `fresh`, from where they are; `room` is not needed."""
+        if not payloads:
+            return super().sum(payloads, total, fresh=fresh, room=room, descent=descent)
+        vectors = [self._vector(payload, total.size) for payload in payloads]
+        squares = sum_vectors(vectors, total, fresh, descent)
+        if squares is None:
             raise PayloadError(IN_PAYLOAD)
+        return squares
 
     def view(self, payload: bytes | memoryview, size: int) -> np.ndarray:
         """Return the vector, (size,) float64, which is good as long as the payload."""
@@ -140,12 +160,14 @@ class Float64(_Float):
             raise PayloadError(IN_PAYLOAD)
         return vector
 
-    def _vector(self, payload: bytes | memoryview, size: int) -> np.ndarray:
+    def _vector(self, payload: Pieces, size: int) -> np.ndarray:
         exponent, vector = self._split(payload, size)
         if exponent:
             self._check_exponent(exponent)
-        # Compiled loops take numbers at their natural places.
-        return vector if vector.flags.aligned else vector.copy()
+        # Compiled loops take numbers at their natural places, and one kind of arrays.
+        vector = vector if vector.flags.aligned else vector.copy()
+        vector.flags.writeable = False
+        return vector
 
 
 _EXACT_HEADER = header(Float64.kind, _VERSION)

@@ -155,21 +155,28 @@ def _round(source: Rounded, start: int, levels: np.ndarray) -> None:
 
 
 @njit(nogil=True, cache=True)
-def _add(target: Added, start: int, levels: np.ndarray) -> None:
-    """Add to each number what `_restore` would replace it by."""
+def add_levels(v: np.ndarray, norms: np.ndarray, s: int, bucket: int, start: int, levels: np.ndarray) -> None:
+    """Add levels times norm / s to `v`, both being those from index `start` on."""
     at, end = start, start + levels.size
     while at < end:
-        bucket = at // target.bucket
-        stop = min((bucket + 1) * target.bucket, end)
-        norm, v, some = target.norms[bucket], target.vector[at:stop], levels[at - start : stop - start]
+        number = at // bucket
+        stop = min((number + 1) * bucket, end)
+        norm, sums, some = norms[number], v[at - start : stop - start], levels[at - start : stop - start]
         if _TINY < norm < _HUGE:
-            factor = norm / target.s
-            for i in range(v.size):
-                v[i] += some[i] * factor
+            factor = norm / s
+            for i in range(sums.size):
+                sums[i] += some[i] * factor
         else:
-            for i in range(v.size):
-                v[i] += some[i] / target.s * norm
+            for i in range(sums.size):
+                sums[i] += some[i] / s * norm
         at = stop
+
+
+@njit(nogil=True, cache=True)
+def _add(target: Added, start: int, levels: np.ndarray) -> None:
+    """Add to each number what `_restore` would replace it by."""
+    v = target.vector[start : start + levels.size]
+    add_levels(v, target.norms, target.s, target.bucket, start, levels)
 
 
 @njit(nogil=True, cache=True)

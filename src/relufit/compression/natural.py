@@ -21,6 +21,7 @@ from relufit.compression.base import (
     HEADER_BYTES,
     NOT_FINITE,
     Compressor,
+    Place,
     check_range,
     check_vector,
     header,
@@ -101,6 +102,10 @@ class Natural(Compressor):
         PayloadError
             If the vector holds NaN, infinity, or a magnitude from 2^1023 on, which could not be rounded up.
         """
+        return bytes(self.pieces(vector, key))
+
+    def pieces(self, vector: np.ndarray, key: int, place: Place | None = None) -> bytes | memoryview:
+        """Return the payload, made in `place` if that is given."""
         vector = check_vector(vector)
         least, largest = _range(vector)
         if not math.isfinite(largest):
@@ -113,7 +118,7 @@ class Natural(Compressor):
             raise PayloadError("numbers from 2^1023 on, which have no power of two above them")
         span = top - math.frexp(least)[1] + 2
         start = header(_KINDS + coding.kind, _VERSION, span) + _TOP.pack(top)
-        return coding.encode(Powers(vector, top, words(key)), span, start)
+        return coding.write(Powers(vector, top, words(key)), span, start, place or Place())
 
     def decode(self, payload: bytes | memoryview, size: int, out: np.ndarray | None = None) -> np.ndarray:
         """Return the vector, (size,) float64 or `out`."""

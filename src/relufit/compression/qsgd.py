@@ -8,17 +8,32 @@ arXiv:1705.07878.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
 
 from relufit import theory
-from relufit.compression.base import NOT_FINITE, Compressor, check_range, check_vector, header, room_for, split
+from relufit.compression.base import (
+    NOT_FINITE,
+    Compressor,
+    Pieces,
+    Place,
+    check_range,
+    check_vector,
+    header,
+    room_for,
+    split,
+)
 from relufit.compression.choice import AUTO, check_coding, coding_of, shortest
 from relufit.compression.coding import CODINGS, Coding, Law
+from relufit.compression.coding.base import no_code
+from relufit.compression.coding.packed import Packed
 from relufit.compression.grid import Added, Restored, Rounded, check_norms, norms_of
+from relufit.compression.sums import TOGETHER, sum_packed
 from relufit.errors import ConfigError, PayloadError
+from relufit.kernels import Descent
 from relufit.streams import words
 
 _VERSION = 1
@@ -74,6 +89,10 @@ class QSGD(Compressor):
 
     def encode(self, vector: np.ndarray, key: int) -> bytes:
         """Return the payload; the roundings are drawn from the stream with that key."""
+        return bytes(self.pieces(vector, key))
+
+    def pieces(self, vector: np.ndarray, key: int, place: Place | None = None) -> bytes | memoryview:
+        """Return the payload, made in `place` if that is given."""
         vector = check_vector(vector)
         bucket = self._bucket(vector.size)
         norms = norms_of(vector, bucket, self.norm)
@@ -84,9 +103,8 @@ class QSGD(Compressor):
         start = header(coding.kind, _VERSION, self.levels)
         if not some:
             return start
-        return coding.encode(
-            Rounded(vector, norms, self.levels, bucket, words(key)), self.levels, start + norms.tobytes()
-        )
+        levels = Rounded(vector, norms, self.levels, bucket, words(key))
+        return coding.write(levels, self.levels, start + norms.tobytes(), place or Place())
 
     def decode(self, payload: bytes | memoryview, size: int, out: np.ndarray | None = None) -> np.ndarray:
         """Return the vector, (size,) float64 or `out`."""
@@ -99,25 +117,59 @@ class QSGD(Compressor):
         """Add the vector to `total` as it is decoded; `room` is not needed."""
         self._give(payload, total, Added)
 
+    def together(self, size: int) -> int:
+        """Return how many payloads are read side by side: levels of a fixed width can be read at any place."""
+        return TOGETHER if isinstance(self._coding(size), Packed) else 1
+
+    def sum(
+        self,
+        payloads: Sequence[Pieces],
+        total: np.ndarray,
+        *,
+        fresh: bool,
+        room: np.ndarray,
+        descent: Descent | None = None,
+    ) -> float:
+        """Add the vectors of payloads to `total`, or to zero if `fresh`; `room` is not needed."""
+        size, found = total.size, list[tuple[Coding, np.ndarray, np.ndarray]]()
+        if self.together(size) > 1:
+            found = [its for payload in payloads if (its := self._read(payload, total))]
+            payloads = () if all(isinstance(coding, Packed) for coding, _, _ in found) else payloads
+        if payloads or not found:
+            return super().sum(payloads, total, fresh=fresh, room=room, descent=descent)
+        bodies = [Packed.checked(body, size, self.levels) for _, _, body in found]
+        norms = np.array([its for _, its, _ in found])
+        squares = sum_packed(bodies, norms, self.levels, self._bucket(size), total, fresh, descent)
+        if squares is None:
+            raise no_code(size, self.levels)
+        return squares
+
     def _give(self, payload: bytes | memoryview, vector: np.ndarray, how: type[Restored | Added]) -> bool:
         """Give the levels of a payload to a vector, and tell whether there were any."""
+        found = self._read(payload, vector)
+        if found is None:
+            return False
+        coding, norms, body = found
+        coding.restore(body, how(vector, norms, self.levels, self._bucket(vector.size)), self.levels)
+        return True
+
+    def _read(self, payload: Pieces, vector: np.ndarray) -> tuple[Coding, np.ndarray, np.ndarray] | None:
+        """Return the coding, the norms and the levels of a payload for such a vector; None if that is zero."""
         kind, levels, body = split(payload, _VERSION)
         coding = coding_of(kind, self.coding)
         if levels != self.levels:
             raise PayloadError(f"a payload of {levels} levels, not {self.levels}")
         if not len(body):
-            return False
-        size, bucket = vector.size, self._bucket(vector.size)
-        buckets = -(-size // bucket)
+            return None
+        buckets = -(-vector.size // self._bucket(vector.size))
         ends = _NORM.itemsize * buckets
         if len(body) < ends:
-            raise PayloadError(f"a body of {len(body)} bytes has not the norms of {size} coordinates")
+            raise PayloadError(f"a body of {len(body)} bytes has not the norms of {vector.size} coordinates")
         norms = np.frombuffer(body, _NORM, buckets)
         if check_norms(norms) != (True, True):
             raise PayloadError("a norm that is negative or not finite, or none above zero")
         check_range(norms, vector)
-        coding.restore(np.frombuffer(body, np.uint8, offset=ends), how(vector, norms, levels, bucket), levels)
-        return True
+        return coding, norms, np.frombuffer(body, np.uint8, offset=ends)
 
     def variance(self, size: int) -> float:
         """Return omega; a bucket has its share of the energy and the omega of its own size."""

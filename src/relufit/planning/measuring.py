@@ -115,10 +115,7 @@ def _rows(size: int, tries: int, pause: Pause) -> tuple[float, float]:
     y = np.maximum(x @ w, 0.0)
 
     def compute(rows: int) -> None:
-        nonlocal out
-        kernels.gradient_sum(x, y, rng.integers(_ROWS, size=rows), w, out)
-        # The mean over the batch.
-        out *= 0.5
+        kernels.gradient_sum(x, y, rng.integers(_ROWS, size=rows), w, 0.5, out)
 
     few, many = (_median(partial(compute, rows), tries, pause) for rows in (_FEW_ROWS, _MANY_ROWS))
     each = max(0.0, (many - few) / (_MANY_ROWS - _FEW_ROWS))
@@ -136,7 +133,7 @@ def _update(tries: int, pause: Pause) -> Curve:
             np.add(total, gradient, out=total)
 
         def step(w: np.ndarray = w, total: np.ndarray = total, w_star: np.ndarray = w_star) -> None:
-            kernels.descend_towards(w, total, 0.5, w_star)
+            kernels.descend_towards(w, total, 0.5, w_star, total)
 
         seconds.append(_median(step, tries, decode))
     return Curve(SIZES, tuple(seconds))

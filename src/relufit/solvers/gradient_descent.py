@@ -46,7 +46,7 @@ def _descend(
 ) -> int:
     """Take up to `count` steps, and return how many were taken before the gradient was zero."""
     for taken in range(count):
-        kernels.gradient_sum(x, y, rows, w, total)
+        kernels.gradient_sum(x, y, rows, w, 1.0, total)
         if not np.any(total):
             return taken
         kernels.descend(w, total, scale)

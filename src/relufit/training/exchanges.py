@@ -92,6 +92,13 @@ class Gather(_Gathering):
 class Relay(_Gathering):
     """At a master that sends each rank what the others sent."""
 
+    def __init__(self, plan: Plan, links: list[Link]) -> None:
+        super().__init__(plan, links)
+        # What a rank sent is passed on from where it was received. By the time a rank sends its next but one, the
+        # others have answered its last, and so have it.
+        for link in links:
+            link.kept = 2
+
     def moments(self) -> Iterator[memoryview]:
         """Receive and pass on each rank's."""
         for rank in range(len(self._links)):
@@ -111,14 +118,14 @@ class Relay(_Gathering):
         return Contribution(self._pass_on(header, body), squares, compute, encode)
 
     def _pass_on(self, header: Header, body: memoryview) -> memoryview:
-        kept, digest = bytes(body), None
+        digest = None
         for rank, link in enumerate(self._links):
             if rank != header.rank:
-                digest = body_digest(kept) if digest is None else digest
+                digest = body_digest(body) if digest is None else digest
                 link.post(
-                    header.kind, kept, rank=header.rank, iteration=header.iteration, notes=header.notes, digest=digest
+                    header.kind, body, rank=header.rank, iteration=header.iteration, notes=header.notes, digest=digest
                 )
-        return memoryview(kept)
+        return body
 
 
 class _OnRank:
@@ -188,6 +195,9 @@ class Relayed(_OnRank):
 
     def __init__(self, plan: Plan, rank: Rank, link: Link) -> None:
         super().__init__(plan, rank, dict.fromkeys(range(plan.spec.workers), link))
+        # As many as are decoded together, while the next one comes.
+        together = plan.compressor.together(plan.d)
+        link.kept = max(1, min(plan.spec.workers - 1, together + 1)) if together > 1 else 1
 
 
 class AllToAll(_OnRank):

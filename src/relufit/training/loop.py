@@ -49,7 +49,7 @@ class Exchange(Protocol):
         """Set the ranks to work on these weights; return the payload bytes of weights that were sent for that."""
 
     def collect(self, rank: int, iteration: int) -> Contribution:
-        """Return what a rank has computed with them; it is good until the next call."""
+        """Return what a rank has computed with them; it is good until the next broadcast."""
 
     def times(self) -> Times:
         """Return the seconds of the iteration that was collected last."""
@@ -179,8 +179,10 @@ class Run:
             began = perf_counter()
             master.add(payload)
             decode += perf_counter() - began
-        began, self.whole, row = perf_counter(), False, None
-        master.update()
+        began = perf_counter()
+        master.prepare()
+        self.whole, row = False, None
+        master.commit()
         self.uplink += uplink * self._copies[0]
         self.downlink += downlink + uplink * self._copies[1]
         self.recorder.spend(exchange.times(), decode, perf_counter() - began)

@@ -9,9 +9,10 @@ import numpy as np
 
 from relufit import kernels, streams
 from relufit.compression import Compressor
-from relufit.compression.base import Pieces, joined
+from relufit.compression.base import Pieces, Place, joined
 from relufit.compression.cast import Float64
 from relufit.dataset import RowSource
+from relufit.kernels import Descent
 from relufit.training.sampling import SAMPLINGS, Sampler
 from relufit.training.spec import Plan
 
@@ -36,13 +37,12 @@ class Contribution(NamedTuple):
 def warm_up(compressor: Compressor) -> None:
     """Load or compile every loop of a run, so that no iteration's clock includes that."""
     x, y, total = np.ones((4, 8), np.float32), np.ones(4), np.empty(8)
-    kernels.gradient_sum(x, y, np.arange(4), y.repeat(2), total)
-    kernels.descend_towards(y.repeat(2), total, 1.0, total)
+    kernels.gradient_sum(x, y, np.arange(4), y.repeat(2), 1.0, total)
     # A code may have one loop for vectors of which most are zero, and one for others.
     for vector in (np.arange(1.0, _WARM_UP_SIZE), np.arange(1.0, _WARM_UP_SIZE) // (_WARM_UP_SIZE - 1)):
-        payload = joined(compressor.pieces(vector, 0))
+        payload, descent = joined(compressor.pieces(vector, 0)), Descent(np.zeros(vector.size), 1.0, vector)
         for received in (payload, memoryview(bytearray(payload))):
-            compressor.add(received, np.zeros(vector.size), np.empty(vector.size))
+            compressor.sum([received], np.zeros(vector.size), fresh=True, room=np.empty(vector.size), descent=descent)
 
 
 class Rank:
@@ -69,7 +69,7 @@ class Rank:
             rows.model,
             rows.w_star,
         )
-        self._gradient = np.empty(plan.d)
+        self._gradient, self._place = np.empty(plan.d), Place()
         warm_up(plan.compressor)
 
     def moments(self) -> bytes:
@@ -81,9 +81,8 @@ class Rank:
         """Return this rank's part of the mini-batch gradient at `w`, divided by the whole batch, as a payload."""
         began = perf_counter()
         x, y, batch = self._sampler.draw(iteration)
-        squares = kernels.gradient_sum(x, y, batch, w, self._gradient)
-        self._gradient *= self._share
+        squares = kernels.gradient_sum(x, y, batch, w, self._share, self._gradient)
         computed = perf_counter()
         key = streams.key(self._seed, rank=self.rank, iteration=iteration)
-        payload = self._compressor.pieces(self._gradient, key)
+        payload = self._compressor.pieces(self._gradient, key, self._place)
         return Contribution(payload, squares, computed - began, perf_counter() - computed)

@@ -55,8 +55,10 @@ class Link:
         self._deadline, self._wanted, self._asked = deadline, wanted, monotonic()
         # What was read and not taken yet is in the stage from `start` to `end`.
         self._stage, self._start, self._end = _room(_STAGE_BYTES, HEADER_BYTES + _BEFORE_NUMBERS), 0, 0
-        self._large = _room(0, _BEFORE_NUMBERS)
+        self._large, self._turn = [_room(0, _BEFORE_NUMBERS)], 0
         self._outgoing: list[memoryview] = []
+        #: How many of the bodies that were received last stay good.
+        self.kept = 1
         #: Whether to wait for a frame as long as the run is wanted, because somebody else's work comes first.
         self.patient = False
         #: Links whose frames are to be pushed along while this one waits for its own.
@@ -152,7 +154,8 @@ class Link:
     def receive(self, *kinds: Kind, limit: int = 0, iteration: int | None = None) -> tuple[Header, memoryview]:
         """Return the next frame, which must be of one of these kinds, of that iteration where one is given.
 
-        Its body, of at most `limit` bytes, is good until the next call. A frame of kind STOP has no iteration.
+        Its body, of at most `limit` bytes, is good until as many more have come as are `kept`. A frame of kind STOP has
+        no iteration.
 
         Raises
         ------
@@ -217,17 +220,26 @@ class Link:
         """Return a body of that length and its digest; what is not in the stage is read to its place."""
         at = self._start + HEADER_BYTES
         staged = self._stage[at : min(at + length, self._end)]
-        if len(staged) == length:
+        if len(staged) == length and self.kept == 1:
             return staged, body_digest(staged)
-        if len(self._large) < length:
-            self._large = _room(length, _BEFORE_NUMBERS)
-        body, filled, digest = self._large[:length], len(staged), xxhash.xxh3_64(staged)
+        body, filled, digest = self._next_body(length), len(staged), xxhash.xxh3_64(staged)
         body[:filled] = staged
         while filled < length:
             count = self._read(body[filled:])
             digest.update(body[filled : filled + count])  # while the bytes are in the cache
             filled += count
         return body, digest.intdigest()
+
+    def _next_body(self, length: int) -> memoryview:
+        """Return memory for a body, that of the body which was received longest ago."""
+        self._turn += 1
+        if self._turn >= self.kept:
+            self._turn = 0
+        if self._turn == len(self._large):
+            self._large.append(_room(length, _BEFORE_NUMBERS))
+        if len(self._large[self._turn]) < length:
+            self._large[self._turn] = _room(length, _BEFORE_NUMBERS)
+        return self._large[self._turn][:length]
 
     def _read(self, view: memoryview) -> int:
         """Wait for bytes, fill the start of `view` with them, and return how many came."""

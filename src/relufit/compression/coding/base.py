@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from relufit.compression.base import Place
 from relufit.compression.levels import Levels
 from relufit.errors import PayloadError
 
@@ -21,9 +22,13 @@ class Coding(ABC):
     #: The number that a payload in this coding carries in its header.
     kind: ClassVar[int]
 
+    def encode(self, levels: Levels, s: int) -> bytes:
+        """Return the bytes of `levels`, int16 with values from -s to s."""
+        return bytes(self.write(levels, s, b"", Place()))
+
     @abstractmethod
-    def encode(self, levels: Levels, s: int, start: bytes = b"") -> bytes:
-        """Return `start` and the bytes of `levels`, int16 with values from -s to s."""
+    def write(self, levels: Levels, s: int, start: bytes, place: Place) -> memoryview:
+        """Return `start` and the bytes of `levels`, made in `place`."""
 
     def decode(self, body: bytes | memoryview, size: int, s: int) -> np.ndarray:
         """Return the levels, (size,) int16.

@@ -29,7 +29,7 @@ import numpy as np
 from numba import njit
 
 from relufit import theory
-from relufit.compression.base import Payload
+from relufit.compression.base import Place
 from relufit.compression.coding.base import Coding, Law, no_code
 from relufit.compression.levels import BLOCK, Levels, put, take
 from relufit.simd import count, leading_zeros, load_bits, store_bits
@@ -44,15 +44,15 @@ class Elias(Coding):
 
     kind: ClassVar[int] = 17
 
-    def encode(self, levels: Levels, s: int, start: bytes = b"") -> bytes:
+    def write(self, levels: Levels, s: int, start: bytes, place: Place) -> memoryview:
         """Return `start` and the bytes of `levels`, in the shortest of the four codes."""
         bits = _count(levels, levels.size)
         mode = int(np.argmin(bits))
         length = 1 + (int(bits[mode]) + 7) // 8
         # Words of eight bytes are written.
-        payload = Payload(start, length + 8)
-        (_encode_sparse if mode & _SPARSE else _encode_dense)(levels, levels.size, mode, payload.body())
-        return payload.finish(length)
+        body = place.begin(start, length + 8)
+        (_encode_sparse if mode & _SPARSE else _encode_dense)(levels, levels.size, mode, body)
+        return place.finish(length)
 
     def restore(self, body: np.ndarray, into: Levels, s: int) -> None:
         """Give the levels of `body` to `into`."""

@@ -14,7 +14,7 @@ from typing import ClassVar
 import numpy as np
 from numba import njit
 
-from relufit.compression.base import Payload
+from relufit.compression.base import Place
 from relufit.compression.coding.base import Coding, Law, no_code
 from relufit.compression.levels import BLOCK, Levels, put, take
 from relufit.errors import PayloadError
@@ -29,19 +29,25 @@ class Packed(Coding):
 
     kind: ClassVar[int] = 16
 
-    def encode(self, levels: Levels, s: int, start: bytes = b"") -> bytes:
+    def write(self, levels: Levels, s: int, start: bytes, place: Place) -> memoryview:
         """Return `start` and the bytes of `levels`."""
         length = _length(levels.size, s)
-        payload = Payload(start, length)
-        _encode(levels, levels.size, s, payload.body())
-        return payload.finish(length)
+        _encode(levels, levels.size, s, place.begin(start, length))
+        return place.finish(length)
 
     def restore(self, body: np.ndarray, into: Levels, s: int) -> None:
         """Give the levels of `body` to `into`."""
-        if body.size != _length(into.size, s):
-            raise PayloadError(f"{body.size} bytes of levels in place of {_length(into.size, s)}")
+        self.checked(body, into.size, s)
         if not _decode(body, into, into.size, s):
             raise no_code(into.size, s)
+
+    @staticmethod
+    def checked(body: np.ndarray, size: int, s: int) -> np.ndarray:
+        """Return `body`, not to be written to, after a check that it is as long as the code of `size` levels."""
+        if body.size != _length(size, s):
+            raise PayloadError(f"{body.size} bytes of levels in place of {_length(size, s)}")
+        body.flags.writeable = False
+        return body
 
     def expected_bits(self, laws: Sequence[Law], s: int) -> float:
         """Return the length, which does not depend on the levels."""
@@ -49,11 +55,12 @@ class Packed(Coding):
 
 
 def _length(size: int, s: int) -> int:
-    return -(-size // 5) if s == 1 else -(-size * _width(s) // 8)
+    return -(-size // 5) if s == 1 else -(-size * width_of(s) // 8)
 
 
 @njit(cache=True)
-def _width(s: int) -> int:
+def width_of(s: int) -> int:
+    """Return the bits of a number where s is above 1."""
     width = 0
     while 2 * s >> width:
         width += 1
@@ -62,7 +69,7 @@ def _width(s: int) -> int:
 
 @njit(nogil=True, cache=True)
 def _encode(levels: Levels, size: int, s: int, body: np.ndarray) -> None:
-    width, block = _width(s), _TRITS if s == 1 else _BITS
+    width, block = width_of(s), _TRITS if s == 1 else _BITS
     taken, at = np.empty(BLOCK, np.int16), 0
     for start in range(0, size, BLOCK):
         some = taken[: min(BLOCK, size - start)]
@@ -79,23 +86,27 @@ def _encode(levels: Levels, size: int, s: int, body: np.ndarray) -> None:
 
 
 @njit(nogil=True, cache=True)
+def restore_block(body: np.ndarray, start: int, s: int, width: int, levels: np.ndarray) -> bool:
+    """Write the levels from index `start` on, a multiple of `BLOCK`, to `levels`; tell whether the code has them all.
+
+    `levels` are `BLOCK` of them, or those that are left at the end; `body` is as long as the code of all.
+    """
+    if s == 1:
+        at, whole = start // 5, levels.size // _TRITS * _TRITS
+        most = _unpack_trits(body[at:], levels[:whole])
+        return max(most, _unpack_last_trits(body[at + whole // 5 :], levels[whole:])) <= 242
+    at, whole = start * width // 8, levels.size // _BITS * _BITS
+    largest = int(unpack(body[at:], np.int32(s), np.int32(width), levels[:whole]))
+    return max(largest, _unpack_last(body[at + whole * width // 8 :], s, width, levels[whole:])) <= 2 * s
+
+
+@njit(nogil=True, cache=True)
 def _decode(body: np.ndarray, into: Levels, size: int, s: int) -> bool:
-    width, block = _width(s), _TRITS if s == 1 else _BITS
-    found, at = np.empty(BLOCK, np.int16), 0
+    found, width = np.empty(BLOCK, np.int16), width_of(s)
     for start in range(0, size, BLOCK):
         some = found[: min(BLOCK, size - start)]
-        whole = some.size // block * block
-        if s == 1:
-            most = _unpack_trits(body[at:], some[:whole])
-            at += whole // 5
-            most = max(most, _unpack_last_trits(body[at:], some[whole:]))
-            if most > 242:
-                return False
-        else:
-            most = int(unpack(body[at:], np.int32(s), np.int32(width), some[:whole]))
-            at += whole * width // 8
-            if max(most, _unpack_last(body[at:], s, width, some[whole:])) > 2 * s:
-                return False
+        if not restore_block(body, start, s, width, some):
+            return False
         put(into, start, some)
     return True
 

@@ -37,7 +37,7 @@ import numpy as np
 import scipy
 from numba import njit
 
-from relufit.compression.base import Payload
+from relufit.compression.base import Place
 from relufit.compression.coding.base import Coding, Law, no_code
 from relufit.compression.coding.symbols import SYMBOLS, TOKENS, base_of, plain_bits, symbol_of, token_of
 from relufit.compression.coding.weights import BOTH, NEGATIVE, POSITIVE, cost, frequencies, weigh
@@ -62,17 +62,16 @@ class Rans(Coding):
 
     kind: ClassVar[int] = 18
 
-    def encode(self, levels: Levels, s: int, start: bytes = b"") -> bytes:
+    def write(self, levels: Levels, s: int, start: bytes, place: Place) -> memoryview:
         """Return `start` and the bytes of `levels`."""
         size = levels.size
         table = np.empty(2 + TOKENS, np.uint8)
         bits = _describe(levels, size, table)
         room = table.size + bits // 8 + bits // 1024 + 128
         while True:
-            payload = Payload(start, room)
-            length = _encode(levels, size, table, payload.body())
+            length = _encode(levels, size, table, place.begin(start, room))
             if length:
-                return payload.finish(length)
+                return place.finish(length)
             room *= 2
 
     def restore(self, body: np.ndarray, into: Levels, s: int) -> None:
