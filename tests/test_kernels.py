@@ -77,7 +77,7 @@ def test_gradients_are_those_of_numpy_for_every_size_and_batch(batch: int) -> No
         rng = np.random.default_rng([batch, d])
         x, y, w = rows(20, d), rng.standard_normal(20), rng.standard_normal(d)
         taken, out = rng.integers(0, 20, batch), np.full(d, np.nan)
-        squares = kernels.gradient_sum(x, y, taken, w, 1.0, out)
+        squares, _ = kernels.gradient_sum(x, y, taken, w, 1.0, out)
         chosen = x[taken].astype(np.float64)
         products = chosen @ w
         residuals = np.maximum(products, 0) - y[taken]
@@ -97,7 +97,7 @@ def test_moments_are_those_of_numpy_for_every_size(n: int) -> None:
 @pytest.mark.parametrize("zero", [0.0, -0.0])
 def test_the_derivative_at_zero_is_zero(zero: float) -> None:
     x, y, out = rows(9, 33), np.arange(1.0, 10.0), np.full(33, np.nan)
-    squares = kernels.gradient_sum(x, y, np.arange(9), np.full(33, zero), 1.0, out)
+    squares, _ = kernels.gradient_sum(x, y, np.arange(9), np.full(33, zero), 1.0, out)
     assert not out.any()
     assert squares == np.sum(y**2)
 
@@ -113,8 +113,8 @@ def test_the_derivative_just_above_zero_is_one() -> None:
 def test_a_row_that_is_drawn_twice_counts_twice() -> None:
     x, y, w = rows(1, 20), np.array([2.0]), rows(1, 20)[0].astype(np.float64)
     once, twice = np.empty(20), np.empty(20)
-    one = kernels.gradient_sum(x, y, np.array([0]), w, 1.0, once)
-    two = kernels.gradient_sum(x, y, np.array([0, 0]), w, 1.0, twice)
+    one, _ = kernels.gradient_sum(x, y, np.array([0]), w, 1.0, once)
+    two, _ = kernels.gradient_sum(x, y, np.array([0, 0]), w, 1.0, twice)
     assert once.any()
     np.testing.assert_array_equal(twice, 2 * once)
     assert two == 2 * one

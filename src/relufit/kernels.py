@@ -44,6 +44,16 @@ def squared_norm(v: np.ndarray) -> float:
 
 
 @njit(nogil=True, cache=True)
+def energy(v: np.ndarray) -> float:
+    """Return the sum of squares of a float64 or float32 vector, added block by block."""
+    total = 0.0
+    for start in range(0, v.size, BLOCK):
+        some = v[start : start + BLOCK]
+        total += dots((some,), some)[0]
+    return total
+
+
+@njit(nogil=True, cache=True)
 def squared_distance(v: np.ndarray, w: np.ndarray) -> float:
     """Return the sum of squares of the difference of two float64 vectors of one size, added block by block."""
     room, total = np.empty(min(v.size, BLOCK)), 0.0
@@ -105,8 +115,14 @@ def all_finite(x: np.ndarray) -> bool:
 
 
 @njit(nogil=True, cache=True)
-def _add_rows(x: np.ndarray, rows: np.ndarray, scale: np.ndarray, count: int, fresh: bool, out: np.ndarray) -> None:
-    """Add four rows, in pairs, or fewer, one after the other; to zero if `fresh`, whatever is in `out`."""
+def _add_rows(
+    x: np.ndarray, rows: np.ndarray, scale: np.ndarray, count: int, fresh: bool, out: np.ndarray, last: bool
+) -> float:
+    """Add four rows, in pairs, or fewer, one after the other; to zero if `fresh`, whatever is in `out`.
+
+    Returns ``energy(out)`` if these are the `last` ones.
+    """
+    squares = 0.0
     x0, x1 = x[rows[0]], x[rows[1] if count > 1 else rows[0]]
     x2, x3 = x[rows[2] if count > 2 else rows[0]], x[rows[3] if count > 3 else rows[0]]
     a0, a1, a2, a3 = scale[0], scale[1], scale[2], scale[3]
@@ -127,6 +143,9 @@ def _add_rows(x: np.ndarray, rows: np.ndarray, scale: np.ndarray, count: int, fr
         else:
             for k in range(some.size):
                 some[k] += a0 * r0[k]
+        if last:
+            squares += dots((some,), some)[0]
+    return squares
 
 
 @njit(nogil=True, cache=True)
@@ -151,10 +170,10 @@ def moment_sum(x: np.ndarray, y: np.ndarray, out: np.ndarray) -> None:
             rows[held], scale[held] = i, y[i]
             held += 1
             if held == 4:
-                _add_rows(x, rows, scale, 4, fresh, out)
+                _add_rows(x, rows, scale, 4, fresh, out, last=False)
                 held, fresh = 0, False
     if held:
-        _add_rows(x, rows, scale, held, fresh, out)
+        _add_rows(x, rows, scale, held, fresh, out, last=False)
     elif fresh:
         out[:] = 0.0
 
@@ -162,8 +181,8 @@ def moment_sum(x: np.ndarray, y: np.ndarray, out: np.ndarray) -> None:
 @njit(nogil=True, cache=True)
 def gradient_sum(
     x: np.ndarray, y: np.ndarray, batch: np.ndarray, w: np.ndarray, share: float, out: np.ndarray
-) -> float:
-    """Write `share` times the sum of the gradients of the rows `batch` to `out`; return their sum of squared residuals.
+) -> tuple[float, float]:
+    """Write `share` times the sum of the gradients of the rows `batch` to `out`.
 
     Parameters
     ----------
@@ -179,7 +198,9 @@ def gradient_sum(
     Returns
     -------
     float
-        ``sum_{i in batch} (max(0, <w, x_i>) - y_i)^2``.
+        ``sum_{i in batch} (max(0, <w, x_i>) - y_i)^2``; NaN if `w` has NaN or infinity, and there are rows.
+    float
+        ``energy(out)``, mostly at the cost of less than another pass.
     """
     squares, fresh = 0.0, True
     rows, scale, held, products = np.empty(8, np.int64), np.empty(8), 0, np.empty(4)
@@ -188,17 +209,19 @@ def gradient_sum(
         _products(x, some, w, products)
         for j in range(some.size):
             residual = max(products[j], 0.0) - y[some[j]]
-            squares += residual * residual
+            # Zero times a product is NaN where that is not finite, though minus infinity is none after the maximum.
+            squares += residual * residual + 0.0 * products[j]
             if products[j] > 0.0:
                 rows[held], scale[held] = some[j], share * residual
                 held += 1
-        if held >= 4:
-            _add_rows(x, rows, scale, 4, fresh, out)
+        if held >= 4 and (held > 4 or at + 4 < batch.size):
+            _add_rows(x, rows, scale, 4, fresh, out, last=False)
             held, fresh = held - 4, False
             for j in range(held):
                 rows[j], scale[j] = rows[j + 4], scale[j + 4]
     if held:
-        _add_rows(x, rows, scale, held, fresh, out)
-    elif fresh:
+        return squares, _add_rows(x, rows, scale, held, fresh, out, last=True)
+    if fresh:
         out[:] = 0.0
-    return squares
+        return squares, 0.0
+    return squares, energy(out)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from relufit import records
-from relufit.compression.base import Pieces, Place
+from relufit.compression.base import Pieces
 from relufit.compression.cast import Float64
 from relufit.experiments import trials
 from relufit.experiments.base import Setting
@@ -25,11 +25,11 @@ def interrupt(monkeypatch: pytest.MonkeyPatch, after: int) -> None:
     """Interrupt at the n-th vector that is encoded from now on, as by Ctrl-C."""
     pieces, left = Float64.pieces, [after]
 
-    def stop(self: Float64, vector: np.ndarray, key: int, place: Place | None = None) -> Pieces:
+    def stop(self: Float64, vector: np.ndarray, *rest: Any) -> Pieces:
         left[0] -= 1
         if not left[0]:
             raise KeyboardInterrupt
-        return pieces(self, vector, key, place)
+        return pieces(self, vector, *rest)
 
     monkeypatch.setattr(Float64, "pieces", stop)
 

@@ -63,11 +63,14 @@ def _steps(patch: Patch, change: Callable[[Rank, np.ndarray], np.ndarray]) -> No
         current[:] = [self]
         return step(self, iteration, w)
 
-    def wrong(x: np.ndarray, y: np.ndarray, batch: np.ndarray, w: np.ndarray, share: float, out: np.ndarray) -> float:
-        squares = kernel(x, y, batch, w, share, out)
+    def wrong(
+        x: np.ndarray, y: np.ndarray, batch: np.ndarray, w: np.ndarray, share: float, out: np.ndarray
+    ) -> tuple[float, float]:
+        squares, energy = kernel(x, y, batch, w, share, out)
         if current:
             out[:] = change(current[0], out)
-        return float(squares)
+            energy = rank.kernels.energy(out)
+        return float(squares), float(energy)
 
     patch.setattr(Rank, "step", tracked)
     patch.setattr(rank.kernels, "gradient_sum", wrong)
@@ -185,7 +188,7 @@ def the_error_of_rounding_is_remembered(patch: Patch) -> None:
         compressor, kept = self._compressor, self
 
         class Remembers:
-            def pieces(self, v: np.ndarray, key: int, place: Any) -> Any:
+            def pieces(self, v: np.ndarray, key: int, place: Any, squares: float) -> Any:
                 wanted = v + memory
                 payload = compressor.encode(wanted, key)
                 memory[:] = wanted - compressor.decode(bytes(payload), v.size)
@@ -240,10 +243,12 @@ def the_master_forgets_the_last_rank(patch: Patch) -> None:
 
 @_defect
 def the_derivative_of_relu_is_one_everywhere(patch: Patch) -> None:
-    def wrong(x: np.ndarray, y: np.ndarray, batch: np.ndarray, w: np.ndarray, share: float, out: np.ndarray) -> float:
+    def wrong(
+        x: np.ndarray, y: np.ndarray, batch: np.ndarray, w: np.ndarray, share: float, out: np.ndarray
+    ) -> tuple[float, float]:
         rows = x[batch].astype(np.float64)
         residual = np.maximum(rows @ w, 0.0) - y[batch]
         out[:] = share * (residual @ rows)
-        return float(residual @ residual)
+        return float(residual @ residual), float(rank.kernels.energy(out))
 
     patch.setattr(rank.kernels, "gradient_sum", wrong)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from relufit.compression.base import Pieces, Place
+from relufit.compression.base import Pieces
 from relufit.compression.cast import Float64
 from relufit.dataset import open_rows
 from relufit.errors import DataError
@@ -30,11 +30,11 @@ class _Interrupted(Float64):
 
     left = 10**9
 
-    def pieces(self, vector: np.ndarray, key: int, place: Place | None = None) -> Pieces:
+    def pieces(self, vector: np.ndarray, *rest: Any) -> Pieces:
         type(self).left -= 1
         if not type(self).left:
             raise KeyboardInterrupt
-        return super().pieces(vector, key, place)
+        return super().pieces(vector, *rest)
 
 
 def spec(**values: Any) -> TrainingSpec:
@@ -72,10 +72,10 @@ def test_a_checkpoint_is_kept_while_a_run_goes_on(tmp_path: Path) -> None:
     path, seen = tmp_path / "run.checkpoint", list[int]()
 
     class Spy(_Interrupted):
-        def pieces(self, vector: np.ndarray, key: int, place: Place | None = None) -> Pieces:
+        def pieces(self, vector: np.ndarray, *rest: Any) -> Pieces:
             if path.exists():
                 seen.append(_header(path)["iteration"])
-            return super().pieces(vector, key, place)
+            return super().pieces(vector, *rest)
 
     train(spec(compressor=Spy()), checkpoint=path, checkpoint_seconds=0)
     assert sorted(set(seen)) == list(range(1, 60))

@@ -18,7 +18,7 @@ from distributed import Client, LocalCluster, Worker
 
 from relufit import dataset, planted, theory
 from relufit.compression import Compressor, make_compressor
-from relufit.compression.base import Pieces, Place
+from relufit.compression.base import Pieces
 from relufit.compression.cast import Float64
 from relufit.dataset import open_rows
 from relufit.errors import ClusterError, DataError, RelufitError
@@ -83,9 +83,9 @@ def _picklable_by_value() -> Iterator[None]:
 class _Slow(Float64):
     """Takes its time."""
 
-    def pieces(self, vector: np.ndarray, key: int, place: Place | None = None) -> Pieces:
+    def pieces(self, vector: np.ndarray, *rest: Any) -> Pieces:
         time.sleep(0.05)
-        return super().pieces(vector, key, place)
+        return super().pieces(vector, *rest)
 
 
 @pytest.mark.parametrize(

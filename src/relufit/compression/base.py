@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -59,8 +60,18 @@ class Compressor(ABC):
             If the payload is not one that this compressor makes of a vector of that size.
         """
 
-    def pieces(self, vector: np.ndarray, key: int, place: Place | None = None) -> Pieces:
-        """Return what `encode` returns, perhaps in pieces; good until `vector` changes or `place` is used again."""
+    def pieces(self, vector: np.ndarray, key: int, place: Place | None = None, squares: float = math.nan) -> Pieces:
+        """Return what `encode` returns, perhaps in pieces.
+
+        Parameters
+        ----------
+        vector, key
+            As for `encode`.
+        place : Place, optional
+            Where it may be made. It is good until `vector` changes or `place` is used again.
+        squares : float
+            `relufit.kernels.energy` of `vector`, if that is known; finite only where all numbers are.
+        """
         return self.encode(vector, key)
 
     def add(self, payload: bytes | memoryview, total: np.ndarray, room: np.ndarray) -> None:

@@ -48,7 +48,7 @@ class _Float(Compressor):
         """Return the payload; nothing is drawn from `key`."""
         return bytes(self._write(vector, Place()))
 
-    def pieces(self, vector: np.ndarray, key: int, place: Place | None = None) -> Pieces:
+    def pieces(self, vector: np.ndarray, key: int, place: Place | None = None, squares: float = math.nan) -> Pieces:
         """Return the payload, made in `place` if that is given."""
         return self._write(vector, place or Place())
 
@@ -118,13 +118,18 @@ class Float64(_Float):
     kind: ClassVar[int] = 1
     dtype: ClassVar[np.dtype[Any]] = np.dtype("<f8")
 
-    def pieces(self, vector: np.ndarray, key: int, place: Place | None = None) -> Pieces:
+    def pieces(self, vector: np.ndarray, key: int, place: Place | None = None, squares: float = math.nan) -> Pieces:
         """Return the payload, in two pieces where the second can be the vector itself."""
         vector = check_vector(vector)
         if vector.dtype != self.dtype:
             return super().pieces(vector, key, place)
-        if not _is_finite(vector):
+        if not (math.isfinite(squares) or _is_finite(vector)):
             raise PayloadError(NOT_FINITE)
+        return self.trusted(vector)
+
+    @staticmethod
+    def trusted(vector: np.ndarray) -> Pieces:
+        """Return the payload of a vector of which it is known already that all numbers are finite."""
         return _EXACT_HEADER, vector.data.cast("B")
 
     def add(self, payload: bytes | memoryview, total: np.ndarray, room: np.ndarray) -> None:
@@ -154,11 +159,8 @@ class Float64(_Float):
         return squares
 
     def view(self, payload: bytes | memoryview, size: int) -> np.ndarray:
-        """Return the vector, (size,) float64, which is good as long as the payload."""
-        vector = self._vector(payload, size)
-        if not _is_finite(vector):
-            raise PayloadError(IN_PAYLOAD)
-        return vector
+        """Return the vector, (size,) float64, which is good as long as the payload. It may hold NaN or infinity."""
+        return self._vector(payload, size)
 
     def _vector(self, payload: Pieces, size: int) -> np.ndarray:
         exponent, vector = self._split(payload, size)

@@ -10,7 +10,8 @@ from numba import njit
 from numba.extending import overload
 
 from relufit.compression.levels import is_a, put, take
-from relufit.simd import dots, round_levels
+from relufit.kernels import energy
+from relufit.simd import round_levels
 
 #: For each precision the integers that its numbers are read as, and the bits of a magnitude.
 MAGNITUDE_BITS: dict[str, tuple[Any, Any]] = {
@@ -19,6 +20,8 @@ MAGNITUDE_BITS: dict[str, tuple[Any, Any]] = {
 }
 #: Norms between these can be divided by s, and s by them, in full precision.
 _TINY, _HUGE = 1e-290, 1e290
+#: Squared norms between these have lost nothing to underflow or overflow.
+_SMALL, _LARGE = 1e-250, 1e250
 
 
 class Rounded(NamedTuple):
@@ -64,9 +67,14 @@ class Added(NamedTuple):
         return int(self.vector.size)
 
 
-def norms_of(v: np.ndarray, bucket: int, norm: str) -> np.ndarray:
-    """Return the norm of each bucket, ``"l2"`` or ``"max"``, in float64; not finite where an element is not."""
+def norms_of(v: np.ndarray, bucket: int, norm: str, squares: float = math.nan) -> np.ndarray:
+    """Return the norm of each bucket, ``"l2"`` or ``"max"``, in float64; not finite where an element is not.
+
+    `squares` is `relufit.kernels.energy` of `v`, if that is known.
+    """
     count = -(-v.size // bucket)
+    if norm == "l2" and count == 1 and _SMALL < squares < _LARGE:
+        return np.array([math.sqrt(squares)])
     if norm == "l2":
         norms = np.empty(count)
         _euclidean(v, bucket, norms)
@@ -121,8 +129,8 @@ def _norm(v: np.ndarray) -> float:
     Neither products nor partial sums of them get smaller as they are rounded, and a sum of positive numbers is at
     least each of them: so no magnitude exceeds the result by more than a rounding error.
     """
-    squares = dots((v,), v)[0]
-    if 1e-250 < squares < 1e250:
+    squares = energy(v)
+    if _SMALL < squares < _LARGE:
         return math.sqrt(squares)
     largest = _largest(v)
     if not largest > 0.0:

@@ -104,7 +104,9 @@ class Natural(Compressor):
         """
         return bytes(self.pieces(vector, key))
 
-    def pieces(self, vector: np.ndarray, key: int, place: Place | None = None) -> bytes | memoryview:
+    def pieces(
+        self, vector: np.ndarray, key: int, place: Place | None = None, squares: float = math.nan
+    ) -> bytes | memoryview:
         """Return the payload, made in `place` if that is given."""
         vector = check_vector(vector)
         least, largest = _range(vector)

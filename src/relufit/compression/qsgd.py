@@ -8,6 +8,7 @@ arXiv:1705.07878.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -91,11 +92,13 @@ class QSGD(Compressor):
         """Return the payload; the roundings are drawn from the stream with that key."""
         return bytes(self.pieces(vector, key))
 
-    def pieces(self, vector: np.ndarray, key: int, place: Place | None = None) -> bytes | memoryview:
+    def pieces(
+        self, vector: np.ndarray, key: int, place: Place | None = None, squares: float = math.nan
+    ) -> bytes | memoryview:
         """Return the payload, made in `place` if that is given."""
         vector = check_vector(vector)
         bucket = self._bucket(vector.size)
-        norms = norms_of(vector, bucket, self.norm)
+        norms = norms_of(vector, bucket, self.norm, squares)
         sound, some = check_norms(norms)
         if not sound:
             raise PayloadError(NOT_FINITE)

@@ -20,7 +20,7 @@ from relufit.training.terms import (
     close_all,
     pack_state,
     state_limit,
-    unpack_report,
+    unpack_reports,
     unpack_state,
 )
 from relufit.training.trace import Trace
@@ -236,10 +236,10 @@ class Coordinator:
             pass
 
     def _take_report(self, link: Link) -> bool:
-        """Take in one row that was missing; tell whether it was one."""
+        """Take in rows that were missing; tell whether there were any."""
         _, body = link.receive(Kind.REPORT, limit=REPORT_BYTES)
         if body:
-            self._add_row(body)
+            self._add_rows(body)
         return bool(body)
 
     def _take_state(self, link: Link) -> bool:
@@ -247,7 +247,7 @@ class Coordinator:
         plan = self._terms.plan
         header, body = link.receive(Kind.REPORT, Kind.STATE, limit=max(REPORT_BYTES, state_limit(plan)))
         if header.kind is Kind.REPORT:
-            self._add_row(body)
+            self._add_rows(body)
             return False
         state, last = unpack_state(header, body, plan)
         recorder = self._run.recorder
@@ -265,13 +265,13 @@ class Coordinator:
             self._observer.keep(self._run)
         return last
 
-    def _add_row(self, body: memoryview) -> None:
-        recorded, row, seconds = unpack_report(body)
-        self._seen = max(self._seen, row[0])
-        rows = self._run.recorder.rows
-        if recorded and (not rows or row[0] > rows[-1][0]):
-            self._run.recorder.rows.append(row)
-            self._run.recorder.seconds.append(seconds)
-        if self._reporter and not recorded:
-            iteration, error, _, uplink, downlink = row
-            self._reporter.tell(self._terms.plan, iteration, error, uplink, downlink)
+    def _add_rows(self, body: memoryview) -> None:
+        recorder = self._run.recorder
+        for recorded, row, seconds in unpack_reports(body):
+            self._seen = max(self._seen, row[0])
+            if recorded and (not recorder.rows or row[0] > recorder.rows[-1][0]):
+                recorder.rows.append(row)
+                recorder.seconds.append(seconds)
+            if self._reporter and not recorded:
+                iteration, error, _, uplink, downlink = row
+                self._reporter.tell(self._terms.plan, iteration, error, uplink, downlink)

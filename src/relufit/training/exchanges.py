@@ -27,22 +27,24 @@ class Clock:
     """The seconds of an iteration, as one member sees them: its links' and the slowest rank's."""
 
     def __init__(self, links: list[Link]) -> None:
-        self._links, self._slowest, self._before = links, (0.0, 0.0), (0.0, 0.0)
+        self._links, self._slowest, self._before = links, (0.0, 0.0), 0.0
 
     def start(self) -> None:
         """Begin a new iteration."""
-        self._slowest = (0.0, 0.0)
+        self._slowest, self._before = (0.0, 0.0), sum(link.waited for link in self._links)
 
     def note(self, compute: float, encode: float) -> None:
         """Note what a rank spent."""
-        self._slowest = max(self._slowest, (compute, encode), key=sum)
+        if compute + encode > sum(self._slowest):
+            self._slowest = compute, encode
 
-    def times(self, own: float = 0.0) -> Times:
-        """Return the seconds since the last call; waiting during the slowest rank's work, but for one's `own`."""
-        spent = sum(link.waited for link in self._links), sum(link.moved for link in self._links)
-        waited, moved = (now - then for now, then in zip(spent, self._before, strict=True))
-        self._before = spent
-        return Times(*self._slowest, moved, max(0.0, waited - max(0.0, sum(self._slowest) - own)))
+    def times(self, talked: float, own: float = 0.0) -> Times:
+        """Return where the seconds since `start` went, in which the member `talked`, and had work of its `own`.
+
+        Waiting during the slowest rank's work counts as that.
+        """
+        waited, (compute, encode) = sum(link.waited for link in self._links) - self._before, self._slowest
+        return Times(compute, encode, talked - waited - own, max(0.0, waited - max(0.0, compute + encode - own)))
 
 
 class _Gathering:
@@ -59,8 +61,8 @@ class _Gathering:
         self._clock.note(compute, encode)
         return Contribution(body, squares, compute, encode)
 
-    def times(self) -> Times:
-        return self._clock.times()
+    def times(self, talked: float) -> Times:
+        return self._clock.times(talked)
 
     def _receive(self, kind: Kind, rank: int, iteration: int) -> tuple[Header, memoryview]:
         header, body = self._links[rank].receive(kind, limit=self._limit, iteration=iteration)
@@ -76,13 +78,13 @@ class Gather(_Gathering):
         """Receive each rank's."""
         for rank in range(len(self._links)):
             yield self._receive(Kind.MOMENTS, rank, 0)[1]
-        self._clock.times()
 
     def broadcast(self, iteration: int, weights: np.ndarray) -> int:
         """Send the weights."""
         self._clock.start()
         # The weights do not change before all ranks have answered, and so have them.
-        payload = EXACT.pieces(weights, 0)
+        # Where they were not finite the error would not be either, and the run have ended.
+        payload = EXACT.trusted(weights)
         digest = body_digest(payload)
         for link in self._links:
             link.post(Kind.WEIGHTS, payload, iteration=iteration, digest=digest)
@@ -103,7 +105,6 @@ class Relay(_Gathering):
         """Receive and pass on each rank's."""
         for rank in range(len(self._links)):
             yield self._pass_on(*self._receive(Kind.MOMENTS, rank, 0))
-        self._clock.times()
 
     def broadcast(self, iteration: int, weights: np.ndarray) -> int:
         """Send nothing: every rank has the weights."""
@@ -145,7 +146,6 @@ class _OnRank:
         self._send(Kind.MOMENTS, 0, own, (0.0, 0.0, 0.0))
         for rank in range(self._ranks):
             yield own if rank == self._rank.rank else self._receive(Kind.MOMENTS, rank, 0)[1]
-        self._clock.times()
 
     def broadcast(self, iteration: int, weights: np.ndarray) -> int:
         """Compute and send this rank's gradient."""
@@ -166,9 +166,9 @@ class _OnRank:
         self._clock.note(compute, encode)
         return Contribution(body, squares, compute, encode)
 
-    def times(self) -> Times:
+    def times(self, talked: float) -> Times:
         """Return the seconds of the iteration."""
-        return self._clock.times(self._own.compute + self._own.encode)
+        return self._clock.times(talked, self._own.compute + self._own.encode)
 
     def _receivers(self, links: list[Link]) -> list[Link]:
         # Each rank begins with the next one, so that not all send to the same.

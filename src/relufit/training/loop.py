@@ -51,8 +51,8 @@ class Exchange(Protocol):
     def collect(self, rank: int, iteration: int) -> Contribution:
         """Return what a rank has computed with them; it is good until the next broadcast."""
 
-    def times(self) -> Times:
-        """Return the seconds of the iteration that was collected last."""
+    def times(self, talked: float) -> Times:
+        """Return where the seconds of an iteration went that `broadcast` and `collect` took."""
 
 
 @dataclass(frozen=True)
@@ -170,22 +170,23 @@ class Run:
 
     def _iterate(self, exchange: Exchange, watcher: Watcher) -> None:
         master, spec = self.master, self.plan.spec
-        iteration, squares, decode, uplink = master.iteration, 0.0, 0.0, 0
+        iteration, squares, talked, decode, uplink = master.iteration, 0.0, 0.0, 0.0, 0
+        began = perf_counter()
         downlink = exchange.broadcast(iteration, master.weights)
         for rank in range(spec.workers):
             payload, residuals, *_ = exchange.collect(rank, iteration)
+            came = perf_counter()
             uplink += length_of(payload)
             squares += residuals
-            began = perf_counter()
             master.add(payload)
-            decode += perf_counter() - began
-        began = perf_counter()
+            added = perf_counter()
+            talked, decode, began = talked + came - began, decode + added - came, added
         master.prepare()
         self.whole, row = False, None
         master.commit()
         self.uplink += uplink * self._copies[0]
         self.downlink += downlink + uplink * self._copies[1]
-        self.recorder.spend(exchange.times(), decode, perf_counter() - began)
+        self.recorder.spend(exchange.times(talked), decode, perf_counter() - began)
         if master.iteration % spec.record_every == 0 or master.outcome is not None:
             loss = squares / (2 * spec.batch_size)
             row = self.recorder.record(master.iteration, master.error, loss, self.uplink, self.downlink)

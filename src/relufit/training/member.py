@@ -13,6 +13,7 @@ from relufit.training.loop import Run, Watcher
 from relufit.training.rank import Rank
 from relufit.training.terms import (
     AGREEMENT_BYTES,
+    REPORTS,
     Begin,
     Terms,
     close_all,
@@ -31,27 +32,41 @@ _NEWS_SECONDS = 0.2
 
 
 class _Reports(Watcher):
-    """Sends what the trace needs to the master, which in all-to-all sees no gradients."""
+    """Sends what the trace needs to the master, which in all-to-all sees no gradients.
+
+    Some rows at a time, because the master has to wake up for each message: those that it lacks after a fault it is
+    sent again.
+    """
 
     def __init__(self, link: Link, checkpoint: float | None) -> None:
         self._link, self._checkpoint = link, checkpoint
-        self._told = self._kept = monotonic()
+        self._rows, self._told = list[bytes](), 0.0
+        self._kept = monotonic()
 
     def recorded(self, row: Row, seconds: Seconds) -> None:
-        """Send a row."""
-        self._link.post(Kind.REPORT, pack_report(row, seconds), iteration=row[0])
+        """Note a row."""
+        self._rows.append(pack_report(row, seconds))
+        if len(self._rows) == REPORTS:
+            self.tell(row[0])
 
     def iterated(self, run: Run) -> None:
-        """Send news and the state now and then."""
+        """Send rows and news, and the state, now and then."""
         now, master = monotonic(), run.master
         if now - self._told > _NEWS_SECONDS:
             self._told = now
             row = (master.iteration, master.error, 0.0, run.uplink, run.downlink)
-            report = pack_report(row, (master.iteration, *[0.0] * (1 + len(TIMINGS))), recorded=False)
-            self._link.post(Kind.REPORT, report, iteration=master.iteration)
+            self._rows.append(pack_report(row, (master.iteration, *[0.0] * (1 + len(TIMINGS))), recorded=False))
+            self.tell(master.iteration)
         if self._checkpoint is not None and now - self._kept > self._checkpoint:
             self._kept = now
+            self.tell(master.iteration)
             self._link.send(Kind.STATE, pack_state(run.snapshot()), iteration=master.iteration)
+
+    def tell(self, iteration: int) -> None:
+        """Send the rows that were not sent."""
+        if self._rows:
+            self._link.post(Kind.REPORT, b"".join(self._rows), iteration=iteration)
+            self._rows = []
 
 
 class Member:
@@ -185,6 +200,7 @@ class Member:
             for peer in peers.values():
                 peer.flush()
             if reports:
+                reports.tell(self._run.master.iteration)
                 state = pack_state(self._run.snapshot(), last=True)
                 link.send(Kind.STATE, state, iteration=self._run.master.iteration)
             link.patient = True

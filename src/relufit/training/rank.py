@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from time import perf_counter
 from typing import NamedTuple
 
@@ -12,6 +13,7 @@ from relufit.compression import Compressor
 from relufit.compression.base import Pieces, Place, joined
 from relufit.compression.cast import Float64
 from relufit.dataset import RowSource
+from relufit.errors import PayloadError
 from relufit.kernels import Descent
 from relufit.training.sampling import SAMPLINGS, Sampler
 from relufit.training.spec import Plan
@@ -81,8 +83,10 @@ class Rank:
         """Return this rank's part of the mini-batch gradient at `w`, divided by the whole batch, as a payload."""
         began = perf_counter()
         x, y, batch = self._sampler.draw(iteration)
-        squares = kernels.gradient_sum(x, y, batch, w, self._share, self._gradient)
+        residuals, squares = kernels.gradient_sum(x, y, batch, w, self._share, self._gradient)
+        if not residuals < math.inf:
+            raise PayloadError("NaN or infinity in the weights, or near to it")
         computed = perf_counter()
         key = streams.key(self._seed, rank=self.rank, iteration=iteration)
-        payload = self._compressor.pieces(self._gradient, key, self._place)
-        return Contribution(payload, squares, computed - began, perf_counter() - computed)
+        payload = self._compressor.pieces(self._gradient, key, self._place, squares)
+        return Contribution(payload, residuals, computed - began, perf_counter() - computed)

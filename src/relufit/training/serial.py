@@ -31,7 +31,7 @@ class _InProcess:
         self._compute = self._encode = 0.0
         # They do not change before all ranks have answered.
         self._weights = weights
-        return length_of(EXACT.pieces(weights, 0)) * len(self._ranks) if self._sends_weights else 0
+        return length_of(EXACT.trusted(weights)) * len(self._ranks) if self._sends_weights else 0
 
     def collect(self, rank: int, iteration: int) -> Contribution:
         contribution = self._ranks[rank].step(iteration, self._weights)
@@ -39,7 +39,7 @@ class _InProcess:
         self._encode += contribution.encode
         return contribution
 
-    def times(self) -> Times:
+    def times(self, talked: float) -> Times:
         return Times(self._compute, self._encode, 0.0, 0.0)
 
 

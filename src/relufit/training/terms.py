@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -24,7 +24,9 @@ _STATE = struct.Struct("<QQd?")
 _REPORT = struct.Struct(f"<?Q2d2Q{1 + len(TIMINGS)}d")
 #: The most bytes of a message of agreement.
 AGREEMENT_BYTES = 1 << 16
-REPORT_BYTES = _REPORT.size
+#: Rows of the trace that are sent together at most, and the most bytes of them and a row of news.
+REPORTS = 64
+REPORT_BYTES = (REPORTS + 1) * _REPORT.size
 
 
 @dataclass(frozen=True)
@@ -172,18 +174,18 @@ def pack_report(row: Row, seconds: Seconds, *, recorded: bool = True) -> bytes:
     return _REPORT.pack(recorded, *row, *seconds[1:])
 
 
-def unpack_report(body: memoryview) -> tuple[bool, Row, Seconds]:
-    """Return whether it belongs to the trace, the row, and that of the timings.
+def unpack_reports(body: memoryview) -> Iterator[tuple[bool, Row, Seconds]]:
+    """Yield for each row whether it belongs to the trace, the row, and that of the timings.
 
     Raises
     ------
     TransportError
-        If it is none.
+        If it is no message of reports.
     """
-    if len(body) != _REPORT.size:
+    if len(body) % _REPORT.size:
         raise TransportError("a report of another size")
-    recorded, iteration, error, loss, uplink, downlink, *seconds = _REPORT.unpack(body)
-    return recorded, (iteration, error, loss, uplink, downlink), (iteration, *seconds)
+    for recorded, iteration, error, loss, uplink, downlink, *seconds in _REPORT.iter_unpack(body):
+        yield recorded, (iteration, error, loss, uplink, downlink), (iteration, *seconds)
 
 
 def close_all(links: list[Link]) -> None:

@@ -10,7 +10,7 @@ import xxhash
 
 from relufit.errors import TransportError
 
-MAGIC, VERSION = b"rf", 3
+MAGIC, VERSION = b"rf", 4
 _FIELDS = struct.Struct("<2sBBIQQQdff")
 _CHECKSUM = struct.Struct("<Q")
 _WHOLE = struct.Struct(_FIELDS.format + "Q")

@@ -66,7 +66,8 @@ class Link:
         #: Bytes by kind: of bodies sent and received; and of all frames.
         self.sent, self.received = [0] * (max(Kind) + 1), [0] * (max(Kind) + 1)
         self.frame_bytes_sent = self.frame_bytes_received = 0
-        self.waited = self.moved = 0.0
+        #: Seconds without anything to receive, while something was due.
+        self.waited = 0.0
 
     def post(
         self,
@@ -87,7 +88,6 @@ class Link:
         TransportError
             If the peer is gone.
         """
-        began = perf_counter()
         pieces = body if isinstance(body, tuple) else (body,) if body else ()
         size = sum(map(len, pieces))
         digest = body_digest(body) if digest is None else digest
@@ -101,7 +101,6 @@ class Link:
         elif (count := self._write(frame)) < size:
             self._outgoing += map(memoryview, frame)
             self._drop(count)
-        self.moved += perf_counter() - began
 
     def push(self) -> bool:
         """Send what goes of what was posted without waiting, and tell whether anything went."""
@@ -137,14 +136,13 @@ class Link:
         """
         if not self._outgoing:
             return
-        began, end = perf_counter(), monotonic() + self._deadline
+        end = monotonic() + self._deadline
         while self._outgoing:
             self._connection.wait(connections.POLL_SECONDS, [self._connection], reading=False)
             if self.push():
                 end = monotonic() + self._deadline
             else:
                 self._check_waiting(end)
-        self.moved += perf_counter() - began
 
     def send(self, kind: Kind, body: Body = b"", **fields: int | tuple[float, float, float]) -> None:
         """Post a frame and wait until the system has taken all of it."""
@@ -167,7 +165,7 @@ class Link:
             self._asked = now
             self._check_wanted()
         self._await_header()
-        came = perf_counter()
+        self.waited += perf_counter() - began
         try:
             header = unpack(self._stage, limit, self._start)
             body, digest = self._take_body(header.length)
@@ -177,8 +175,6 @@ class Link:
         self._start += HEADER_BYTES + min(header.length, self._end - self._start - HEADER_BYTES)
         self.frame_bytes_received += HEADER_BYTES + header.length
         self.received[header.kind] += header.length
-        self.waited += came - began
-        self.moved += perf_counter() - came
         if header.run != self._run:
             raise TransportError("a frame of another run", where=self.peer)
         if header.kind not in kinds:
