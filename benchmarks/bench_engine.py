@@ -34,6 +34,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import dask
 import numpy as np
 from distributed import Client, LocalCluster
 
@@ -59,7 +60,7 @@ class Size:
     iterations: int
 
 
-SIZES = {100: Size(500, 8, 2000), 10_000: Size(200, 4, 500), 1_000_000: Size(16, 2, 28)}
+SIZES = {100: Size(500, 8, 2000), 10_000: Size(200, 4, 500), 1_000_000: Size(16, 2, 100)}
 #: With `--quick` a run has a part of its iterations, with this divisor.
 QUICK = 4
 
@@ -160,15 +161,17 @@ def cluster(workers: int, tls: bool) -> Iterator[Client]:
     """Open a cluster with a process for each rank and one for the master."""
     # True: with certificates that Dask makes for this cluster alone.
     secure: dict[str, Any] = {"security": True, "protocol": "tls"} if tls else {}
-    opened = LocalCluster(
-        n_workers=workers + 1,
-        threads_per_worker=1,
-        resources={"slot": 1},
-        host="127.0.0.1",
-        dashboard_address="127.0.0.1:0",
-        silence_logs=logging.CRITICAL,
-        **secure,
-    )
+    # As `relufit.clusters.local` does.
+    with dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"}):
+        opened = LocalCluster(
+            n_workers=workers + 1,
+            threads_per_worker=1,
+            resources={"slot": 1},
+            host="127.0.0.1",
+            dashboard_address="127.0.0.1:0",
+            silence_logs=logging.CRITICAL,
+            **secure,
+        )
     try:
         with Client(opened) as client:
             client.wait_for_workers(workers + 1, timeout=CLOSE_SECONDS)

@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 
+import dask
 import pytest
 import requests
 from distributed import Client, LocalCluster
@@ -26,6 +27,7 @@ AWS_KEY, AWS_SECRET = "AKIAFORTESTSONLY1234", "never-to-be-sent-anywhere-0123456
 def client() -> Iterator[Client]:
     """A cluster of six processes on this machine, with one slot each."""
     with (
+        dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"}),
         LocalCluster(
             n_workers=6,
             threads_per_worker=1,

@@ -30,11 +30,13 @@ def test_a_process_that_was_lost_is_started_again_however_long_that_takes() -> N
 
 
 def processes_started() -> set[int]:
-    """Processes that this one has started by `multiprocessing`, and that live."""
+    """Processes that this one has started by the server of `multiprocessing`, and that live."""
     return {
         child.pid
-        for child in psutil.Process().children(recursive=True)
-        if child.status() != psutil.STATUS_ZOMBIE and "spawn_main" in " ".join(child.cmdline())
+        for server in psutil.Process().children()
+        if "forkserver" in " ".join(server.cmdline())
+        for child in server.children(recursive=True)
+        if child.status() != psutil.STATUS_ZOMBIE
     }
 
 

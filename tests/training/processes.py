@@ -40,6 +40,7 @@ def local_cluster(workers: int, allowed_failures: int = 20) -> Iterator[LocalClu
     settings = {
         "distributed.scheduler.allowed-failures": allowed_failures,
         "distributed.deploy.lost-worker-timeout": "365d",
+        "distributed.worker.multiprocessing-method": "forkserver",
     }
     with (
         dask.config.set(settings),

@@ -14,6 +14,9 @@ _KEY = "cluster.local"
 # On a busy machine processes take long to start, and to end.
 _STARTING_SECONDS = _CLOSING_SECONDS = 60.0
 _FOREVER = "365d"
+# Processes that come from one have their code at the same addresses: a processor that they share has learnt from one
+# what it can use for the other. Where vectors are short, that is a third of an iteration.
+_METHOD = "forkserver"
 _REMEDY = "ask for fewer ranks, free some memory, or see what this machine is busy with"
 
 
@@ -30,9 +33,14 @@ def open_local(options: Mapping[str, Any], workers: int) -> Iterator[DaskCluster
     from distributed import Client, LocalCluster
 
     count = workers + 1
-    # Dask looks so long after a process was lost whether one is there, and otherwise never starts it again; by then
-    # it may have come back and be lost a second time.
-    with dask.config.set({"distributed.deploy.lost-worker-timeout": _FOREVER}):
+    with dask.config.set(
+        {
+            # Dask looks so long after a process was lost whether one is there, and otherwise never starts it again; by
+            # then it may have come back and be lost a second time.
+            "distributed.deploy.lost-worker-timeout": _FOREVER,
+            "distributed.worker.multiprocessing-method": _METHOD,
+        }
+    ):
         cluster = LocalCluster(
             n_workers=0,
             threads_per_worker=1,
