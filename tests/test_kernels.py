@@ -154,3 +154,44 @@ def test_the_bits_do_not_depend_on_the_number_of_threads(run_python: Callable[..
 def test_the_bits_do_not_depend_on_the_vector_unit(run_python: Callable[..., str], tmp_path: Path) -> None:
     plain = {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": "", "NUMBA_CACHE_DIR": str(tmp_path)}
     assert run_python(PROGRAM, **plain) == run_python(PROGRAM)
+
+
+@pytest.mark.parametrize("batch", [0, 1, 3, 4, 5, 8, 23])
+def test_the_energy_of_a_gradient_comes_with_it(batch: int) -> None:
+    for d in (7, kernels.BLOCK, 2 * kernels.BLOCK + 77):
+        rng = np.random.default_rng([batch, d])
+        x, y, w, out = rows(6, d), rng.standard_normal(6), rng.standard_normal(d), np.full(d, np.nan)
+        _, energy = kernels.gradient_sum(x, y, rng.integers(0, 6, batch), w, 0.5, out)
+        assert energy == kernels.energy(out)
+        assert energy == pytest.approx(math.fsum(out * out), rel=1e-13)
+
+
+def test_the_share_is_that_of_the_sum() -> None:
+    rng = np.random.default_rng(0)
+    x, y, w, whole, part = rows(9, 50), rng.standard_normal(9), rng.standard_normal(50), np.empty(50), np.empty(50)
+    one, _ = kernels.gradient_sum(x, y, np.arange(9), w, 1.0, whole)
+    other, _ = kernels.gradient_sum(x, y, np.arange(9), w, 0.25, part)
+    assert one == other
+    np.testing.assert_array_equal(part, 0.25 * whole)  # a power of two, so that nothing is rounded
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_weights_that_are_not_finite_are_told_by_the_residuals(bad: float) -> None:
+    for n in (1, 2, 4, 7):
+        for place in (0, 16, 32):
+            x, y, w = rows(n, 33), np.ones(n), np.ones(33)
+            w[place] = bad
+            residuals, _ = kernels.gradient_sum(x, y, np.arange(n), w, 1.0, np.empty(33))
+            assert not residuals < math.inf
+
+
+def test_a_step_may_end_in_any_of_its_arrays() -> None:
+    for d in (5, kernels.BLOCK, 3 * kernels.BLOCK + 11):
+        w, total, target = (np.random.default_rng(seed).standard_normal(d) for seed in range(3))
+        wanted = w - 0.3 * total
+        for out in (np.empty(d), "w", "total"):
+            first, second = w.copy(), total.copy()
+            place = {"w": first, "total": second}[out] if isinstance(out, str) else out
+            squares = kernels.descend_towards(first, second, 0.3, target, place)
+            assert place.tobytes() == wanted.tobytes()
+            assert squares == kernels.squared_distance(wanted, target)

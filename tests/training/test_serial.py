@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 from relufit import dataset, planted, streams, theory
 from relufit.compression import Compressor, make_compressor
 from relufit.dataset import Shard, shard_rows
-from relufit.errors import ConfigError, DataError
+from relufit.errors import ConfigError, DataError, PayloadError
 from relufit.planted import PlantedData, PlantedModel
 from relufit.training import News, Trace, TrainingSpec, loop, train
+from relufit.training.rank import Rank
 from relufit.training.sampling import SAMPLINGS
+from relufit.training.spec import make_plan
 
 Array = NDArray[np.float64]
 MODEL = PlantedModel(210, 12, 3, noise_std=0.05)
@@ -204,6 +206,18 @@ def test_progress_is_told_what_the_trace_holds(monkeypatch: pytest.MonkeyPatch) 
     trace = train(TrainingSpec(MODEL, batch_size=20, iterations=10), progress=told.append)
     rows = trace.table[["iteration", "relative_error", "uplink_bytes", "downlink_bytes"]].iloc[1:]
     assert [news[:4] for news in told] == [tuple(row) for row in rows.itertuples(index=False, name=None)]
+
+
+@pytest.mark.parametrize("compressor", ["fp64", "fp16", {"name": "qsgd", "levels": 4}])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_nothing_is_sent_for_weights_that_are_not_finite(compressor: Any, bad: float) -> None:
+    spec = TrainingSpec(DATA, batch_size=20, iterations=10, compressor=compressor)
+    rows = dataset.open_rows(spec.dataset)
+    rank, weights = Rank(make_plan(spec, rows), 0, rows), DATA.w_star.copy()
+    rank.step(0, weights)
+    weights[3] = bad
+    with pytest.raises(PayloadError, match="NaN or infinity"):
+        rank.step(0, weights)
 
 
 def test_data_are_checked_before_a_run_begins(tmp_path: Path) -> None:

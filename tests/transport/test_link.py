@@ -49,6 +49,21 @@ def test_a_frame_arrives_as_it_was_sent(links: Links) -> None:
     assert header.notes == (0.1, 0.25, 0.5)
 
 
+@pytest.mark.parametrize("kept", [1, 2, 5])
+@pytest.mark.parametrize("size", [10, 300_000])
+def test_the_bodies_that_came_last_stay_good(links: Links, thread: ThreadPoolExecutor, size: int, kept: int) -> None:
+    one, other = links
+    other.kept = kept
+    sent = [bytes([number]) * (size + number) for number in range(12)]
+    pushed = thread.submit(lambda: [one.send(Kind.GRADIENT, body) for body in sent])
+    bodies = list[memoryview]()
+    for number, body in enumerate(sent):
+        bodies.append(other.receive(Kind.GRADIENT, limit=size + len(sent))[1])
+        assert [bytes(its) for its in bodies[-kept:]] == sent[max(0, number + 1 - kept) : number + 1]
+        assert len(body) == len(bodies[-1])
+    pushed.result()
+
+
 @pytest.mark.parametrize("size", [100, 1_000_000])
 def test_numbers_arrive_where_they_are_fast_to_read(links: Links, size: int) -> None:
     one, other = links

@@ -133,7 +133,9 @@ FIGURES = {
         "What compression gains, planned for more hosts", "link_speed", ("link_speed.timing-plan-speed-up",)
     ),
     "iteration_time.timing": FigureSpec(
-        "Where the time of an iteration goes", "time_to_accuracy", ("time_to_accuracy.timing-parts",)
+        "Where the time of an iteration goes; fp64 and packed gradients are decoded with the update",
+        "time_to_accuracy",
+        ("time_to_accuracy.timing-parts",),
     ),
 }
 

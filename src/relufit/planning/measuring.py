@@ -19,7 +19,7 @@ import numpy as np
 
 from relufit import kernels, streams
 from relufit.compression import Compressor, make_compressor
-from relufit.compression.base import joined
+from relufit.compression.base import Place, joined
 from relufit.compression.coding import CODINGS
 from relufit.planning import together
 from relufit.planning.costs import Codec, Costs, Curve, described, mean
@@ -167,26 +167,24 @@ def _codec(make: Callable[[int], Compressor], sigma: float, tries: int, pause: P
 def _coded(compressor: Compressor, size: int, tries: int, pause: Pause) -> tuple[float, float]:
     """Return the seconds to encode a gradient that was just computed, and to add one whose payload has just come."""
     vector = streams.generator(streams.key(0, purpose="costs")).standard_normal(size)
-    room, total = np.empty(size), np.zeros(size)
-    sent = bytearray(joined(compressor.pieces(vector, 0)))
-    came = memoryview(bytearray(len(sent)))
-    # As at a rank, the payload before is still there.
-    kept = [compressor.pieces(vector, 0)]
+    room, total, place, energy = np.empty(size), np.zeros(size), Place(), kernels.energy(vector)
+    sent = bytes(joined(compressor.pieces(vector, 0)))
+    came = [memoryview(bytearray(len(sent))) for _ in range(compressor.together(size))]
 
     def compute() -> None:
         pause()
         np.negative(vector, out=vector)
 
     def encode() -> None:
-        kept[0] = compressor.pieces(vector, 0)
-        body_digest(kept[0])
+        body_digest(compressor.pieces(vector, 0, place, energy))
 
     def receive() -> None:
         pause()
-        came[:] = sent
-        body_digest(came)
+        for its in came:
+            its[:] = sent
+            body_digest(its)
 
-    return (
-        _median(encode, tries, compute),
-        _median(lambda: compressor.add(came, total, room), tries, receive),
-    )
+    def decode() -> None:
+        compressor.sum(came, total, fresh=False, room=room)
+
+    return _median(encode, tries, compute), _median(decode, tries, receive) / len(came)

@@ -15,7 +15,7 @@ from relufit.transport.frames import HEADER_BYTES, PAYLOADS, Body, Header, Kind,
 
 TOKEN_BYTES = 32
 #: As much is read at once, of one frame or several.
-_STAGE_BYTES = 1 << 16
+_STAGE_BYTES = 1 << 17
 #: Vectors in double precision follow the 4 bytes of a payload's header.
 _BEFORE_NUMBERS = 4
 #: Where in a page numbers start that are received: where compiled loops want them, and not at the place in a page where
