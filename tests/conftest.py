@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 
 import dask
+import psutil
 import pytest
 import requests
 from distributed import Client, LocalCluster
@@ -90,3 +91,19 @@ def aws_environment(moto_address: str, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setattr("boto3.DEFAULT_SESSION", None)
     s3fs.S3FileSystem.clear_instance_cache()
     return moto_address
+
+
+@pytest.fixture(scope="session")
+def processes_started() -> Callable[[], set[int]]:
+    """Tell the processes that this one has had started by the server of `multiprocessing`, and that live."""
+
+    def started() -> set[int]:
+        return {
+            child.pid
+            for server in psutil.Process().children()
+            if "forkserver" in " ".join(server.cmdline())
+            for child in server.children(recursive=True)
+            if child.status() != psutil.STATUS_ZOMBIE
+        }
+
+    return started

@@ -95,8 +95,9 @@ def descend_towards(w: np.ndarray, total: np.ndarray, step: float, target: np.nd
     room, squares = np.empty(min(w.size, BLOCK)), 0.0
     for start in range(0, w.size, BLOCK):
         stop = min(start + BLOCK, w.size)
-        some = room[: stop - start]
-        some[:] = total[start:stop]
+        some, part = room[: stop - start], total[start:stop]
+        for k in range(some.size):
+            some[k] = part[k]
         squares += descend_block(w[start:stop], some, step, target[start:stop], out[start:stop])
     return squares
 
@@ -130,7 +131,8 @@ def _add_rows(
         stop = min(start + BLOCK, out.size)
         some, r0, r1, r2, r3 = out[start:stop], x0[start:stop], x1[start:stop], x2[start:stop], x3[start:stop]
         if fresh:
-            some[:] = 0.0
+            for k in range(some.size):
+                some[k] = 0.0
         if count == 4:
             for k in range(some.size):
                 some[k] += (a0 * r0[k] + a1 * r1[k]) + (a2 * r2[k] + a3 * r3[k])
@@ -164,14 +166,14 @@ def _products(x: np.ndarray, rows: np.ndarray, w: np.ndarray, out: np.ndarray) -
 @njit(nogil=True, cache=True)
 def moment_sum(x: np.ndarray, y: np.ndarray, out: np.ndarray) -> None:
     """Write ``sum_i y_i x_i`` to `out`: x (n, d) float32, y (n,) float64, out (d,) float64."""
-    rows, scale, held, fresh = np.empty(4, np.int64), np.empty(4), 0, True
+    rows, scale, held, fresh = np.empty(4, np.int64), np.empty(4), np.int64(0), True
     for i in range(x.shape[0]):
         if y[i] != 0.0:
             rows[held], scale[held] = i, y[i]
             held += 1
             if held == 4:
-                _add_rows(x, rows, scale, 4, fresh, out, last=False)
-                held, fresh = 0, False
+                _add_rows(x, rows, scale, held, fresh, out, last=False)
+                held, fresh = np.int64(0), False
     if held:
         _add_rows(x, rows, scale, held, fresh, out, last=False)
     elif fresh:
@@ -203,7 +205,7 @@ def gradient_sum(
         ``energy(out)``, mostly at the cost of less than another pass.
     """
     squares, fresh = 0.0, True
-    rows, scale, held, products = np.empty(8, np.int64), np.empty(8), 0, np.empty(4)
+    rows, scale, held, products = np.empty(8, np.int64), np.empty(8), np.int64(0), np.empty(4)
     for at in range(0, batch.size, 4):
         some = batch[at : at + 4]
         _products(x, some, w, products)
@@ -215,7 +217,7 @@ def gradient_sum(
                 rows[held], scale[held] = some[j], share * residual
                 held += 1
         if held >= 4 and (held > 4 or at + 4 < batch.size):
-            _add_rows(x, rows, scale, 4, fresh, out, last=False)
+            _add_rows(x, rows, scale, np.int64(4), fresh, out, last=False)
             held, fresh = held - 4, False
             for j in range(held):
                 rows[j], scale[j] = rows[j + 4], scale[j + 4]

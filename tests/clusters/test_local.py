@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Callable
 from typing import Any
 
 import dask
-import psutil
 import pytest
 
 from relufit.clusters import local, open_cluster
@@ -29,20 +29,11 @@ def test_a_process_that_was_lost_is_started_again_however_long_that_takes() -> N
             time.sleep(0.1)
 
 
-def processes_started() -> set[int]:
-    """Processes that this one has started by the server of `multiprocessing`, and that live."""
-    return {
-        child.pid
-        for server in psutil.Process().children()
-        if "forkserver" in " ".join(server.cmdline())
-        for child in server.children(recursive=True)
-        if child.status() != psutil.STATUS_ZOMBIE
-    }
-
-
-def test_processes_that_do_not_start_in_time_are_told_of_and_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processes_that_do_not_start_in_time_are_told_of_and_ended(
+    monkeypatch: pytest.MonkeyPatch, processes_started: Callable[[], set[int]]
+) -> None:
     before = processes_started()
-    monkeypatch.setattr(local, "_STARTING_SECONDS", 0.3)  # sooner than processes can start
+    monkeypatch.setattr(local, "_STARTING_SECONDS", 0.05)  # sooner than processes can start
     with pytest.raises(ClusterError) as caught, open_cluster({"kind": "local"}, 3):
         pass
     assert caught.value.where == "cluster.local"

@@ -11,11 +11,10 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 from distributed import Client, LocalCluster
 from processes import KINDS, TOPOLOGIES, WORKERS, Processes, Strike, assert_same
@@ -33,21 +32,18 @@ _ORACLES: dict[Any, Trace] = {}
 
 
 @pytest.fixture
-def client(own_cluster: LocalCluster, own_client: Client) -> Iterator[Client]:
+def client(
+    own_cluster: LocalCluster, own_client: Client, processes_started: Callable[[], set[int]]
+) -> Iterator[Client]:
     processes = Processes(own_cluster)
-    before = _started() - {nanny.pid for nanny in processes.nannies}
+    before = processes_started() - {nanny.pid for nanny in processes.nannies}
     yield own_client
     own_client.wait_for_workers(WORKERS, timeout=60)
     end = time.monotonic() + 20
     while left := processes.sockets():
         assert time.monotonic() < end, left
         time.sleep(0.1)
-    assert _started() - before == {nanny.pid for nanny in processes.nannies}
-
-
-def _started() -> set[int]:
-    """Return the processes that Dask has started here."""
-    return {child.pid for child in psutil.Process().children() if "spawn_main" in str(child.cmdline())}
+    assert processes_started() - before == {nanny.pid for nanny in processes.nannies}
 
 
 def draw_strikes(draw: random.Random, members: list[str], seconds: float) -> list[Strike]:

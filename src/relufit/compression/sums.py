@@ -80,11 +80,13 @@ def _filled(arrays: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
 
 
 @njit(nogil=True, cache=True)
-def _begin(total: np.ndarray, fresh: bool, start: int, some: np.ndarray) -> None:
+def _begin(total: np.ndarray, fresh: bool, some: np.ndarray) -> None:
     if fresh:
-        some[:] = 0.0
+        for k in range(some.size):
+            some[k] = 0.0
     else:
-        some[:] = total[start : start + some.size]
+        for k in range(some.size):
+            some[k] = total[k]
 
 
 @njit(nogil=True, cache=True)
@@ -92,9 +94,11 @@ def _end(
     some: np.ndarray, start: int, total: np.ndarray, w: np.ndarray, step: float, target: np.ndarray, descending: bool
 ) -> float:
     stop = start + some.size
+    out = total[start:stop]
     if descending:
-        return descend_block(w[start:stop], some, step, target[start:stop], total[start:stop])  # type: ignore[no-any-return]
-    total[start:stop] = some
+        return descend_block(w[start:stop], some, step, target[start:stop], out)  # type: ignore[no-any-return]
+    for k in range(some.size):
+        out[k] = some[k]
     return 0.0
 
 
@@ -115,7 +119,7 @@ def _sum_vectors(
     room, squares = np.empty(min(total.size, BLOCK)), 0.0
     for start in range(0, total.size, BLOCK):
         some = room[: min(BLOCK, total.size - start)]
-        _begin(total, fresh, start, some)
+        _begin(total[start : start + some.size], fresh, some)
         largest = np.uint64(0)
         for number in range(count):
             part = (a, b, c, d)[number][start : start + some.size]
@@ -149,7 +153,7 @@ def _sum_packed(
     for start in range(0, total.size, BLOCK):
         some = room[: min(BLOCK, total.size - start)]
         levels = found[: some.size]
-        _begin(total, fresh, start, some)
+        _begin(total[start : start + some.size], fresh, some)
         for number in range(norms.shape[0]):
             if not restore_block((a, b, c, d)[number], start, s, width, levels):
                 return -1.0

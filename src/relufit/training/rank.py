@@ -39,6 +39,7 @@ class Contribution(NamedTuple):
 def warm_up(compressor: Compressor) -> None:
     """Load or compile every loop of a run, so that no iteration's clock includes that."""
     x, y, total = np.ones((4, 8), np.float32), np.ones(4), np.empty(8)
+    kernels.moment_sum(x, y, total)
     kernels.gradient_sum(x, y, np.arange(4), y.repeat(2), 1.0, total)
     # A code may have one loop for vectors of which most are zero, and one for others.
     for vector in (np.arange(1.0, _WARM_UP_SIZE), np.arange(1.0, _WARM_UP_SIZE) // (_WARM_UP_SIZE - 1)):
