@@ -153,6 +153,8 @@ class Float64(_Float):
         if not payloads:
             return super().sum(payloads, total, fresh=fresh, room=room, descent=descent)
         vectors = [self._vector(payload, total.size) for payload in payloads]
+        for vector in vectors:  # compiled loops are compiled once for arrays of one kind
+            vector.flags.writeable = False
         squares = sum_vectors(vectors, total, fresh, descent)
         if squares is None:
             raise PayloadError(IN_PAYLOAD)
@@ -166,10 +168,8 @@ class Float64(_Float):
         exponent, vector = self._split(payload, size)
         if exponent:
             self._check_exponent(exponent)
-        # Compiled loops take numbers at their natural places, and one kind of arrays.
-        vector = vector if vector.flags.aligned else vector.copy()
-        vector.flags.writeable = False
-        return vector
+        # Compiled loops take numbers at their natural places.
+        return vector if vector.flags.aligned else vector.copy()
 
 
 _EXACT_HEADER = header(Float64.kind, _VERSION)
