@@ -41,11 +41,14 @@ def warm_up(compressor: Compressor) -> None:
     x, y, total = np.ones((4, 8), np.float32), np.ones(4), np.empty(8)
     kernels.moment_sum(x, y, total)
     kernels.gradient_sum(x, y, np.arange(4), y.repeat(2), 1.0, total)
+    kernels.squared_distance(total, total)
     # A code may have one loop for vectors of which most are zero, and one for others.
     for vector in (np.arange(1.0, _WARM_UP_SIZE), np.arange(1.0, _WARM_UP_SIZE) // (_WARM_UP_SIZE - 1)):
-        payload, descent = joined(compressor.pieces(vector, 0)), Descent(np.zeros(vector.size), 1.0, vector)
-        for received in (payload, memoryview(bytearray(payload))):
-            compressor.sum([received], np.zeros(vector.size), fresh=True, room=np.empty(vector.size), descent=descent)
+        descent = Descent(np.zeros(vector.size), 1.0, vector)
+        for its in (compressor, EXACT):
+            payload = joined(its.pieces(vector, 0))
+            for received in (payload, memoryview(bytearray(payload))):
+                its.sum([received], np.zeros(vector.size), fresh=True, room=np.empty(vector.size), descent=descent)
 
 
 class Rank:
