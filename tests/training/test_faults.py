@@ -5,6 +5,7 @@ Here the members of a run are threads of this process; `test_killed_processes.py
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import threading
@@ -14,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from rig import FAULTS, MASTER, PATIENCE, Fault, Rig, tcp
 
@@ -21,6 +23,7 @@ from relufit.errors import TransportError
 from relufit.planted import PlantedModel
 from relufit.training import Patience, Trace, TrainingSpec, train
 from relufit.training import member as member_module
+from relufit.training.terms import pack_report, unpack_reports
 from relufit.transport import connections, reception
 from relufit.transport.memory import Memory
 
@@ -180,3 +183,13 @@ def test_thirty_two_ranks_end_with_the_same_bits(topology: str, network: str) ->
     trace = Rig(asked, network=NETWORKS[network], patience=Patience(start=60, message=60)).run()
     assert_same(trace, train(asked))
     assert not trace.faults
+
+
+def test_rows_that_travel_together_arrive_as_they_were() -> None:
+    rows = [((t, 0.5**t, math.nan if not t else 0.25, 8 * t, 4 * t), (t, *np.arange(7.0).tolist())) for t in range(5)]
+    body = b"".join(pack_report(*its, recorded=its[0][0] < 4) for its in rows)
+    found = list(unpack_reports(memoryview(body)))
+    assert [its[0] for its in found] == [True] * 4 + [False]
+    assert repr([its[1:] for its in found]) == repr(rows)
+    with pytest.raises(TransportError, match="size"):
+        list(unpack_reports(memoryview(body)[:-1]))

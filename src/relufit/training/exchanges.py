@@ -83,7 +83,7 @@ class Gather(_Gathering):
         """Send the weights."""
         self._clock.start()
         # The weights do not change before all ranks have answered, and so have them.
-        # Where they were not finite the error would not be either, and the run have ended.
+        # If they were not finite, neither would the error be, and the run would have ended.
         payload = EXACT.trusted(weights)
         digest = body_digest(payload)
         for link in self._links:
