@@ -42,3 +42,11 @@ def test_processes_that_do_not_start_in_time_are_told_of_and_ended(
     while processes_started() - before:
         assert time.monotonic() < end, "a process is left"
         time.sleep(0.1)
+
+
+def test_processes_have_the_environment_of_when_they_are_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    for told in ("one", "other"):
+        monkeypatch.setenv("RELUFIT_TOLD", told)
+        with open_cluster({"kind": "local"}, 1) as cluster:
+            client: Any = cluster.client
+            assert set(client.run(os.getenv, "RELUFIT_TOLD").values()) == {told}

@@ -16,6 +16,7 @@ from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
 from relufit import theory
+from relufit.compression.base import Place
 from relufit.compression.coding import elias
 from relufit.compression.coding.elias import Elias
 from relufit.errors import PayloadError
@@ -245,7 +246,7 @@ def test_long_distances_come_back(gap: int) -> None:
 
 def test_what_comes_before_the_levels_is_left_as_it_is() -> None:
     for levels in (spread(1, 30, 20), np.arange(-100, 100, dtype=np.int16)):
-        assert Elias().encode(levels, 100, b"before") == b"before" + Elias().encode(levels, 100)
+        assert Elias().write(levels, 100, b"before", Place()) == b"before" + Elias().encode(levels, 100)
 
 
 # What is no code.

@@ -34,7 +34,7 @@ def interrupt(monkeypatch: pytest.MonkeyPatch, after: int) -> None:
     monkeypatch.setattr(Float64, "pieces", stop)
 
 
-@pytest.mark.parametrize("after", [100, 300, 500])
+@pytest.mark.parametrize("after", [150, 300, 500])
 def test_a_job_that_was_interrupted_goes_on_and_leaves_the_same_results(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
 ) -> None:
@@ -47,7 +47,7 @@ def test_a_job_that_was_interrupted_goes_on_and_leaves_the_same_results(
             trials.run(SETTINGS, 7, second, tmp_path)
     kept = second.with_name(".traces.unfinished")
     finished = sorted(path.name for path in kept.glob("*.parquet") if "timing" not in path.name)
-    assert len(finished) == (after - 1) // 126, "so many vectors a trial"
+    assert len(finished) == (after - 1) // 92, "so many vectors a trial"
     assert [path.suffix for path in kept.iterdir() if "parquet" not in path.name] == [".checkpoint"]
     written = {path: path.stat().st_mtime_ns for path in kept.glob("*.parquet")}
     spied: list[Path] = []

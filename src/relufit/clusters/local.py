@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -47,6 +48,8 @@ def open_local(options: Mapping[str, Any], workers: int) -> Iterator[DaskCluster
             resources={SLOT: 1},
             host="127.0.0.1",
             dashboard_address="127.0.0.1:0",
+            # As it is now, not as it was when the server of processes was started.
+            env=dict(os.environ),
             # The error of a task reaches the caller; the worker need not print it too.
             silence_logs=logging.CRITICAL,
         )
