@@ -11,14 +11,13 @@ import numpy as np
 from numba import njit
 
 from relufit.compression.base import NOT_FINITE, Compressor, Pieces, Place, check_vector, header, room_for, split
-from relufit.compression.sums import TOGETHER, sum_vectors
+from relufit.compression.sums import EXPONENT, TOGETHER, sum_vectors
 from relufit.errors import PayloadError
 from relufit.kernels import Descent
 
 _VERSION = 1
 IN_PAYLOAD = "NaN or infinity in the payload"
 _TOP_EXPONENT = 15
-_EXPONENT = np.uint64(0x7FF << 52)
 
 
 def _largest(vector: np.ndarray) -> float:
@@ -31,8 +30,8 @@ def _is_finite(vector: np.ndarray) -> bool:
     """Tell whether no element of a float64 vector is NaN or infinite."""
     largest = np.uint64(0)
     for bits in vector.view(np.uint64):
-        largest = max(largest, bits & _EXPONENT)
-    return largest != _EXPONENT  # type: ignore[no-any-return]
+        largest = max(largest, bits & EXPONENT)
+    return largest != EXPONENT  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True)

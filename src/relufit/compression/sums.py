@@ -18,7 +18,8 @@ from relufit.kernels import BLOCK, Descent, descend_block
 #: How many payloads are added together at most. What came before them is decoded while others are waited for, and not
 #: kept, so that it is few.
 TOGETHER = 4
-_EXPONENT = np.uint64(0x7FF << 52)
+#: The bits of a float64 that are all set in NaN and infinity alone.
+EXPONENT = np.uint64(0x7FF << 52)
 
 
 def sum_vectors(vectors: Sequence[np.ndarray], total: np.ndarray, fresh: bool, descent: Descent | None) -> float | None:
@@ -126,8 +127,8 @@ def _sum_vectors(
             bits = part.view(np.uint64)
             for k in range(some.size):
                 some[k] += part[k]
-                largest = max(largest, bits[k] & _EXPONENT)
-        if largest == _EXPONENT:
+                largest = max(largest, bits[k] & EXPONENT)
+        if largest == EXPONENT:
             return -1.0
         squares += _end(some, start, total, w, step, target, descending)
     return squares

@@ -165,7 +165,10 @@ def _codec(make: Callable[[int], Compressor], sigma: float, tries: int, pause: P
 
 
 def _coded(compressor: Compressor, size: int, tries: int, pause: Pause) -> tuple[float, float]:
-    """Return the seconds to encode a gradient that was just computed, and to add one whose payload has just come."""
+    """Return the seconds to encode a gradient that was just computed, and to add one whose payload has just come.
+
+    Where payloads are added together, it is one's part of that.
+    """
     vector = streams.generator(streams.key(0, purpose="costs")).standard_normal(size)
     room, total, place, energy = np.empty(size), np.zeros(size), Place(), kernels.energy(vector)
     sent = bytes(joined(compressor.pieces(vector, 0)))
