@@ -3,27 +3,34 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: setup reproduce smoke test lint format bench fuzz lock clean
+.PHONY: setup reproduce smoke test lint format schema bench fuzz lock clean
 
 setup: $(READY)
 
-# Done again only when the lock or the package's metadata change. Every package is checked against its hash.
+# Done again only when the lock or the package's metadata change. Every package is checked against its hash; the
+# environment counts as made only when all of it is.
 $(READY): envs/requirements.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
-	  { echo "relufit needs Python 3.11 to 3.13: make PYTHON=/path/to/python3.12 ..." >&2; exit 1; }
-	$(PYTHON) -m venv --clear .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r envs/requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@$(PYTHON) envs/setup.py
 	@touch $@
 
+# Where results go, and what Snakemake keeps of a run: here, or, where the checkout is read-only, any other folder.
+WORK := .
+CONFIG := config/smoke.yaml
+SNAKEMAKE = $(BIN)/snakemake $(if $(filter-out .,$(WORK)),--directory $(WORK)) --cores all
+# Snakemake asks for a home, and a user of a container may have none.
+ifeq ($(origin HOME), undefined)
+export HOME := $(abspath $(WORK))/.home
+endif
+
 reproduce: $(READY)
-	$(BIN)/snakemake --cores all
+	@$(SNAKEMAKE)
 
 smoke: $(READY)
-	$(BIN)/snakemake --cores all --configfile config/smoke.yaml
+	@$(SNAKEMAKE) --configfile $(CONFIG)
 
+# A process more than two, since many tests wait for others; the order is that of tests/conftest.py.
 test: lint
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -37,9 +44,14 @@ format: $(READY)
 	$(BIN)/ruff format .
 	$(BIN)/snakefmt Snakefile workflow
 
+# What editors and readers know of the configuration; what checks it are the models that this is written from.
+schema: $(READY)
+	$(BIN)/relufit config --schema --output workflow/schemas/config.schema.yaml
+
 bench: $(READY)
 	$(BIN)/python benchmarks/bench_kernels.py
 	$(BIN)/python benchmarks/bench_compressors.py
+	$(BIN)/python benchmarks/bench_casts.py
 	$(BIN)/python benchmarks/bench_engine.py
 
 # One million damaged payloads through every decoder, with bounds of arrays checked. `make test` sends fewer.
@@ -48,7 +60,7 @@ fuzz: $(READY)
 
 # Needs uv and a network; run after a change of the dependencies in pyproject.toml.
 lock:
-	uv pip compile pyproject.toml --extra workflow --extra dev --extra bench --extra ssh --extra ec2 --extra s3 --extra tls --universal --python-version 3.11 \
+	uv pip compile pyproject.toml --extra workflow --extra dev --extra bench --extra ssh --extra ec2 --extra s3 --universal --python-version 3.11 \
 	  --generate-hashes --no-header --no-emit-index-url --no-emit-find-links --output-file envs/requirements.lock
 
 clean:

@@ -5,7 +5,11 @@ from snakemake.utils import min_version
 min_version("9.0")
 
 
-configfile: "config.yaml"
+include: "workflow/rules/terminal.smk"
+
+
+# Beside this file, whatever the working folder is: results and Snakemake's own files go to that one.
+configfile: workflow.source_path("config.yaml")
 
 
 include: "workflow/rules/common.smk"

@@ -171,7 +171,7 @@ def bench(sizes: tuple[int, ...], libraries: dict[str, ModuleType]) -> Ratios:
         print("constriction: the coding of levels alone, without rounding before and scaling after; no table is sent")
     print(f"{'d':>8} {'':14} {'s':>3} | {'encode':>7} {'decode':>7} {'out=':>7} {'copyto':>7} | "
           f"{'encode':>7} {'decode':>7} {'out=':>7} | {'bits':>7}")  # fmt: skip
-    found: Ratios = {}
+    ratios_by_row: Ratios = {}
     for d in sizes:
         vector = np.random.default_rng(0).standard_normal(d, dtype=np.float32)
         for row in rows(vector, libraries):
@@ -185,14 +185,14 @@ def bench(sizes: tuple[int, ...], libraries: dict[str, ModuleType]) -> Ratios:
                 f"{shown.get('out=', ''):7} | {row.bits:7.4f}",
                 flush=True,
             )
-            found[d, row.name, row.levels] = ratios
-    return found
+            ratios_by_row[d, row.name, row.levels] = ratios
+    return ratios_by_row
 
 
-def report_targets(found: Ratios) -> None:
+def report_targets(ratios_by_row: Ratios) -> None:
     print(f"Ratios to np.copyto at d = {TARGET_SIZE}, worst over s")
     for (coding, way), target in TARGETS.items():
-        worst, s = min((found[TARGET_SIZE, f"qsgd {coding}", s][way], s) for s in LEVELS)
+        worst, s = min((ratios_by_row[TARGET_SIZE, f"qsgd {coding}", s][way], s) for s in LEVELS)
         verdict = "met" if worst >= target else "NOT MET"
         print(f"{coding} {way}: at least {target}: {verdict} ({worst:.3f} at s = {s})")
 
@@ -230,9 +230,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help=f"only d = {' and '.join(map(str, QUICK))}")
     sizes = QUICK if parser.parse_args().quick else tuple(ROUNDS)
-    found = bench(sizes, installed())
+    ratios_by_row = bench(sizes, installed())
     print()
-    report_targets(found)
+    report_targets(ratios_by_row)
     print()
     report_memory()
 

@@ -1,4 +1,4 @@
-"""The gradient kernel against numpy and against reading its rows.
+"""The gradient kernel against numpy and against reading its rows; opening a shard against looking at its numbers.
 
 One thread each. The candidates take turns, so that whatever slows the machine down slows all of them; medians are
 compared. Run it as ``python benchmarks/bench_kernels.py``; it takes about half a minute and the memory of 200
@@ -12,10 +12,19 @@ from rounds import Candidate, medians
 # isort: split
 # numpy reads its number of threads when it is imported, and `rounds` has set it.
 
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+
 import numpy as np
 from numba import njit
 
-from relufit import kernels
+from relufit.numerics import kernels
+from relufit.planted import PlantedModel, dataset
+from relufit.planted.dataset import Dataset
 
 #: n, d, m, and how many sets of rows are taken.
 SIZES = [(20_000, 100, 64, 4000), (40_000, 1000, 256, 1000), (20_000, 5000, 512, 150), (4000, 50_000, 128, 80)]
@@ -93,5 +102,58 @@ def bench_gradients() -> None:
     print("\n".join(lines))
 
 
+def bench_opening() -> None:
+    """Compare a rank that opens its shard, and holds it against its checksums, with reading it and with looking at it.
+
+    Warm means that the file is in the system's cache, cold that the system was asked to forget it, which it may not do
+    for a file system in memory. Each candidate maps the file anew.
+    """
+    model = PlantedModel(65_536, 1000, 0, inputs="rademacher")
+    with tempfile.TemporaryDirectory(dir=".") as folder:
+        dataset.write(model, Path(folder) / "data")
+        file = Path(folder) / "data/x/c/0/0"
+
+        def opening() -> None:
+            Dataset(Path(folder) / "data").shard(0, 1)
+
+        def finite() -> None:
+            kernels.all_finite(np.memmap(file, np.float32, "c", shape=(model.n, model.d)))
+
+        def reading() -> None:
+            with file.open("rb", buffering=0) as opened:
+                while opened.readinto(buffer):
+                    pass
+
+        def forget() -> None:
+            with file.open("rb") as opened:
+                os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+        buffer = bytearray(2**20)
+        candidates = {"opening": opening, "finite": finite, "reading": reading}
+        print(f"\nOpening a shard of {file.stat().st_size / 1e6:.0f} MB; GB/s, one thread")
+        print(f"{'cache':>6} | {'opening':>7} {'finite':>7} {'reading':>7} | {'/finite':>8} {'/reading':>8}")
+        for state, before, rounds in (("warm", lambda: None, 9), ("cold", forget, 5)):
+            rates = {name: file.stat().st_size / 1e9 / s for name, s in _times(candidates, before, rounds).items()}
+            finite_ratio, reading_ratio = (rates["opening"] / rates[name] for name in ("finite", "reading"))
+            print(
+                f"{state:>6} | {rates['opening']:7.2f} {rates['finite']:7.2f} {rates['reading']:7.2f} | "
+                f"{finite_ratio:7.2f}x {reading_ratio:7.2f}x"
+            )
+
+
+def _times(candidates: dict[str, Callable[[], None]], before: Callable[[], None], rounds: int) -> dict[str, float]:
+    """Return the median seconds of each candidate, which take turns; `before` is called before each, untimed."""
+    seconds: dict[str, list[float]] = {name: [] for name in candidates}
+    for number in range(rounds + 1):
+        for name, candidate in candidates.items():
+            before()
+            began = perf_counter()
+            candidate()
+            if number:
+                seconds[name].append(perf_counter() - began)
+    return {name: median(taken) for name, taken in seconds.items()}
+
+
 if __name__ == "__main__":
     bench_gradients()
+    bench_opening()

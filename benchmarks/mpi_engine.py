@@ -35,11 +35,12 @@ from time import perf_counter
 import numpy as np
 from mpi4py import MPI
 
-from relufit import kernels
-from relufit.compression.sums import TOGETHER, sum_vectors
-from relufit.dataset import RowSource, Shard, open_rows
-from relufit.kernels import Descent
+from relufit.compression.sums import MAX_FUSED, Terms, VectorTerm
+from relufit.errors import PayloadError
+from relufit.numerics import kernels
 from relufit.planted import PlantedModel, relative_error
+from relufit.planted.dataset import RowSource, Shard, open_rows
+from relufit.training.fused_sums import Descent, sum_terms_and_step
 from relufit.training.sampling import SAMPLINGS
 from relufit.training.spec import Plan, TrainingSpec, make_plan
 
@@ -75,11 +76,12 @@ class Master:
             MPI.Prequest.Startall(self._sends)
         else:
             self._comm.Bcast(self.weights, root=0)
-        if self._up == "gather" and len(self._parts) <= TOGETHER:
-            parts = list(self._collect())
+        if self._up == "gather" and len(self._parts) <= MAX_FUSED:
+            vectors = [VectorTerm(part) for part in self._collect()]
             self._sent()
             descent = Descent(self.weights, self._plan.step, self._w_star)
-            squares = sum_vectors(parts, self.weights, True, descent)
+            terms = Terms.of(vectors, PayloadError("NaN or infinity in a gradient"))
+            squares = sum_terms_and_step(terms, self.weights, descent, fresh=True)
         else:
             parts = self._collect()
             np.copyto(self._total, next(parts))

@@ -28,8 +28,8 @@ def medians(candidates: Mapping[str, Candidate], rounds: int) -> dict[str, float
     for candidate in candidates.values():
         candidate(0)
     for number in range(rounds):
-        for place, (name, candidate) in enumerate(candidates.items()):
-            chosen = (number + place * apart) % rounds
+        for index, (name, candidate) in enumerate(candidates.items()):
+            chosen = (number + index * apart) % rounds
             began = perf_counter()
             candidate(chosen)
             seconds[name].append(perf_counter() - began)

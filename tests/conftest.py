@@ -4,21 +4,45 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache, partial
+from pathlib import Path
 
 import dask
 import psutil
 import pytest
 import requests
 from distributed import Client, LocalCluster
+from forked import FORKED, preload
+from hypothesis import HealthCheck, settings
+from longest import LONGEST
 
-# A shell that starts something in the background has it ignore interrupts, and all that it starts.
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN and threading.current_thread() is threading.main_thread():
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+from relufit.clusters.emulated import findings as findings_module
+from relufit.clusters.emulated import probe
+
+# What a shell starts in the background ignores interrupts, and what `nohup` starts hang-ups.
+if threading.current_thread() is threading.main_thread():
+    for number, default in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, default)
+
+# An example may take as long as the machine needs.
+settings.register_profile("any speed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any speed")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Put the longest modules first in the processes of pytest-xdist, which hands them out in this order."""
+    if not hasattr(config, "workerinput"):
+        return
+    ranks = {Path(__file__).parent / name: rank for rank, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: ranks.get(item.path, len(ranks)))
+
 
 #: Credentials that open nothing.
 AWS_KEY, AWS_SECRET = "AKIAFORTESTSONLY1234", "never-to-be-sent-anywhere-0123456789abcd"
@@ -27,8 +51,9 @@ AWS_KEY, AWS_SECRET = "AKIAFORTESTSONLY1234", "never-to-be-sent-anywhere-0123456
 @pytest.fixture(scope="session")
 def client() -> Iterator[Client]:
     """A cluster of six processes on this machine, with one slot each."""
+    preload()
     with (
-        dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"}),
+        dask.config.set(FORKED),
         LocalCluster(
             n_workers=6,
             threads_per_worker=1,
@@ -59,15 +84,42 @@ def run_python() -> Callable[..., str]:
     return run
 
 
+WRITER = """
+import os, signal, sys
+from relufit.files.atomic import replacing
+with replacing(sys.argv[1]) as fresh:
+    fresh.write_bytes(b"half")
+    print(fresh.parent, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.fixture(scope="session")
+def killed_writer() -> Callable[[Path], Path]:
+    """Have a process killed while it writes a file, and return what it leaves: a staging folder."""
+
+    def killed(target: Path) -> Path:
+        done = subprocess.run([sys.executable, "-c", WRITER, str(target)], capture_output=True, text=True, check=False)
+        assert done.returncode == -signal.SIGKILL, done.stderr
+        return Path(done.stdout.strip())
+
+    return killed
+
+
 @pytest.fixture(scope="session")
 def moto_address() -> Iterator[str]:
     """Where a moto server listens, which keeps the books of an account of AWS."""
     server = pytest.importorskip("moto.server", reason="needs moto")
+    loaders = pytest.importorskip("botocore.loaders", reason="needs botocore")
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     running = server.ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
     running.start()
     host, port = running.get_host_and_port()
-    yield f"http://{host}:{port}"
+    read = cache(partial(loaders.JSONFileLoader.load_file, loaders.JSONFileLoader()))
+    with pytest.MonkeyPatch.context() as patch:
+        # Each session reads the descriptions of services, megabytes of JSON, and each test has sessions of its own.
+        patch.setattr(loaders.JSONFileLoader, "load_file", lambda self, path: read(path))
+        yield f"http://{host}:{port}"
     running.stop()
 
 
@@ -75,7 +127,7 @@ def moto_address() -> Iterator[str]:
 def aws_environment(moto_address: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """AWS's clients of this process, and of those it starts, led to an empty account."""
     s3fs = pytest.importorskip("s3fs", reason="needs s3fs")
-    requests.post(f"{moto_address}/moto-api/reset", timeout=10)
+    requests.post(f"{moto_address}/moto-api/reset", timeout=300)
     for name, value in {
         "AWS_ENDPOINT_URL": moto_address,
         "AWS_ACCESS_KEY_ID": AWS_KEY,
@@ -107,3 +159,18 @@ def processes_started() -> Callable[[], set[int]]:
         }
 
     return started
+
+
+@pytest.fixture(scope="session")
+def without_iptables() -> list[str]:
+    """What a command begins with for which iptables is not installed: its files are covered in a mount namespace."""
+    findings = probe()
+    if findings.delay != "nfqueue":
+        pytest.skip("packets are not delayed by iptables here")
+    places = [Path(folder) / name for folder in ("/usr/sbin", "/sbin") for name in findings_module.PROGRAMS]
+    files = sorted({str(path.resolve()) for path in places if path.name.startswith("iptables") and path.exists()})
+    covered = " && ".join(f"mount --bind /dev/null {shlex.quote(file)}" for file in files)
+    words = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", f'{covered} && exec "$@"', "sh"]
+    if subprocess.run([*words, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("files cannot be covered here")
+    return words

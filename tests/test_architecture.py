@@ -3,36 +3,42 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
+
+from relufit.exchange import EXCHANGES
 
 PACKAGE = Path(__file__).parent.parent / "src" / "relufit"
 #: Rooms from the top down; each may import only from rooms below it.
 FLOORS = [
     {"cli"},
-    {"experiments", "report"},
+    {"doctor"},
+    {"experiments", "report", "testing"},
     {"training", "solvers", "clusters", "figures", "planning"},
-    {"claims", "records", "reuse", "manifest", "config"},
-    {"dataset", "transport"},
-    {"compression", "planted"},
-    {"theory", "kernels"},
-    {"stores"},
-    {"simd", "streams", "files"},
-    {"errors", "loops", "remaining"},
+    {"pipeline"},
+    {"transport"},
+    {"planted", "compression", "exchange"},
+    {"theory", "claims"},
+    {"numerics", "sources"},
+    {"files", "streams", "schema"},
+    {"errors", "instance_types", "parameters", "terminal"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
-WITHOUT_DASK = {"planted", "theory", "compression", "claims", "figures", "report", "planning"}
+WITHOUT_DASK = {"planted", "theory", "compression", "exchange", "claims", "figures", "report", "planning"}
 
 
 def _imports(path: Path) -> set[str]:
-    found = set()
+    names = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
-    return found
+            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
 
 
 def _rooms() -> list[tuple[str, Path]]:
@@ -52,3 +58,69 @@ def test_a_room_uses_only_rooms_below_it(room: str, path: Path) -> None:
 def test_what_is_not_about_clusters_knows_no_dask(room: str, path: Path) -> None:
     if room in WITHOUT_DASK:
         assert not {name for name in _imports(path) if name.split(".")[0] in ("dask", "distributed")}
+
+
+def _names_exchanges(node: ast.AST) -> bool:
+    """Tell whether an expression lists exchanges by name, compares with one, or is the name of one."""
+    if isinstance(node, ast.Compare):
+        return bool(_texts(node) & set(EXCHANGES))
+    if isinstance(node, (ast.Dict, ast.List, ast.Tuple, ast.Set)):
+        return len(_texts(node) & set(EXCHANGES)) > 1
+    # The master of a run is so called in every exchange.
+    return isinstance(node, ast.Constant) and node.value in set(EXCHANGES) - {"master"}
+
+
+def _texts(node: ast.AST) -> set[str]:
+    """Return the strings that are operands or items of an expression, or items of its operands."""
+    texts = set[str]()
+    for part in ast.iter_child_nodes(node):
+        if isinstance(part, ast.Constant) and isinstance(part.value, str):
+            texts.add(part.value)
+        elif isinstance(part, (ast.List, ast.Tuple, ast.Set)):
+            texts |= _texts(part)
+    return texts
+
+
+def _lines_with_exchanges(source: str) -> set[int]:
+    return {getattr(node, "lineno", 0) for node in ast.walk(ast.parse(source)) if _names_exchanges(node)}
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        'if exchange == "master": pass',
+        'if "master" != exchange: pass',
+        'if exchange in ("master",): pass',
+        'copies = {"master": 1, "relay": 2}',
+        'ways = ("master", "relay")',
+        'way = "all_gather"',
+    ],
+)
+def test_a_list_of_exchanges_is_found(source: str) -> None:
+    assert _lines_with_exchanges(source) == {1}
+
+
+#: A model of the configuration imports nothing that takes long; its names are held equal to the registry below.
+_MODEL = PACKAGE / "experiments" / "framework" / "keys.py"
+_OUTSIDE = [pair for pair in _rooms() if pair[0] != "exchange" and pair[1] != _MODEL]
+
+
+@pytest.mark.parametrize(("room", "path"), _OUTSIDE, ids=lambda value: str(value).rpartition("relufit/")[2])
+def test_only_the_registry_lists_the_exchanges(room: str, path: Path) -> None:
+    assert not _lines_with_exchanges(path.read_text())
+
+
+def _choices(schema: Any) -> Iterator[list[Any]]:
+    """Yield every list of values that a schema lets choose from."""
+    for key, value in schema.items() if isinstance(schema, dict) else enumerate(schema):
+        if key == "enum":
+            yield value
+        elif isinstance(value, (dict, list)):
+            yield from _choices(value)
+
+
+def test_the_schema_has_the_exchanges_of_the_registry() -> None:
+    schema = yaml.safe_load((PACKAGE.parent.parent / "workflow" / "schemas" / "config.schema.yaml").read_text())
+    matches = [choices for choices in _choices(schema) if set(EXCHANGES) & set(map(str, choices))]
+    assert matches
+    assert all(choices == list(EXCHANGES) for choices in matches)

@@ -23,8 +23,8 @@ SIZE, LEVELS = 12, 4
 
 
 def _block(language: str) -> str:
-    (found,) = re.findall(rf"```{language}\n(.*?)```", PAGE, re.S)
-    return str(found)
+    (block,) = re.findall(rf"```{language}\n(.*?)```", PAGE, re.S)
+    return str(block)
 
 
 def _table(*titles: str) -> list[list[str]]:
@@ -47,8 +47,8 @@ def _bytes(coding: str) -> bytes:
 def decode() -> Callable[..., list[float]]:
     space: dict[str, Any] = {}
     exec(compile(_block("py"), "docs/formats.md", "exec"), space)
-    found: Callable[..., list[float]] = space["decode"]
-    return found
+    decoder: Callable[..., list[float]] = space["decode"]
+    return decoder
 
 
 @pytest.mark.parametrize("coding", CODINGS)
@@ -62,7 +62,7 @@ def test_the_bytes_of_the_example_are_what_the_code_gives_with_any_key(coding: s
 
 def test_the_bits_that_the_example_shows_in_elias_are_those_of_its_bytes() -> None:
     shown = [re.match(r"[\d .]+:", re.split(r"\s{2,}", line, maxsplit=1)[1]) for line in _block("elias").splitlines()]
-    bits = "".join(re.sub(r"\D", "", found.group()) for found in shown if found)
+    bits = "".join(re.sub(r"\D", "", match.group()) for match in shown if match)
     assert bits == "".join(f"{byte:08b}" for byte in _bytes("elias")[13:])
 
 
@@ -112,12 +112,12 @@ def test_the_decoder_on_the_page_refuses_what_the_code_refuses(levels: int, deco
     payload = compressor.encode(rng.standard_normal(size) ** 3, 1)
     for trial in range(600):
         damaged = bytearray(payload)
-        place = rng.integers(len(damaged))
+        index = rng.integers(len(damaged))
         match trial % 3:
             case 0:
-                damaged[place] ^= 1 << rng.integers(8)
+                damaged[index] ^= 1 << rng.integers(8)
             case 1:
-                damaged[place:] = rng.bytes(trial % 5)
+                damaged[index:] = rng.bytes(trial % 5)
             case 2:
                 damaged[20:24] = rng.bytes(4)
         try:

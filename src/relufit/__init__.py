@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import importlib
-from pathlib import Path
 from typing import Any
-
-from relufit.loops import forget_stale
 
 __version__ = "0.1.0"
 
-_MODULES = ("clusters", "compression", "dataset", "errors", "planted", "streams", "theory", "training")
+_MODULES = ("clusters", "compression", "errors", "planted", "streams", "testing", "theory", "training")
 _NAMES = {"TrainingSpec": "training", "Trace": "training", "train": "training"}
 
 __all__ = ["__version__", *_MODULES, *_NAMES]  # noqa: PLE0604 - strings all
@@ -23,6 +20,3 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401 - a module, a class or a func
     if name in _MODULES:
         return importlib.import_module(f"relufit.{name}")
     raise AttributeError(f"module 'relufit' has no attribute {name!r}")
-
-
-forget_stale(Path(__file__).parent)

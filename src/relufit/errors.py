@@ -2,6 +2,17 @@
 
 from __future__ import annotations
 
+_SHOWN = 60
+
+
+def shown(value: object) -> str:
+    """Return a value as messages show it, long ones in part."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # a whole number of more digits than Python writes
+        return f"a value of type {type(value).__name__}"
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 20]}... ({len(text)} characters)"
+
 
 class RelufitError(Exception):
     """A mistake of the user or of the machine, told in one message.

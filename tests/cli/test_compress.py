@@ -11,7 +11,7 @@ from scipy import stats
 
 from relufit import streams
 from relufit.cli import main
-from relufit.cli.payloads import anatomy
+from relufit.cli.payloads import parts
 from relufit.compression import COMPRESSORS, make_compressor
 from relufit.compression.coding import CODINGS
 
@@ -40,25 +40,25 @@ def test_a_vector_of_a_file_is_encoded_and_everything_about_it_is_told(
     output = tmp_path / "new" / "payload.bin"
     arguments = [*QSGD, "--coding", "rans", "--bucket-size", "300", "--key", "5", "-o", str(output)]
     assert main(["compress", str(tmp_path / "v.npy"), *arguments]) == 0
-    told = _told(capsys)
+    report = _told(capsys)
     compressor = make_compressor("qsgd", levels=7, coding="rans", bucket_size=300)
     payload = compressor.encode(vector, streams.key(5))
     assert output.read_bytes() == payload
-    assert told["compressor"] == "qsgd levels=7 coding=rans bucket_size=300 norm=l2"
-    assert told["coordinates"] == "2000"
-    assert told["payload"] == f"{len(payload)} bytes"
-    assert told["header, norms"] == "60 bytes"
-    assert told["body"] == f"{len(payload) - 60} bytes in the coding rans"
-    assert told["bits a coordinate"] == f"{len(payload) / 250:.4f}"
-    assert float(told["ratio to float32"]) == pytest.approx(8000 / len(payload), abs=0.01)
+    assert report["compressor"] == "qsgd levels=7 coding=rans bucket_size=300 norm=l2"
+    assert report["coordinates"] == "2000"
+    assert report["payload"] == f"{len(payload)} bytes"
+    assert report["header, norms"] == "60 bytes"
+    assert report["body"] == f"{len(payload) - 60} bytes in the coding rans"
+    assert report["bits a coordinate"] == f"{len(payload) / 250:.4f}"
+    assert float(report["ratio to float32"]) == pytest.approx(8000 / len(payload), abs=0.01)
     levels = compressor.decode(payload[:4] + np.full(7, 7.0).tobytes() + payload[60:], 2000)
     entropy = stats.entropy(np.unique(levels, return_counts=True)[1], base=2)
-    assert told["entropy of levels"] == f"{entropy:.4f} bits a coordinate"
-    assert told["body above entropy"] == f"{100 * ((len(payload) - 60) / 250 / entropy - 1):.2f} %"
-    assert float(told["bits expected"]) == pytest.approx(len(payload) / 250, rel=0.05)
-    assert float(told["omega, predicted"]) == pytest.approx(compressor.variance(2000), rel=1e-5)
-    assert float(told["omega, at most"]) == pytest.approx(compressor.variance_bound(2000), rel=1e-5)
-    mean, spread, trials = re.findall(r"\d[\d.e-]*", told["omega, measured"])
+    assert report["entropy of levels"] == f"{entropy:.4f} bits a coordinate"
+    assert report["body above entropy"] == f"{100 * ((len(payload) - 60) / 250 / entropy - 1):.2f} %"
+    assert float(report["bits expected"]) == pytest.approx(len(payload) / 250, rel=0.05)
+    assert float(report["omega, predicted"]) == pytest.approx(compressor.variance(2000), rel=1e-5)
+    assert float(report["omega, at most"]) == pytest.approx(compressor.variance_bound(2000), rel=1e-5)
+    mean, spread, trials = re.findall(r"\d[\d.e-]*", report["omega, measured"])
     errors = [
         compressor.decode(compressor.encode(vector, streams.key(5, iteration=i)), 2000) - vector for i in range(20)
     ]
@@ -66,8 +66,8 @@ def test_a_vector_of_a_file_is_encoded_and_everything_about_it_is_told(
     assert float(mean) == pytest.approx(np.mean(omegas), rel=1e-4)
     assert float(spread) == pytest.approx(stats.sem(omegas), rel=0.05)
     assert trials == "20"
-    assert re.match(r"\d+\.\d million coordinates a second on this machine \(.+\), median of 20", told["encode"])
-    assert re.match(r"\d+\.\d million", told["decode"])
+    assert re.match(r"\d+\.\d million coordinates a second on this machine \(.+\), median of 20", report["encode"])
+    assert re.match(r"\d+\.\d million", report["decode"])
 
 
 @pytest.mark.parametrize("norm", ["l2", "max"])
@@ -78,7 +78,7 @@ def test_the_entropy_is_that_of_the_levels_in_buckets_of_any_norm(norm: str, buc
     vector[7:21] = 0
     compressor = make_compressor("qsgd", levels=3, bucket_size=bucket, norm=norm)
     payload = compressor.encode(vector, 4)
-    made = anatomy(compressor, payload, 500)
+    made = parts(compressor, payload, 500)
     assert made is not None
     levels = CODINGS["packed"].decode(payload[made.start :], 500, 3)
     counts = np.unique(levels, return_counts=True)[1]
@@ -91,7 +91,7 @@ def test_the_entropy_of_natural_compression_is_that_of_its_levels() -> None:
     vector[:40] = 0
     compressor = make_compressor("natural", coding="packed")
     payload = compressor.encode(vector, 4)
-    made = anatomy(compressor, payload, 500)
+    made = parts(compressor, payload, 500)
     assert made is not None
     levels = CODINGS["packed"].decode(payload[6:], 500, int.from_bytes(payload[2:4], "little"))
     assert made.entropy == pytest.approx(stats.entropy(np.unique(levels, return_counts=True)[1], base=2))
@@ -107,9 +107,9 @@ def test_every_compressor_can_be_looked_at_and_its_payload_decoded(
     np.save(given, vector)
     chosen = ["--compressor", name, *PARAMETERS.get(name, [])]
     assert main(["compress", str(given), *chosen, "--trials", "2", "--output", str(payload)]) == 0
-    told = _told(capsys)
-    assert told["payload"] == f"{payload.stat().st_size} bytes"
-    assert ("omega, measured" in told) and (told["omega, measured"] == "-") == (not vector.any())
+    report = _told(capsys)
+    assert report["payload"] == f"{payload.stat().st_size} bytes"
+    assert ("omega, measured" in report) and (report["omega, measured"] == "-") == (not vector.any())
     size = str(vector.size)
     assert main(["compress", "--decode", str(payload), "--size", size, *chosen, "--output", str(back)]) == 0
     parameters = {"levels": 7} if name == "qsgd" else {}
@@ -126,8 +126,8 @@ def test_the_gaussian_vector_is_a_function_of_its_seed_alone(
     for name, seed in (("a", "1"), ("b", "1"), ("c", "2")):
         arguments = ["--gaussian", "2000", "--seed", seed, "--compressor", "fp64", "-o", str(tmp_path / name)]
         assert main(["compress", *arguments]) == 0
-    told = capsys.readouterr().out
-    assert "omega, at most     0, nothing is drawn" in told
+    text = capsys.readouterr().out
+    assert "omega, at most     0, nothing is drawn" in text
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes() != (tmp_path / "c").read_bytes()
     drawn = np.frombuffer((tmp_path / "a").read_bytes()[4:])
     assert drawn.size == 2000
@@ -167,7 +167,7 @@ def test_codings_are_compared(name: str, file: Path, capsys: pytest.CaptureFixtu
         (["{file}", *QSGD, "--size", "5"], "--size: a vector has its own size"),
         (["{file}", *QSGD, "--compare", "--coding", "rans"], "--coding: --compare goes through all"),
         (["{file}", *QSGD, "--compare", "-o", "{tmp}/p"], "--output: --compare goes through all"),
-        (["{file}", *QSGD, "-o", "{file}/p"], "vector.npy: File exists"),
+        (["{file}", *QSGD, "-o", "{file}/p"], "vector.npy: is a file, not a folder"),
         (["{file}", *QSGD, "--key", str(2**64)], "seed: 18446744073709551616 is no 64-bit integer"),
         (["--gaussian", "0", *QSGD], "--gaussian: 0 coordinates"),
         (["--gaussian", str(2**32), *QSGD], "--gaussian: 4294967296 coordinates"),
@@ -184,11 +184,11 @@ def test_a_mistake_gets_one_message_with_its_place_and_leaves_nothing(
 ) -> None:
     before = set(tmp_path.rglob("*"))
     assert main(["compress", *(part.format(file=file, tmp=tmp_path) for part in arguments)]) == 2
-    told = capsys.readouterr()
-    assert told.err.startswith("relufit: error: ")
-    assert says in told.err
-    assert told.err.count("\n") == 1
-    assert not told.out
+    captured = capsys.readouterr()
+    assert captured.err.startswith("relufit: error: ")
+    assert says in captured.err
+    assert captured.err.count("\n") == 1
+    assert not captured.out
     assert set(tmp_path.rglob("*")) == before
 
 
@@ -215,10 +215,10 @@ def test_a_file_that_holds_no_vector_is_named_with_a_remedy(
     else:
         np.save(path, content, allow_pickle=True)
     assert main(["compress", str(path), *QSGD]) == 2
-    told = capsys.readouterr().err
-    assert told.startswith(f"relufit: error: {path}: ")
-    assert says in told
-    assert "numpy.save(" in told
+    message = capsys.readouterr().err
+    assert message.startswith(f"relufit: error: {path}: ")
+    assert says in message
+    assert "numpy.save(" in message
 
 
 def test_a_truncated_file_and_an_archive_are_named_as_well(file: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -38,6 +38,9 @@ def test_a_plan_is_shown_and_written_the_same_each_time(
     first = table.iloc[0]
     assert f"{first['exchange']}, K = {first['workers']}, m = {first['mini_batch']};" in shown[0]
     assert "USD" in shown[0]
+    assert "Gains in seconds are stated against fp32 over all-reduce" in shown[0]
+    assert f"Gain in seconds: {first['gain']:.3g} against fp32 over all-reduce (m = " in shown[0]
+    assert "against fp32 in the same exchange (m = " in shown[0]
     assert "Sending the active rows to one host once instead: 2 GB" in shown[0]
     assert "Not counted" in shown[0]
 
@@ -73,6 +76,9 @@ def test_instance_types_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
         ([*QUICK, "--workers", "0", "--costs", "{costs}"], "workers: 0 ranks"),
         ([*QUICK, "--round-trip", "-1", "--costs", "{costs}"], "--round-trip: -1 s"),
         ([*QUICK, "--goal", "dollars", "--costs", "{costs}"], "goal: there is no price of a host"),
+        ([*QUICK, "--against", "fp32/ring", "--costs", "{costs}"], "--against: 'fp32/ring': unknown exchange 'ring'"),
+        ([*QUICK, "--against", "fp31/relay", "--costs", "{costs}"], "--against: 'fp31/relay': unknown compressor"),
+        ([*QUICK, "--against", "fp32", "--costs", "{costs}"], "--against: 'fp32'; write it as COMPRESSOR/EXCHANGE"),
         ([*QUICK, "--costs", "{tmp}/none.json"], "none.json: no costs (No such file or directory); measure them"),
         ([*QUICK, "--costs", "{costs}", "-o", "{tmp}/plan.txt"], "let it end in .csv or .json"),
     ],
@@ -82,8 +88,8 @@ def test_a_mistake_gets_one_message_with_its_place(
 ) -> None:
     capsys.readouterr()
     assert main(["plan", *(part.format(costs=costs, tmp=tmp_path) for part in arguments)]) == 2
-    told = capsys.readouterr()
-    assert says in told.err
-    assert told.err.count("\n") == 1
-    assert not told.out
+    captured = capsys.readouterr()
+    assert says in captured.err
+    assert captured.err.count("\n") == 1
+    assert not captured.out
     assert not list(tmp_path.iterdir())

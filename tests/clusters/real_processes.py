@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from waiting import LONG, until
 
 from relufit.clusters import open_cluster
 from relufit.errors import ClusterError, ConfigError, RelufitError
@@ -45,11 +45,8 @@ sys.version_info = namedtuple("Version", "major minor micro releaselevel serial"
 """
 
 
-def wait_until(true: Callable[[], object], what: str, seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, what
-        time.sleep(0.05)
+def wait_until(true: Callable[[], object], what: str, seconds: float = LONG) -> None:
+    until(true, what, seconds)
 
 
 def environment(*first: Path) -> dict[str, str]:
@@ -75,7 +72,7 @@ def of_another_python(folder: Path) -> Path:
 def of_other_code(folder: Path) -> Path:
     """A copy of relufit in which one file is another."""
     shutil.copytree(SOURCE / "relufit", folder / "relufit", ignore=shutil.ignore_patterns("__pycache__"))
-    with (folder / "relufit/planted.py").open("a") as file:
+    with (folder / "relufit/planted/model.py").open("a") as file:
         file.write("# edited\n")
     return folder
 
@@ -142,6 +139,7 @@ class Dask:
 
     def worker(self, *more: str, env: dict[str, str] | None = None) -> subprocess.Popen[bytes]:
         options = [f"--scheduler-file={self.scheduler_file}", "--nthreads=1", "--resources=slot=1", *more]
+        options += ["--host=127.0.0.1"]
         options += ["--dashboard-address=127.0.0.1:0", f"--local-directory={self.folder}", "--memory-limit=0"]
         return self.run("worker", *options, *tls_options(self.tls), env=env)
 
@@ -152,7 +150,7 @@ class Dask:
         for process in [*self.processes[1:], *self.processes[:1]]:
             process.send_signal(signal.SIGTERM)
             try:
-                process.wait(10)
+                process.wait(300)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
@@ -215,7 +213,7 @@ def sshd(folder: Path, program: str, path: str) -> Iterator[Sshd]:
             with socket.socket() as probe:
                 return probe.connect_ex(("127.0.0.1", port)) == 0
 
-        wait_until(answers, "sshd has not started", 20)
+        wait_until(answers, "sshd has not started")
         yield Sshd(port, folder / "known_hosts", client, log)
     finally:
         process.terminate()

@@ -7,16 +7,19 @@ import re
 import shlex
 import signal
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 import yaml
 from real_processes import BIN, ROOT, environment, make_certificate, wait_until
 
-from relufit import records
+from relufit.claims import trace_files
 from relufit.clusters import open_cluster
-from relufit.config import load
-from relufit.experiments import find_group, trials
+from relufit.experiments import find_group
+from relufit.experiments.configuration import load
+from relufit.experiments.framework import trials
 from relufit.planted import PlantedModel
 from relufit.training import TrainingSpec, train
 
@@ -33,6 +36,11 @@ def commands(program: str) -> list[str]:
     return [line for block in blocks("sh") for line in block.splitlines() if line.startswith(f"{program} ")]
 
 
+def dask_lines() -> list[str]:
+    """The lines that start a scheduler and workers, the first with a variable before it."""
+    return [line for block in blocks("sh") for line in block.splitlines() if "dask" in shlex.split(line)]
+
+
 def succeed(words: list[str]) -> None:
     done = subprocess.run(words, cwd=ROOT, env=environment(), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -40,8 +48,8 @@ def succeed(words: list[str]) -> None:
 
 def test_there_is_no_command_that_no_test_here_knows() -> None:
     programs = {line.split()[0] for block in blocks("sh") for line in block.splitlines()}
-    assert programs == {"mkdir", "openssl", "dask", "snakemake"}
-    assert (len(commands("dask")), len(commands("snakemake"))) == (2, 2)
+    assert programs == {"mkdir", "openssl", "env", "dask", "snakemake"}
+    assert (len(dask_lines()), len(commands("snakemake"))) == (2, 2)
     assert (len(blocks("yaml")), len(blocks("bash"))) == (2, 1)
 
 
@@ -57,24 +65,33 @@ def test_a_run_in_one_process_can_be_planned() -> None:
     succeed([str(BIN / words[0]), "-n", "--nolock", *words[1:]])
 
 
-def test_from_the_certificate_to_the_traces_and_back(tmp_path: Path) -> None:
+def hostile_environment(folder: Path) -> dict[str, str]:
+    """An environment whose temporary folder has Dask's usual one in it, with code of somebody else."""
+    hostile = folder / "tmp" / "dask-scratch-space"
+    hostile.mkdir(parents=True, exist_ok=True)
+    for module in ("relufit", "numpy"):
+        (hostile / f"{module}.py").write_text(f"open({str(folder / 'ran')!r}, 'w')\n")
+    return {**environment(), "TMPDIR": str(hostile.parent)}
+
+
+def test_from_the_certificate_to_the_traces_and_back(
+    tmp_path: Path, assert_on_loopback: Callable[[list[psutil.Process]], None]
+) -> None:
     def here(text: str) -> str:
-        return text.replace("/tmp/relufit-", f"{tmp_path}/relufit-")
+        return text.replace("~/", f"{tmp_path}/").replace("$HOME/", f"{tmp_path}/")
 
     for line in (*commands("mkdir"), *commands("openssl")):
         succeed(shlex.split(here(line)))
-    assert (tmp_path / "relufit-tls").stat().st_mode & 0o077 == 0
+    assert all((tmp_path / name).stat().st_mode & 0o077 == 0 for name in ("relufit-tls", "relufit-dask"))
     cluster = tmp_path / "cluster.yaml"
     cluster.write_text(here(blocks("yaml")[0]))
     running = []
     try:
-        for line in commands("dask"):
-            words = shlex.split(here(line))
+        for line in dask_lines():
+            words = [str(BIN / word) if word == "dask" else word for word in shlex.split(here(line))]
             with (tmp_path / f"{len(running)}.log").open("wb") as log:
                 running.append(
-                    subprocess.Popen(
-                        [str(BIN / words[0]), *words[1:]], cwd=tmp_path, env=environment(), stdout=log, stderr=log
-                    )
+                    subprocess.Popen(words, cwd=tmp_path, env=hostile_environment(tmp_path), stdout=log, stderr=log)
                 )
         line = commands("snakemake")[1].replace("run=there", f"run=there results={tmp_path}/results")
         line = line.replace("run=there", f"run=there {shlex.quote(SMALL)}")
@@ -82,17 +99,20 @@ def test_from_the_certificate_to_the_traces_and_back(tmp_path: Path) -> None:
         words = shlex.split(line)
         succeed([str(BIN / words[0]), "--nolock", *words[1:]])
         assert all(process.poll() is None for process in running)
+        children = [child for process in running for child in psutil.Process(process.pid).children(recursive=True)]
+        assert_on_loopback([*(psutil.Process(process.pid) for process in running), *children])
+        assert not (tmp_path / "ran").exists(), "what another user has put into the temporary folder was run"
     finally:
         for process in reversed(running):
             process.send_signal(signal.SIGINT)  # as Ctrl-C
-            process.wait(30)
+            process.wait(300)
     traces = tmp_path / "results/there/traces"
-    ranks = records.read(traces / "time_to_accuracy/qsgd-s20.timing.parquet").about
+    ranks = trace_files.read(traces / "time_to_accuracy/qsgd-s20.timing.parquet").about
     assert ranks["cluster"] == {"kind": "address", "slots": 3, "tls": True}
     (setting,) = ranks["settings"].values()
     assert all(trial["weights_sha256"] == trial["serial_sha256"] for trial in setting["trials"])
     spread = traces / "quantizer_variance/quantizers.parquet"
-    assert records.read(records.timing_path(spread)).about["cluster"] == ranks["cluster"]
+    assert trace_files.read(trace_files.timing_path(spread)).about["cluster"] == ranks["cluster"]
     config = load([ROOT / "config.yaml", ROOT / "config/smoke.yaml"])
     settings = find_group(config, "quantizer_variance", "quantizers")
     trials.run(settings, config["seed"], tmp_path / "alone.parquet", tmp_path)
@@ -111,23 +131,24 @@ def test_the_lines_of_the_batch_script_make_a_cluster_that_is_met_by_its_file(tm
     (text,) = blocks("bash")
     text = text.replace("dask scheduler ", "dask scheduler --host 127.0.0.1 ")
     script.write_text(text.replace("dask worker ", "dask worker --host 127.0.0.1 "))
-    env = {**environment(), "HOME": str(tmp_path), "WORKERS": "3"}
+    env = {**hostile_environment(tmp_path), "HOME": str(tmp_path), "WORKERS": "3"}
     env["PATH"] = f"{tmp_path}{os.pathsep}{env['PATH']}"
     with (tmp_path / "log").open("wb") as log:
         job = subprocess.Popen(
             ["bash", str(script)], cwd=tmp_path, env=env, stdout=log, stderr=log, start_new_session=True
         )
     try:
-        options = {"scheduler_file": str(tmp_path / "relufit-scheduler.json"), "tls": tls, "timeout": 60}
+        options = {"scheduler_file": str(tmp_path / "relufit-dask/scheduler.json"), "tls": tls, "timeout": 300}
         spec = TrainingSpec(PlantedModel(210, 12, 3), "fp64", workers=2, batch_size=20, iterations=25)
         with open_cluster({"kind": "address", "address": options}, 2) as cluster:
             trace = train(spec, cluster.client)
             assert cluster.describe() == {"kind": "address", "slots": 3, "tls": True}
         assert trace.weights.tobytes() == train(spec).weights.tobytes()
         assert job.poll() is None
+        assert not (tmp_path / "ran").exists(), "what another user has put into the temporary folder was run"
     finally:
         os.killpg(job.pid, signal.SIGTERM)  # as scancel
-        job.wait(30)
+        job.wait(300)
 
     def gone() -> bool:
         try:
@@ -136,4 +157,4 @@ def test_the_lines_of_the_batch_script_make_a_cluster_that_is_met_by_its_file(tm
             return True
         return False
 
-    wait_until(gone, "a process of the job is left", 30)
+    wait_until(gone, "a process of the job is left")

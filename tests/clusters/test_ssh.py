@@ -8,8 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -32,9 +31,9 @@ from real_processes import (
 )
 
 from relufit.clusters import open_cluster
-from relufit.experiments.base import Setting
-from relufit.experiments.procedures import PROCEDURES
-from relufit.experiments.spread import spread
+from relufit.experiments.framework.base import Setting, Trial
+from relufit.experiments.framework.procedures import PROCEDURES
+from relufit.experiments.framework.spread import spread
 from relufit.planted import PlantedModel
 from relufit.training import TrainingSpec, train
 
@@ -67,21 +66,21 @@ def tls(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 def section(server: Sshd, **options: Any) -> dict[str, Any]:
-    return {"kind": "ssh", "ssh": {"hosts": ["127.0.0.1"], "connect": server.connect, "timeout": 60, **options}}
+    return {"kind": "ssh", "ssh": {"hosts": ["127.0.0.1"], "connect": server.connect, "timeout": 300, **options}}
 
 
 def started_by(server: Sshd) -> list[psutil.Process]:
     """Processes of Dask that an SSH server has started: they have its path in their environment, and no terminal."""
-    found = []
+    processes = []
     for process in psutil.process_iter(["cmdline"]):
         try:
             if "distributed.cli.dask_spec" in " ".join(process.info["cmdline"] or ()) and (
                 process.environ().get("SSH_CONNECTION", "").endswith(f" {server.port}")
             ):
-                found.append(process)
+                processes.append(process)
         except psutil.Error:
             continue
-    return found
+    return processes
 
 
 def workers_of(server: Sshd) -> list[psutil.Process]:
@@ -91,25 +90,38 @@ def workers_of(server: Sshd) -> list[psutil.Process]:
 
 @pytest.mark.parametrize("protected", [False, True], ids=["plain", "tls"])
 def test_a_run_gives_the_bits_of_the_serial_engine_and_nothing_is_left(
-    server: Sshd, tls: dict[str, str], protected: bool
+    server: Sshd,
+    tls: dict[str, str],
+    protected: bool,
+    assert_on_loopback: Callable[[list[psutil.Process]], None],
 ) -> None:
+    def folder_of(dask_worker: Any) -> str:  # travels by value
+        return str(dask_worker.local_directory)
+
     options: dict[str, Any] = {"workers_per_host": 2, **({"tls": tls} if protected else {})}
     with open_cluster(section(server, **options), 2) as cluster:
         trace = train(SPEC, cluster.client)
         spread_tables = [outcome.table for outcome in spread(cluster.client, TRIALS, 7, Path(), lambda done: None)]
-        told, address = cluster.describe(), cluster.client.scheduler.address
+        details, address = cluster.describe(), cluster.client.scheduler.address
         commands = [word for process in started_by(server) for word in process.cmdline()]
+        assert_on_loopback([child for one in started_by(server) for child in (one, *one.children(recursive=True))])
+        assert set(cluster.client.run(dask.config.get, "distributed.admin.tick.interval").values()) == {"500ms"}
+        folders = [Path(folder) for folder in cluster.client.run(folder_of).values()]
+        for folder in folders:
+            private = next(parent for parent in folder.parents if parent.name.startswith("relufit-"))
+            assert (private.stat().st_mode & 0o777, private.stat().st_uid) == (0o700, os.getuid())
         assert len(started_by(server)) >= 2
     for table, (setting, trial) in zip(spread_tables, TRIALS, strict=True):
-        alone = PROCEDURES["quantize"](setting, 7, trial, data=Path(), cluster=None, tell=None, checkpoint=None)
+        alone = PROCEDURES["quantize"](Trial(setting, 7, trial))
         assert table.equals(alone.table)
     oracle = train(SPEC)
     assert trace.weights.tobytes() == oracle.weights.tobytes()
     assert trace.table.equals(oracle.table)
-    assert told == {"kind": "ssh", "hosts": 1, "workers": 2, "tls": protected}
+    assert details == {"kind": "ssh", "hosts": 1, "workers": 2, "tls": protected}
     assert address.startswith("tls://127.0.0.1:" if protected else "tcp://127.0.0.1:")
     assert not any("PRIVATE KEY" in word for word in commands)
-    wait_until(lambda: not started_by(server), "a process is left on the host", 20)
+    wait_until(lambda: not started_by(server), "a process is left on the host")
+    wait_until(lambda: not any(folder.exists() for folder in folders), "a folder is left on the host")
 
 
 class _MistakeError(Exception):
@@ -120,7 +132,7 @@ def test_after_a_failure_nothing_is_left(server: Sshd) -> None:
     with pytest.raises(_MistakeError), open_cluster(section(server), 1):
         assert started_by(server)
         raise _MistakeError
-    wait_until(lambda: not started_by(server), "a process is left on the host", 20)
+    wait_until(lambda: not started_by(server), "a process is left on the host")
 
 
 LIVE = """
@@ -152,18 +164,23 @@ def test_however_rudely_the_program_ends_nothing_is_left(server: Sshd, number: s
         else:  # while everything starts
             wait_until(lambda: started_by(server), "nothing has started")
         process.send_signal(number)
-        process.wait(60)
-        wait_until(lambda: not started_by(server), "a process is left on the host", 30)
+        process.wait(300)
+        wait_until(lambda: not started_by(server), "a process is left on the host")
     finally:
         process.kill()
         process.communicate()
 
 
 @pytest.mark.parametrize(
-    ("number", "told"),
-    [(signal.SIGKILL, "Dask did not start ("), (signal.SIGSTOP, "Dask did not start on all hosts within 8 s")],
+    ("number", "timeout", "told"),
+    [
+        (signal.SIGKILL, 300, "Dask did not start ("),
+        (signal.SIGSTOP, 20, "Dask did not start on all hosts within 20 s"),
+    ],
 )
-def test_a_worker_that_is_lost_while_starting_ends_all(server: Sshd, number: signal.Signals, told: str) -> None:
+def test_a_worker_that_is_lost_while_starting_ends_all(
+    server: Sshd, number: signal.Signals, timeout: int, told: str
+) -> None:
     lost: list[psutil.Process] = []
 
     def lose() -> None:
@@ -172,16 +189,15 @@ def test_a_worker_that_is_lost_while_starting_ends_all(server: Sshd, number: sig
         for process in lost:
             process.send_signal(number)
 
-    thread, began = threading.Thread(target=lose), time.monotonic()
+    thread = threading.Thread(target=lose)
     thread.start()
-    error = refusal(section(server, timeout=8))
+    error = refusal(section(server, timeout=timeout))
     thread.join()
     assert told in str(error)
-    assert time.monotonic() - began < 60
     for process in lost:  # what is stopped ends as soon as it goes on
         with suppress(psutil.Error):
             process.send_signal(signal.SIGCONT)
-    wait_until(lambda: not started_by(server), "a process is left on the host", 20)
+    wait_until(lambda: not started_by(server), "a process is left on the host")
 
 
 def test_nothing_of_the_configuration_of_dask_is_on_a_command_line(server: Sshd) -> None:
@@ -194,36 +210,35 @@ def test_nothing_of_the_configuration_of_dask_is_on_a_command_line(server: Sshd)
 
 def test_a_port_where_nobody_listens_is_told_with_the_host(server: Sshd) -> None:
     connect = {**server.connect, "port": free_port()}
-    told = str(refusal(section(server, connect=connect)))
-    assert told.startswith(f"cluster.ssh.hosts.127.0.0.1: no SSH connection to port {connect['port']}")
+    message = str(refusal(section(server, connect=connect)))
+    assert message.startswith(f"cluster.ssh.hosts.127.0.0.1: no SSH connection to port {connect['port']}")
 
 
 def test_a_server_that_says_nothing_is_given_up_in_time(server: Sshd) -> None:
     import socket
 
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        connect, began = {**server.connect, "port": silent.getsockname()[1]}, time.monotonic()
-        told = str(refusal(section(server, connect=connect, timeout=2)))
-    assert "no answer at port" in told
-    assert time.monotonic() - began < 20
+        connect = {**server.connect, "port": silent.getsockname()[1]}
+        message = str(refusal(section(server, connect=connect, timeout=2)))
+    assert "no answer at port" in message
 
 
 def test_a_key_that_the_host_does_not_know_is_told(server: Sshd, tmp_path: Path) -> None:
     key = make_key(tmp_path / "other")
-    told = str(refusal(section(server, connect={**server.connect, "client_key": str(key)})))
-    assert "it lets nobody in with that user and key" in told
+    message = str(refusal(section(server, connect={**server.connect, "client_key": str(key)})))
+    assert "it lets nobody in with that user and key" in message
 
 
 def test_a_host_that_nobody_knows_is_refused(server: Sshd, tmp_path: Path) -> None:
     other = make_key(tmp_path / "other").with_suffix(".pub").read_text()
     (tmp_path / "known_hosts").write_text(f"[127.0.0.1]:{server.port} {' '.join(other.split()[:2])}\n")
-    told = str(refusal(section(server, connect={**server.connect, "known_hosts": str(tmp_path / "known_hosts")})))
-    assert "its key is not among the known hosts" in told
+    message = str(refusal(section(server, connect={**server.connect, "known_hosts": str(tmp_path / "known_hosts")})))
+    assert "its key is not among the known hosts" in message
 
 
 def test_a_missing_python_and_one_without_relufit_are_told(server: Sshd, tmp_path: Path) -> None:
     assert "there is no /nowhere/python" in str(refusal(section(server, python="/nowhere/python")))
-    for name, shim, told in (
+    for name, shim, reason in (
         ("without", without_relufit(tmp_path / "1"), "relufit does not run there ("),
         ("other", doctored(tmp_path / "2", "numba", "0.1"), "versions differ from those of this program"),
     ):
@@ -231,7 +246,7 @@ def test_a_missing_python_and_one_without_relufit_are_told(server: Sshd, tmp_pat
         python.write_text(f'#!/bin/sh\nexport PYTHONPATH={shim}:{SOURCE}\nexec {sys.executable} "$@"\n')
         python.chmod(0o755)
         error = refusal(section(server, python=str(python)))
-        assert told in str(error)
+        assert reason in str(error)
     assert [line.split() for line in error.remedy.splitlines()[2:]] == [
         ["numba", _version("numba"), "0.1", "127.0.0.1"]
     ]

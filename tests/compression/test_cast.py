@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import struct
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
-from relufit.compression.base import Compressor
+from relufit.compression.base import Compressor, ScratchBuffer, joined
 from relufit.compression.cast import Float16, Float32, Float64
 from relufit.errors import PayloadError
 
@@ -47,6 +49,75 @@ def test_half_precision_keeps_the_promised_relative_error_at_every_scale(vector:
     assert np.all(np.abs(decoded - vector)[promised] <= size[promised] * 2.0**-11 + 2.0**-1074)
     assert np.all(np.abs(decoded)[~promised] <= size.max() * 2.0**-27)
     assert np.all(np.sign(decoded) * np.sign(vector) >= 0)
+
+
+def scaled_halves(vector: NDArray[Any]) -> bytes:
+    """The payload after kind and version, by numpy's own functions."""
+    largest = float(np.abs(vector).max())
+    exponent = math.frexp(largest)[1] - 15 if largest else 0
+    body = np.empty(vector.size, "<f2")
+    np.ldexp(vector, -exponent, out=body, casting="same_kind")
+    return struct.pack("<h", exponent) + body.tobytes()
+
+
+@pytest.mark.parametrize(("dtype", "least", "top"), [(np.float64, -1074, 1023), (np.float32, -149, 127)])
+def test_half_precision_rounds_as_numpy_does_at_every_scale(dtype: Any, least: int, top: int) -> None:
+    rng = np.random.default_rng(3)
+    for exponent in range(least, top):
+        vector = np.ldexp(rng.random(19) - 0.5, rng.integers(-40, 1, 19)).astype(dtype)
+        vector[0] = 0.75
+        vector = np.ldexp(vector, exponent)
+        assert Float16().encode(vector, 0)[2:] == scaled_halves(vector)
+    for vector in (np.zeros(3, dtype), -np.zeros(17, dtype)):
+        assert Float16().encode(vector, 0)[2:] == scaled_halves(vector)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("exponent", [-1089, -1023, -1022, -150, -100, -1, 0, 1, 112, 113, 120, 128, 152, 1008, 1009])
+def test_every_half_is_decoded_as_numpy_does_or_refused_where_it_is_infinite(exponent: int, dtype: Any) -> None:
+    halves, start = np.arange(2**16, dtype=np.uint16), struct.pack("<BBh", Float16.kind, 1, exponent)
+    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+        wanted = np.ldexp(halves.view("<f2").astype(dtype), exponent)
+    finite = np.isfinite(wanted)
+    out = np.empty(int(finite.sum()), dtype)
+    Float16().decode(start + halves[finite].tobytes(), out.size, out=out)
+    assert out.tobytes() == wanted[finite].tobytes()
+    # Magnitudes are ordered as their bits are: where the least of those is refused, the others are.
+    for half in (
+        halves[~finite].min(),
+        halves[~finite & (halves >= 2**15)].min(),
+        np.uint16(0x7E00),
+        np.uint16(0xFC00),
+    ):
+        with pytest.raises(PayloadError, match="NaN or infinity"):
+            Float16().decode(start + half.tobytes(), 1, out=np.empty(1, dtype))
+        if dtype == np.float64:
+            with pytest.raises(PayloadError, match="NaN or infinity"):
+                Float16().add(start + half.tobytes(), np.zeros(1), np.empty(1))
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_single_precision_is_decoded_exactly_and_what_is_no_number_is_refused(dtype: Any) -> None:
+    edges = np.array([0, 1, 0x7FFFFF, 0x800000, 0x7F7FFFFF], np.uint32)
+    bits = np.concatenate([edges, edges | 2**31, np.random.default_rng(0).integers(0, 0x7F800000, 99, np.uint32)])
+    start, out = struct.pack("<BBh", Float32.kind, 1, 0), np.empty(bits.size, dtype)
+    Float32().decode(start + bits.tobytes(), bits.size, out=out)
+    assert out.tobytes() == bits.view("<f4").astype(dtype).tobytes()
+    for wrong in (0x7F800000, 0xFF800000, 0x7F800001, 0xFFC00000):
+        bits[50] = wrong
+        with pytest.raises(PayloadError, match="NaN or infinity"):
+            Float32().decode(start + bits.tobytes(), bits.size, out=out)
+        with pytest.raises(PayloadError, match="NaN or infinity"):
+            Float32().add(start + bits.tobytes(), np.zeros(bits.size), np.empty(bits.size))
+
+
+def test_double_precision_is_refused_where_single_precision_is_asked_for_and_too_small() -> None:
+    beyond = Float32.beyond
+    single = np.empty(2, np.float32)
+    Float64().decode(Float64().encode(np.array([1.0, -np.nextafter(beyond, 0)]), 0), 2, out=single)
+    assert single[1] == -np.finfo(np.float32).max
+    with pytest.raises(PayloadError, match="NaN or infinity"):
+        Float64().decode(Float64().encode(np.array([1.0, -beyond]), 0), 2, out=single)
 
 
 def test_half_precision_is_exact_for_the_powers_of_two_in_its_range() -> None:
@@ -143,6 +214,14 @@ def test_a_scale_that_is_never_sent_is_refused(name: str, exponent: int) -> None
     struct.pack_into("<h", payload, 2, exponent)
     with pytest.raises(PayloadError, match="scale"):
         ALL[name].decode(bytes(payload), 8)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_payload_made_in_memory_that_is_used_again_is_the_same(name: str) -> None:
+    scratch, rng = ScratchBuffer(), np.random.default_rng(5)
+    for size in (300, 7, 40):
+        vector = rng.standard_normal(size)
+        assert bytes(joined(ALL[name].pieces(vector, 0, scratch))) == ALL[name].encode(vector, 0)
 
 
 def survives(compressor: Compressor, payload: bytes, size: int) -> bool:

@@ -65,7 +65,9 @@ def test_each_coding_is_the_choice_where_it_should_be() -> None:
     assert chosen(QSGD(1000, AUTO), gaussian(5, 0)) == "packed"
     assert chosen(QSGD(2**15 - 1, AUTO), gaussian(20, 0)) == "packed"
     assert chosen(QSGD(1, AUTO), gaussian(200, 0)) == "elias"
-    assert chosen(QSGD(2, AUTO), gaussian(300, 0)) == "elias"
+    assert chosen(QSGD(2, AUTO), gaussian(100, 0)) == "elias"
+    # Where they are equal to a bit, 329 of elias against 328 here, the mean length of payloads is so too.
+    assert chosen(QSGD(2, AUTO), gaussian(300, 0)) == "rans"
     for s in (1, 4, 16, 1000):
         assert chosen(QSGD(s, AUTO), gaussian(50_000, 0)) == "rans"
 

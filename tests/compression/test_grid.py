@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import math
 import struct
-import tracemalloc
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
+from memory import peak_memory
 from numpy.typing import NDArray
 
-from relufit.compression.base import Place
+from relufit.compression.base import ScratchBuffer
 from relufit.compression.coding import CODINGS
 from relufit.compression.grid import norms_of
 from relufit.compression.qsgd import MAX_LEVELS, QSGD
@@ -34,9 +33,9 @@ def gaussian(size: int, kind: type = np.float64, seed: int = 0) -> NDArray[Any]:
 def test_every_bucket_has_the_norm_of_its_numbers(kind: type, bucket: int, size: int) -> None:
     vector = gaussian(size, kind)
     parts = [vector[i : i + bucket].tolist() for i in range(0, size, bucket)]
-    found = norms_of(vector, bucket, "max")
-    assert found.dtype == np.float64
-    assert found.tolist() == [max(map(abs, part)) for part in parts]
+    norms = norms_of(vector, bucket, "max")
+    assert norms.dtype == np.float64
+    assert norms.tolist() == [max(map(abs, part)) for part in parts]
     np.testing.assert_allclose(norms_of(vector, bucket, "l2"), [math.hypot(*part) for part in parts], rtol=1e-14)
 
 
@@ -61,11 +60,11 @@ def test_norms_are_right_at_every_magnitude(kind: type) -> None:
 @pytest.mark.parametrize("norm", ["l2", "max"])
 @pytest.mark.parametrize("bad", [math.nan, -math.nan, math.inf, -math.inf])
 def test_a_bucket_that_is_not_finite_has_no_finite_norm(kind: type, norm: str, bad: float) -> None:
-    for place in range(40):
+    for index in range(40):
         vector = np.full(40, 1e-30, kind)
-        vector[place] = bad
+        vector[index] = bad
         finite = np.isfinite(norms_of(vector, 7, norm))
-        assert np.flatnonzero(~finite).tolist() == [place // 7]
+        assert np.flatnonzero(~finite).tolist() == [index // 7]
 
 
 @pytest.mark.parametrize("largest", [5e-324, 1e-310, 1e-291, 1e-290, 1.0, 1e290, 1e291, 1.7e308])
@@ -162,41 +161,30 @@ def test_what_is_stored_as_a_norm_is_what_levels_are_multiples_of(norm: str) -> 
 # Memory.
 
 
-def peak(function: Callable[[], Any]) -> tuple[int, Any]:
-    """The most bytes that there were at a time, and what was returned; nothing is compiled the second time."""
-    function()
-    tracemalloc.start()
-    try:
-        result = function()
-        return tracemalloc.get_traced_memory()[1], result
-    finally:
-        tracemalloc.stop()
-
-
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("coding", CODINGS)
 @pytest.mark.parametrize("s", [1, 16, 1000])
 def test_no_more_memory_is_taken_than_for_the_result(kind: type, coding: str, s: int) -> None:
     vector, compressor, room = gaussian(10**6, kind), QSGD(s, coding), 2**16
-    used, payload = peak(lambda: compressor.pieces(vector, 1))
+    used, payload = peak_memory(lambda: compressor.pieces(vector, 1))
     # The room for an entropy code is made before its length is known.
     assert used <= len(payload) * (1.05 if coding == "rans" else 1) + room
     # The next one takes the place of the one before.
-    place = Place()
-    assert peak(lambda: compressor.pieces(vector, 1, place))[0] <= room
+    scratch = ScratchBuffer()
+    assert peak_memory(lambda: compressor.pieces(vector, 1, scratch))[0] <= room
     # It is read with a table of 2^16 bytes.
     room += 2**16 if coding == "rans" else 0
-    used, decoded = peak(lambda: compressor.decode(payload, 10**6))
+    used, decoded = peak_memory(lambda: compressor.decode(payload, 10**6))
     assert used <= decoded.nbytes + room
     out = np.empty(10**6, kind)
-    used, _ = peak(lambda: compressor.decode(payload, 10**6, out=out))
+    used, _ = peak_memory(lambda: compressor.decode(payload, 10**6, out=out))
     assert used <= room
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_buckets_take_the_memory_of_their_norms(kind: type) -> None:
     vector, compressor, norms = gaussian(10**6, kind), QSGD(16, bucket_size=64), 8 * 10**6 // 64
-    used, payload = peak(lambda: compressor.pieces(vector, 1))
+    used, payload = peak_memory(lambda: compressor.pieces(vector, 1))
     assert used <= len(payload) + 3 * norms + 2**16
-    used, decoded = peak(lambda: compressor.decode(payload, 10**6))
+    used, decoded = peak_memory(lambda: compressor.decode(payload, 10**6))
     assert used <= decoded.nbytes + norms + 2**16

@@ -8,8 +8,9 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -17,10 +18,13 @@ from numpy.typing import NDArray
 from references import Array, Case, bernstein, draws, every_compressor, in_one_coding, rounding, went_up
 from scipy import stats
 
-from relufit import streams
+from relufit import streams, theory
 from relufit.compression import Compressor, make_compressor
+from relufit.compression.base import NOT_FINITE, check_vector, output_for
 from relufit.compression.coding import CODINGS
+from relufit.errors import PayloadError
 from relufit.planted import PlantedModel
+from relufit.testing import check_compressor, compressor_checks
 from relufit.training import TrainingSpec, train
 from relufit.training.trace import Recorder
 
@@ -30,29 +34,61 @@ RANDOM = [case for case in IN_ONE_CODING if draws(case)]
 LEVEL = 1e-6 / len(IN_ONE_CODING)
 
 
-class Broken:
-    """A quantizer to s levels of the largest magnitude, on which each subclass has one of the defects."""
+@dataclass(frozen=True)
+class Broken(Compressor):
+    """A quantizer to s levels of the largest magnitude, sound as it is; each subclass has one of the defects.
 
-    levels = 4
+    A payload is the largest magnitude, then for each coordinate a level and a sign, all in float64.
+    """
+
+    name: ClassVar[str] = "broken"
+    levels: ClassVar[int] = 4
 
     def dither(self, size: int, key: int) -> Array:
         return streams.generator(key).random(size)
 
     def quantize(self, vector: Array, dither: Array) -> tuple[float, NDArray[Any]]:
         largest = float(np.max(np.abs(vector)))
-        return largest, np.floor(np.abs(vector) / largest * self.levels + dither)
+        return largest, np.floor(np.abs(vector) / (largest or 1.0) * self.levels + dither)
 
     def encode(self, vector: Array, key: int) -> bytes:
+        vector = check_vector(vector)
+        if not np.isfinite(vector).all():
+            raise PayloadError(NOT_FINITE)
         largest, level = self.quantize(vector, self.dither(vector.size, key))
         return np.concatenate([[largest], level, np.signbit(vector)]).tobytes()
 
-    def decode(self, payload: bytes, size: int, out: Array | None = None) -> Array:
-        numbers = np.frombuffer(payload)
+    def read(self, payload: bytes | memoryview, size: int) -> tuple[float, Array, Array]:
+        """The largest magnitude, the levels and the signs of a valid payload."""
+        numbers = np.frombuffer(payload, "<f8") if len(payload) == 8 * (1 + 2 * size) else np.zeros(0)
+        if not (numbers.size and 0 <= numbers[0] < math.inf):
+            raise PayloadError("no payload of that size")
         level, negative = np.split(numbers[1:], 2)
-        return level / self.levels * numbers[0] * np.where(negative, -1.0, 1.0)
+        if not (np.isin(level, np.arange(self.levels + 2)).all() and np.isin(negative, (0, 1)).all()):
+            raise PayloadError("no levels, or no signs")
+        return float(numbers[0]), level, negative
+
+    def decode(self, payload: bytes | memoryview, size: int, out: Array | None = None) -> Array:
+        vector = output_for(size, out)
+        largest, level, negative = self.read(payload, size)
+        with np.errstate(over="ignore"):
+            vector[:] = level / self.levels * largest * np.where(negative, -1.0, 1.0)
+        if not np.isfinite(vector).all():
+            raise PayloadError("a magnitude beyond double precision")
+        return vector
+
+    def variance(self, size: int) -> float | None:
+        return theory.qsgd_variance(size, self.levels, norm="max")
+
+    def variance_bound(self, size: int) -> float | None:
+        return theory.qsgd_variance_bound(size, self.levels, norm="max")
 
 
-def sent(compressor: Compressor | Broken, vector: NDArray[Any], key: int) -> Array:
+def test_without_a_defect_it_keeps_all_promises() -> None:
+    check_compressor(Broken())
+
+
+def sent(compressor: Compressor, vector: NDArray[Any], key: int) -> Array:
     return compressor.decode(compressor.encode(vector, key), vector.size)
 
 
@@ -60,7 +96,7 @@ def sent(compressor: Compressor | Broken, vector: NDArray[Any], key: int) -> Arr
 # numbers came out with one sign.
 
 
-def check_signs(compressor: Compressor | Broken, least: Array, vector: Array) -> None:
+def check_signs(compressor: Compressor, least: Array, vector: Array) -> None:
     """`least` is what magnitudes are rounded down to: where it is not zero there must be a sign."""
     some = False
     for pattern in range(256):
@@ -79,11 +115,10 @@ def test_signs_of_every_pattern_come_back(case: Case) -> None:
 
 
 class InvertedBytes(Broken):
-    def decode(self, payload: bytes, size: int, out: Array | None = None) -> Array:
-        numbers = np.frombuffer(payload)
-        level, negative = np.split(numbers[1:], 2)
+    def read(self, payload: bytes | memoryview, size: int) -> tuple[float, Array, Array]:
+        largest, level, negative = super().read(payload, size)
         positive = ~negative.astype(np.uint8)
-        return level / self.levels * numbers[0] * np.where(positive, 1.0, -1.0)
+        return largest, level, np.where(positive, 0.0, 1.0)
 
 
 def test_an_inverted_mask_of_bytes_would_be_found() -> None:
@@ -96,7 +131,7 @@ def test_an_inverted_mask_of_bytes_would_be_found() -> None:
 # their number of levels: every number is plausible, only the sum is too small.
 
 
-def check_scale(compressor: Compressor | Broken, vector: Array) -> None:
+def check_scale(compressor: Compressor, vector: Array) -> None:
     """The mean of <Q(v), v> is <v, v>, and the mean of the sum of coordinates their sum, of positive numbers.
 
     Normal limit; the 2^-10 is for half precision, which rounds to nearest.
@@ -116,10 +151,20 @@ def test_the_scale_of_a_vector_is_kept_on_average(case: Case) -> None:
 
 class RandomHalf(Broken):
     def encode(self, vector: Array, key: int) -> bytes:
-        return np.where(streams.generator(key).random(vector.size) < 0.5, vector, 0.0).tobytes()
+        vector = check_vector(vector)
+        if not np.isfinite(vector).all():
+            raise PayloadError(NOT_FINITE)
+        return np.where(streams.generator(key).random(vector.size) < 0.5, vector, 0.0).astype("<f8").tobytes()
 
-    def decode(self, payload: bytes, size: int, out: Array | None = None) -> Array:
-        return np.frombuffer(payload)
+    def decode(self, payload: bytes | memoryview, size: int, out: Array | None = None) -> Array:
+        vector = output_for(size, out)
+        if len(payload) != 8 * size or not np.isfinite(np.frombuffer(payload, "<f8")).all():
+            raise PayloadError("no payload of that size")
+        vector[:] = np.frombuffer(payload, "<f8")
+        return vector
+
+    def variance(self, size: int) -> float | None:
+        return 0.5
 
 
 def test_a_sparsifier_without_its_factor_would_be_found() -> None:
@@ -133,7 +178,7 @@ def test_a_sparsifier_without_its_factor_would_be_found() -> None:
 # behind: the bytes were counted, and nothing was compressed.
 
 
-def check_bytes_alone(one: Compressor | Broken, other: Compressor | Broken, vector: Array, expected: Array) -> None:
+def check_bytes_alone(one: Compressor, other: Compressor, vector: Array, expected: Array) -> None:
     """What is decoded depends on the payload alone, and is not the vector where it cannot be."""
     first, second = one.encode(vector, streams.key(3)), one.encode(vector[::-1].copy(), streams.key(4))
     other.encode(np.ones(vector.size), streams.key(5))
@@ -159,18 +204,21 @@ for name, parameters, payload in json.loads(sys.argv[1]):
 """
     vector = np.random.default_rng(3).standard_normal(60)
     payloads = {case: case.compressor.encode(vector, streams.key(6)) for case in IN_ALL_CODINGS}
-    told = json.dumps([(case.name, dict(case.parameters), payload.hex()) for case, payload in payloads.items()])
-    for (case, payload), printed in zip(payloads.items(), run_python(program, told).split(), strict=True):
+    argument = json.dumps([(case.name, dict(case.parameters), payload.hex()) for case, payload in payloads.items()])
+    for (case, payload), printed in zip(payloads.items(), run_python(program, argument).split(), strict=True):
         assert printed == case.compressor.decode(payload, 60).tobytes().hex(), case
 
 
 class Remembering(Broken):
     def encode(self, vector: Array, key: int) -> bytes:
-        self._vector = vector
+        object.__setattr__(self, "_vector", vector)
         return super().encode(vector, key)
 
-    def decode(self, payload: bytes, size: int, out: Array | None = None) -> Array:
-        return self._vector
+    def decode(self, payload: bytes | memoryview, size: int, out: Array | None = None) -> Array:
+        vector = output_for(size, out)
+        self.read(payload, size)
+        vector[:] = getattr(self, "_vector", np.zeros(size))
+        return vector
 
 
 def test_a_decoder_that_knows_the_vector_would_be_found() -> None:
@@ -226,7 +274,7 @@ def test_no_byte_is_lost_beyond_the_whole_numbers_of_double_precision() -> None:
 # and the errors of ranks did not average out.
 
 
-def check_shifts(compressor: Compressor | Broken, case: Case) -> None:
+def check_shifts(compressor: Compressor, case: Case) -> None:
     """Whether coordinates went up does not correlate at any shift between streams that are neighbours by one name."""
     size, reach, times = 4096, 64, 10
     vector = np.random.default_rng(4).standard_normal(size)
@@ -257,12 +305,12 @@ class OneGenerator(Broken):
     """Of a key it uses its place among the keys that it has seen: neighbours start one number apart."""
 
     def __init__(self) -> None:
-        self._keys: list[int] = []
-        self._numbers = np.random.default_rng(0).random(100_000)
+        object.__setattr__(self, "_keys", [])
+        object.__setattr__(self, "_numbers", np.random.default_rng(0).random(2**21))
 
     def dither(self, size: int, key: int) -> Array:
-        self._keys.append(key)
-        return self._numbers[len(self._keys) :][:size]
+        self._keys.append(key)  # type: ignore[attr-defined]
+        return self._numbers[len(self._keys) :][:size]  # type: ignore[attr-defined, no-any-return]
 
 
 def test_shifted_copies_would_be_found() -> None:
@@ -276,7 +324,7 @@ def test_shifted_copies_would_be_found() -> None:
 # of the norm and its largest coordinate exceeds one. In fixed width it ran over into the next number.
 
 
-def check_no_level_beyond(compressor: Compressor | Broken, vector: NDArray[Any], largest: Array | float) -> None:
+def check_no_level_beyond(compressor: Compressor, vector: NDArray[Any], largest: Array | float) -> None:
     """`largest` is what magnitudes are at most decoded to."""
     for iteration in range(2):
         decoded = sent(compressor, vector, streams.key(7, iteration=iteration))
@@ -313,12 +361,14 @@ def test_a_million_coordinates_as_large_as_their_norm_stay_at_the_largest_level(
 
 
 class SinglePrecision(Broken):
-    levels = 127
+    levels: ClassVar[int] = 127
 
     def quantize(self, vector: Array, dither: Array) -> tuple[float, NDArray[Any]]:
         single = vector.astype(np.float32)
         largest = np.max(np.abs(single))
-        return float(largest), np.floor(np.abs(single) / largest * np.float32(self.levels) + dither.astype(np.float32))
+        return float(largest), np.floor(
+            np.abs(single) / (largest or np.float32(1)) * np.float32(self.levels) + dither.astype(np.float32)
+        )
 
 
 def test_levels_beyond_the_largest_would_be_found() -> None:
@@ -326,3 +376,49 @@ def test_levels_beyond_the_largest_would_be_found() -> None:
     check_no_level_beyond(Broken(), vector, float(vector[0]))
     with pytest.raises(AssertionError):
         check_no_level_beyond(SinglePrecision(), vector, float(vector[0]))
+
+
+# Each of the defects is found by the public suite, by the check that is for it.
+
+
+class SharedStream(Broken):
+    """All ranks draw the same numbers."""
+
+    def dither(self, size: int, key: int) -> Array:
+        return super().dither(size, streams.key(1))
+
+
+class ShiftedStreams(Broken):
+    """Neighbouring keys start at neighbouring places, whatever was encoded before."""
+
+    def dither(self, size: int, key: int) -> Array:
+        return np.random.default_rng(0).random(size + 4)[key % 4 :][:size]
+
+
+class ToNearest(Broken):
+    """A random part of a level is never added."""
+
+    def dither(self, size: int, key: int) -> Array:
+        return np.full(size, 0.5)
+
+
+DEFECTS: list[tuple[type[Broken], str]] = [
+    (InvertedBytes, "unbiased"),
+    (RandomHalf, "unbiased"),
+    (Remembering, "has_no_state"),
+    (OneGenerator, "has_no_state"),
+    (SinglePrecision, "equal_coordinates"),
+    (SharedStream, "keys"),
+    (ShiftedStreams, "independent_draws"),
+    (ToNearest, "unbiased"),
+]
+
+
+@pytest.mark.parametrize(("broken", "name"), DEFECTS, ids=lambda value: getattr(value, "__name__", value))
+def test_a_planted_defect_is_found_by_the_public_suite(broken: type[Broken], name: str) -> None:
+    (check,) = [check for check in compressor_checks() if check.name == name]
+    check_compressor(Broken(), [check])
+    with pytest.raises(AssertionError, match=f": {name}: "):
+        check_compressor(broken(), [check])
+    with pytest.raises(AssertionError):
+        check_compressor(broken())

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from relufit.compression.base import Place
+from relufit.compression.base import ScratchBuffer
 from relufit.compression.coding import CODINGS
 from relufit.compression.coding.packed import Packed
 from relufit.errors import PayloadError
@@ -93,7 +93,7 @@ def test_levels_come_back_as_they_went(s: int, size: int, seed: int) -> None:
 def test_what_comes_before_the_levels_is_left_as_it_is() -> None:
     for s in (1, 4):
         levels = draw(np.random.default_rng(0), 300, s)
-        assert Packed().write(levels, s, b"before", Place()) == b"before" + Packed().encode(levels, s)
+        assert Packed().write(levels, s, b"before", ScratchBuffer()) == b"before" + Packed().encode(levels, s)
 
 
 def test_five_ternary_levels_take_a_byte() -> None:

@@ -192,10 +192,10 @@ def test_a_single_coordinate_is_its_own_norm(s: int, number: float) -> None:
 def test_a_vector_that_is_not_finite_is_refused_wherever_it_is_not(
     size: int, bucket_size: int | None, bad: float
 ) -> None:
-    for place in range(size):
+    for index in range(size):
         for others in (0.0, 1.0, 1e300):
             vector = np.full(size, others)
-            vector[place] = bad
+            vector[index] = bad
             with pytest.raises(PayloadError, match="NaN or infinity"):
                 QSGD(4, bucket_size=bucket_size).encode(vector, 0)
 

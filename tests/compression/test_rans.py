@@ -14,7 +14,7 @@ from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
 from relufit import streams, theory
-from relufit.compression.base import HEADER_BYTES, Place
+from relufit.compression.base import HEADER_BYTES, ScratchBuffer
 from relufit.compression.coding.packed import Packed
 from relufit.compression.coding.rans import Rans
 from relufit.compression.coding.symbols import SYMBOLS, TOKENS, base_of, plain_bits, symbol_of, token_of
@@ -71,10 +71,10 @@ def symbols_of(weights: list[int], signs: int, total: int) -> list[Symbol]:
         if signs == 0 or (signs == 1) == (sign == 1)
     ]
     shares = sum(share_of(weights[token]) for token, _ in which)
-    found = [max(2, share_of(weights[token]) * total // shares) for token, _ in which]
-    found[found.index(max(found))] += total - sum(found)
-    before = [sum(found[:i]) for i in range(len(found))]
-    return [Symbol(ALL_TOKENS[t], sign, f, b) for (t, sign), f, b in zip(which, found, before, strict=True)]
+    counts = [max(2, share_of(weights[token]) * total // shares) for token, _ in which]
+    counts[counts.index(max(counts))] += total - sum(counts)
+    before = [sum(counts[:i]) for i in range(len(counts))]
+    return [Symbol(ALL_TOKENS[t], sign, f, b) for (t, sign), f, b in zip(which, counts, before, strict=True)]
 
 
 class Table(NamedTuple):
@@ -223,7 +223,7 @@ def test_equal_levels_take_the_table_and_a_state() -> None:
 
 def test_what_comes_before_the_levels_is_left_as_it_is() -> None:
     levels = np.arange(-100, 100, dtype=np.int16)
-    assert Rans().write(levels, 100, b"before", Place()) == b"before" + Rans().encode(levels, 100)
+    assert Rans().write(levels, 100, b"before", ScratchBuffer()) == b"before" + Rans().encode(levels, 100)
 
 
 # How long it is.
@@ -478,10 +478,10 @@ def test_damaged_bodies_are_refused_or_decoded_as_defined() -> None:
             damaged[rng.integers(min(len(damaged), 12))] ^= 1 << int(rng.integers(8))
         s = int(np.max(np.abs(levels)))
         try:
-            found = Rans().decode(damaged, levels.size, s)
+            result = Rans().decode(damaged, levels.size, s)
         except PayloadError:
             continue
         decoded += 1
-        assert np.abs(found).max() <= s
-        assert decoded_slowly(bytes(damaged), levels.size) == found.tolist()
+        assert np.abs(result).max() <= s
+        assert decoded_slowly(bytes(damaged), levels.size) == result.tolist()
     assert decoded > 50

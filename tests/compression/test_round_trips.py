@@ -32,9 +32,9 @@ def powers(size: int, low: float, high: float, rng: np.random.Generator) -> Arra
     return rng.choice([-1.0, 1.0], size) * 10.0 ** np.linspace(low, high, size)
 
 
-def one_hot(size: int, place: int, number: float = 1.0) -> Array:
+def one_hot(size: int, index: int, number: float = 1.0) -> Array:
     vector = np.zeros(size)
-    vector[place] = number
+    vector[index] = number
     return vector
 
 
@@ -194,19 +194,19 @@ def test_an_array_that_cannot_be_written_into_is_refused(case: Case) -> None:
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_a_number_that_is_not_finite_is_refused_wherever_it_is(case: Case, bad: float) -> None:
     for size in (1, 6, 45):
-        for place, others in itertools.product(
+        for index, others in itertools.product(
             {0, 1, size // 2, size - 2, size - 1} & set(range(size)), (0.0, 1.0, 1e300)
         ):
             vector = np.full(size, others)
-            vector[place] = bad
+            vector[index] = bad
             with pytest.raises(PayloadError):
                 case.compressor.encode(vector, 0)
     vector = np.ones(300, np.float32)
-    for place in (0, 150, 255, 256, 299):
-        vector[place] = bad
+    for index in (0, 150, 255, 256, 299):
+        vector[index] = bad
         with pytest.raises(PayloadError):
             case.compressor.encode(vector, 0)
-        vector[place] = 1
+        vector[index] = 1
 
 
 @pytest.mark.parametrize("case", IN_ONE_CODING, ids=str)

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from relufit.experiments import Experiment, Setting
-from relufit.records import Record
+from relufit.claims.trace_files import Record
+from relufit.experiments.framework.base import Experiment, Setting
 
 
 def run(
@@ -37,7 +37,8 @@ def run(
         last = int(ended[0]) if ended.size else spec["iterations"]
         kept = np.unique(np.append(np.arange(0, last, spec.get("record_every", 1)), last))
         sent = 10 + cost * kept
-        columns = {"iteration": kept, "relative_error": errors[kept], "loss": 0.0}
+        losses = np.concatenate([[np.nan], errors[:-1] ** 2 / 4])  # in the mean, near w*
+        columns = {"iteration": kept, "relative_error": errors[kept], "loss": losses[kept]}
         tables.append(pd.DataFrame({**columns, "uplink_bytes": sent, "downlink_bytes": sent, "trial": trial}))
     return Record(pd.concat(tables, ignore_index=True), {})
 
@@ -57,4 +58,4 @@ def judged(experiment: Experiment, config: dict[str, Any], make: Callable[[Setti
     """Return what an experiment says of the traces that `make` makes, by topics."""
     results = {setting.name: make(setting) for setting in experiment.settings(config)}
     verdicts = experiment.judge(config, results, {}).verdicts
-    return {topic: [verdict.verdict for verdict in its] for topic, its in verdicts.items()}
+    return {topic: [verdict.verdict for verdict in topic_verdicts] for topic, topic_verdicts in verdicts.items()}

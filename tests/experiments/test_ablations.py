@@ -9,11 +9,11 @@ import pytest
 from made_traces import cut, faster
 
 from relufit import theory
-from relufit.experiments import trials
-from relufit.experiments.ablations import Ablations
+from relufit.claims.trace_files import Record
+from relufit.experiments.ablations.experiment import Ablations
+from relufit.experiments.framework import trials
 from relufit.figures import FIGURES, ablations, style
 from relufit.planted import PlantedModel
-from relufit.records import Record
 
 EXPERIMENT = Ablations()
 CONFIG: dict[str, Any] = {
@@ -31,7 +31,7 @@ CONFIG: dict[str, Any] = {
         "tolerance": 1e-5,
         "iterations": 10000,
         "record_every": 5,
-        "trials": 6,
+        "trials": 12,
     },
 }
 Traces = dict[str, Record]
@@ -44,8 +44,8 @@ def traces() -> Traces:
 
 
 def _verdicts(traces: Traces) -> dict[tuple[str, str], str]:
-    found = EXPERIMENT.judge(CONFIG, traces, {}).verdicts
-    return {(its.statistic, its.setting): its.verdict for topic in found.values() for its in topic}
+    verdicts = EXPERIMENT.judge(CONFIG, traces, {}).verdicts
+    return {(verdict.statistic, verdict.setting): verdict.verdict for topic in verdicts.values() for verdict in topic}
 
 
 def _refuted(traces: Traces) -> set[str]:
@@ -54,8 +54,8 @@ def _refuted(traces: Traces) -> set[str]:
 
 def test_settings_have_names_of_their_own_and_each_part_is_a_job() -> None:
     settings = EXPERIMENT.settings(CONFIG)
-    assert len({its.name for its in settings}) == len(settings) == 2 + 2 + 5 + 3
-    assert list(dict.fromkeys(its.group for its in settings)) == ["noise", "inputs", "buckets", "steps"]
+    assert len({setting.name for setting in settings}) == len(settings) == 2 + 2 + 5 + 3
+    assert list(dict.fromkeys(setting.group for setting in settings)) == ["noise", "inputs", "buckets", "steps"]
 
 
 def test_right_traces_are_not_refuted_and_nearly_all_confirmed(traces: Traces) -> None:
@@ -80,7 +80,10 @@ def test_runs_that_are_faster_by_a_quarter_are_refuted(traces: Traces, name: str
 def test_correlated_inputs_that_are_as_fast_as_independent_ones_are_refuted(traces: Traces) -> None:
     same = {**traces, "inputs-autoregressive": traces["inputs-gaussian"]}
     verdicts = _verdicts(same)
-    assert [verdict for (_, name), verdict in verdicts.items() if name == "inputs-autoregressive"] == ["refuted"] * 2
+    # Whether they are slower at all stays open, or is refuted by chance; that they are as slow as predicted is refuted.
+    slower, as_predicted = [verdict for (_, name), verdict in verdicts.items() if name == "inputs-autoregressive"]
+    assert slower != "confirmed"
+    assert as_predicted == "refuted"
 
 
 def test_a_code_that_is_longer_than_expected_is_refuted(traces: Traces) -> None:
@@ -91,8 +94,8 @@ def test_a_code_that_is_longer_than_expected_is_refuted(traces: Traces) -> None:
 
 @pytest.mark.parametrize("rows", [1, 4])
 def test_short_traces_leave_the_verdicts_open(traces: Traces, rows: int) -> None:
-    found = _verdicts({name: cut(its, rows) for name, its in traces.items()})
-    assert {verdict for (statistic, _), verdict in found.items() if "length" not in statistic} == {"inconclusive"}
+    verdicts = _verdicts({name: cut(record, rows) for name, record in traces.items()})
+    assert {verdict for (statistic, _), verdict in verdicts.items() if "length" not in statistic} == {"inconclusive"}
 
 
 def test_the_slope_of_correlated_inputs_comes_from_their_own_covariance(traces: Traces) -> None:
@@ -104,7 +107,7 @@ def test_the_slope_of_correlated_inputs_comes_from_their_own_covariance(traces: 
     curve = theory.fixed_data_curve(eigenvalues, even, 100, 20, step, 10000, initial_error_squared=start)
     first, last = (int(np.argmax(curve <= error)) for error in (1e-4, 1e-10))
     slope = np.log(curve[last] / curve[first]) / (last - first)
-    gaussian = np.log(1 - 20 / 223)
+    gaussian = theory.log_contraction(100, 20, step)
     table = EXPERIMENT.judge(CONFIG, traces, {}).tables["inputs"].set_index("inputs")
     assert table.loc["autoregressive", "predicted"] == pytest.approx(slope / gaussian, rel=0.03)
     assert table.loc["gaussian", "predicted"] == 1
@@ -115,7 +118,7 @@ def test_the_figure_has_a_panel_for_each_part_with_its_prediction(traces: Traces
     assert tuple(tables) == EXPERIMENT.TABLES
     with style.in_house():
         figure = ablations.draw([tables[name.split(".")[1]] for name in FIGURES["ablations"].tables])
-        figure.canvas.draw()
+        figure.draw_without_rendering()
     noise, steps, inputs, buckets = figure.axes
     assert [sum(line.is_dashed() for line in axes.lines) for axes in figure.axes] == [2, 2, 2, 4]
     assert noise.get_xlabel() == "standard deviation of the noise"
@@ -123,4 +126,4 @@ def test_the_figure_has_a_panel_for_each_part_with_its_prediction(traces: Traces
     assert [text.get_text() for text in inputs.get_yticklabels()] == ["Gaussian", "autoregressive"]
     assert buckets.get_xlabel() == "coordinates of a bucket"
     rates = next(np.asarray(line.get_ydata()) for line in steps.lines if line.is_dashed())
-    assert rates.max() == pytest.approx(-100 * np.log(1 - 20 / 223), rel=0.01)
+    assert rates.max() == pytest.approx(-100 * theory.log_contraction(100, 20, theory.optimal_step(100, 20)), rel=0.01)

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from relufit.config import load
-from relufit.experiments import trials
-from relufit.experiments.base import Judgement
-from relufit.experiments.initializations import Initializations
-from relufit.experiments.procedures import model_of
+from relufit.claims.trace_files import Record
+from relufit.experiments.configuration import load
+from relufit.experiments.framework import trials
+from relufit.experiments.framework.base import Judgement
+from relufit.experiments.framework.procedures import model_of
+from relufit.experiments.initializations.experiment import Initializations
 from relufit.figures import initializations, style
-from relufit.records import Record
 from relufit.solvers import STARTS
 
 ROOT = Path(__file__).parent.parent.parent
@@ -43,8 +43,8 @@ def test_all_starts_see_the_same_data_and_different_ratios_other_data(config: di
     settings = EXPERIMENT.settings(config)
     assert len({setting.name for setting in settings}) == len(settings) == 2 * len(STARTS)
     models = [{model_of(setting, 1, 2) for setting in settings if setting.data["n"] == n} for n in (80, 120)]
-    assert [len(its) for its in models] == [1, 1]
-    assert len({model.seed for its in models for model in its}) == 2
+    assert [len(group) for group in models] == [1, 1]
+    assert len({model.seed for group in models for model in group}) == 2
 
 
 def test_every_start_reaches_the_planted_weights_and_zero_stays(
@@ -72,9 +72,9 @@ def test_trials_that_fail_leave_a_start_open_or_refute_it(
 ) -> None:
     table, about = traces["random, ratio 6"]
     worse = {**traces, "random, ratio 6": Record(table.assign(reached=table["trial"] >= failing), about)}
-    found = verdicts(EXPERIMENT.judge(config, worse, {}))
-    assert found.pop("random") == verdict
-    assert set(found.values()) == {"confirmed"}
+    by_start = verdicts(EXPERIMENT.judge(config, worse, {}))
+    assert by_start.pop("random") == verdict
+    assert set(by_start.values()) == {"confirmed"}
 
 
 def test_zero_that_moves_in_one_trial_is_refuted(config: dict[str, Any], traces: dict[str, Record]) -> None:
@@ -88,11 +88,11 @@ def test_zero_that_moves_in_one_trial_is_refuted(config: dict[str, Any], traces:
 def test_traces_without_trials_are_not_confirmed_and_warn_of_nothing(
     config: dict[str, Any], traces: dict[str, Record]
 ) -> None:
-    empty = {name: Record(its.table.iloc[:0], its.about) for name, its in traces.items()}
+    empty = {name: Record(record.table.iloc[:0], record.about) for name, record in traces.items()}
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = verdicts(EXPERIMENT.judge(config, empty, {}))
-    assert "confirmed" not in found.values()
+        by_start = verdicts(EXPERIMENT.judge(config, empty, {}))
+    assert "confirmed" not in by_start.values()
 
 
 def test_the_figure_is_drawn_from_its_tables(config: dict[str, Any], traces: dict[str, Record], tmp_path: Path) -> None:
@@ -103,10 +103,10 @@ def test_the_figure_is_drawn_from_its_tables(config: dict[str, Any], traces: dic
     with warnings.catch_warnings(), style.in_house():
         warnings.simplefilter("error")
         figure = initializations.draw([style.read(tmp_path / f"{name}.csv") for name in EXPERIMENT.TABLES])
-        figure.canvas.draw()
+        figure.draw_without_rendering()
     (axes,) = figure.axes
     assert "iterations" in axes.get_ylabel()
     assert len(axes.get_xticklabels()) == len(STARTS)
-    assert [text.get_text() for text in axes.texts] == ["never"]
+    assert [text.get_text() for text in axes.texts] == ["never reached"]
     dashed = [line for line in axes.get_lines() if line.get_linestyle() == "--"]
     assert len(dashed) == len(STARTS) - 1

@@ -11,15 +11,18 @@ import pandas as pd
 import pytest
 from made_machine import machine_with
 
+from relufit.claims.trace_files import Record
 from relufit.clusters.emulated import Refused, probe
 from relufit.clusters.emulated.shaping import Link
-from relufit.config import load
-from relufit.experiments import CATALOGUE, links, trials
-from relufit.experiments.link_runs import expected_payload, expected_traffic, runs_of
-from relufit.experiments.link_speed import NAME
+from relufit.exchange import EXCHANGES
+from relufit.experiments import CATALOGUE
+from relufit.experiments.configuration import load
+from relufit.experiments.framework import emulated_trials, trials
+from relufit.experiments.framework.base import Trial
+from relufit.experiments.link_speed.experiment import NAME
+from relufit.experiments.link_speed.runs import expected_payload, expected_traffic, runs_of
 from relufit.figures import plan_validation, predicted_speed_up
 from relufit.figures.link_runs import draw
-from relufit.records import Record
 from relufit.theory import network
 
 ROOT = Path(__file__).parent.parent.parent
@@ -35,7 +38,7 @@ TRIALS = 3
 def config() -> dict[str, Any]:
     config = load([ROOT / "config.yaml"])
     config[NAME].update(cells=[CELL], rank_rows=6, iterations=[8, 8], trials=TRIALS)
-    runs = [{"compressor": name, "exchanges": ["all_to_all"], "rates": [1e6]} for name in ("fp32", "packed")]
+    runs = [{"compressor": name, "exchanges": ["all_gather"], "rates": [1e6]} for name in ("fp32", "packed")]
     runs.append({"compressor": "s4-rans", "exchanges": ["relay"], "rates": [1e6], "iterations": 2})
     runs.append({"compressor": "fp32", "exchanges": ["relay"], "rates": [1e6], "iterations": 2})
     whole = {"dimension": 4000, "mini_batch": 8, "ratio": 3, "tolerance": 1e-3, "trials": TRIALS, "runs": runs}
@@ -50,7 +53,7 @@ def _due(
     exchange: str, payload: float, d: int, rate: float, draw: np.random.Generator, work: network.Work = WORK
 ) -> float:
     link = network.Network(rate, ROUND_TRIP / 2, 9001, Link(rate=rate).burst)
-    return network.iteration(exchange, RANKS, payload, d, link, work).upper * draw.uniform(0.99, 1.01)
+    return EXCHANGES[exchange].iteration(RANKS, payload, d, link, work).upper * draw.uniform(0.99, 1.01)
 
 
 def _made(
@@ -71,27 +74,27 @@ def _made(
     random = np.random.default_rng(3)
     counted, timed, results, timings = [], [], {}, {}
     moved = {**MOVED, "interface_bytes": MOVED["interface_bytes"] - lost}
-    told = {"refused": refused, "exact": True, "counted": True, "runs": 10, "faults": 0, **moved}
-    told |= {"round_trip": ROUND_TRIP, "uncounted": ["rank 1"] if missing else []}
+    report = {"refused": refused, "exact": True, "counted": True, "runs": 10, "faults": 0, **moved}
+    report |= {"round_trip": ROUND_TRIP, "uncounted": ["rank 1"] if missing else []}
     cell, *whole, costs = EXPERIMENT.settings(config)
     timings[costs.name] = Record(pd.DataFrame(), {"trials": [{"machine": machine_with(WORK, dearer).as_json()}]})
-    for run in runs_of(D):
+    for run in runs_of(D, config[NAME]["exchanges"]):
         payload, slow = expected_payload(run.compressor, D), slower if run.name.startswith("qsgd") else 1.0
         for trial in range(TRIALS):
-            copies = RANKS * (RANKS - 1 if run.exchange == "all_to_all" else 1)
+            copies = RANKS * (RANKS - 1 if run.exchange == "all_gather" else 1)
             counted.append({"run": run.name, "trial": trial, "uplink_bytes": copies * payload, "downlink_bytes": 0.0})
             for rate in [0.0] if refused else CELL["rates"]:
                 seconds = slow * _due(run.exchange, payload, D, rate or 1e9, random)
                 timed.append({"run": run.name, "rate": rate, "trial": trial, "seconds": seconds, **COSTS, **moved})
-    for exchange in [] if refused else network.EXCHANGES:
+    for exchange in [] if refused else config[NAME]["exchanges"]:
         seconds = _due(exchange, 68, 16, 1e8, random, network.Work(message=MESSAGE))
         timed.append({"run": f"empty-{exchange}", "rate": 1e8, "trial": 0, "seconds": seconds, **COSTS, **moved})
     if missing:
         timed[0]["frame_bytes"] = None
     results[cell.name] = Record(pd.DataFrame(counted), {})
-    timings[cell.name] = Record(pd.DataFrame(timed), {"trials": [told] * TRIALS})
+    timings[cell.name] = Record(pd.DataFrame(timed), {"trials": [report] * TRIALS})
     for setting in whole:
-        coded, exchange = "qsgd" in setting.name, "relay" if "relay" in setting.name else "all_to_all"
+        coded, exchange = "qsgd" in setting.name, "relay" if "relay" in setting.name else "all_gather"
         d, rate = setting.data["d"], setting.spec["rate"]
         payload = expected_payload({"name": "fp32"} if not coded else setting.spec["compressor"], d)
         rows = []
@@ -99,13 +102,13 @@ def _made(
             seconds = _due(exchange, payload, d, rate, random) * (slower if coded else 1.0)
             for i in range(1 + min(4, setting.spec["iterations"])):
                 error = 10.0**-i + (other if setting.spec["iterations"] == 2 and i == 2 else 0.0)
-                copies = RANKS * (RANKS - 1 if exchange == "all_to_all" else 1)
+                copies = RANKS * (RANKS - 1 if exchange == "all_gather" else 1)
                 elapsed = np.nan if refused else i * seconds
                 rows.append((trial, i, error, i * copies * payload, 0, elapsed, *(i and c for c in COSTS.values())))
         columns = ["trial", "iteration", "relative_error", "uplink_bytes", "downlink_bytes", "elapsed", *COSTS]
         table = pd.DataFrame(rows, columns=columns)
         results[setting.name] = Record(table[columns[:5]], {})
-        timings[setting.name] = Record(table[["trial", "iteration", *columns[5:]]], {"trials": [told] * TRIALS})
+        timings[setting.name] = Record(table[["trial", "iteration", *columns[5:]]], {"trials": [report] * TRIALS})
     return EXPERIMENT.judge(config, results, timings)
 
 
@@ -132,8 +135,10 @@ def test_a_run_that_is_cut_short_is_drawn_on_at_its_pace_and_said_to_be(config: 
     assert list(short["source"]) == ["measured"] * 3 + ["extended"] * 3
     assert short["elapsed"].iloc[-1] == pytest.approx(2 * short["elapsed"].iloc[2])
     assert not (curves[curves["compressor"] == "qsgd-s4-rans"]["source"] == "extended").any()
-    (axes,) = draw([curves]).axes
-    assert "emulated" in axes.get_xlabel()
+    left, right = draw([curves]).axes
+    assert [axes.get_title() for axes in (left, right)] == ["all-gather\n1 Mbit/s", "relay\n1 Mbit/s"]
+    assert "emulated" in left.get_xlabel()
+    assert sum(line.get_linestyle() == ":" for line in right.lines) == 1
 
 
 def test_a_gain_that_is_not_had_is_refuted(config: dict[str, Any]) -> None:
@@ -158,8 +163,8 @@ def test_a_plan_is_held_against_what_was_measured_and_drawn(config: dict[str, An
     assert set(gains[gains["source"] == "planned"]["workers"]) == {RANKS, 16, 64}
     left, right = plan_validation.draw([plan]).axes
     assert "ms" in left.get_xlabel()
-    assert "not" in right.get_title()
-    assert len(predicted_speed_up.draw([gains]).axes) == len(network.EXCHANGES)
+    assert "below" in right.get_title()
+    assert len(predicted_speed_up.draw([gains]).axes) == len(EXCHANGES)
 
 
 def test_bytes_that_no_interface_has_counted_are_refuted(config: dict[str, Any]) -> None:
@@ -186,13 +191,13 @@ def test_without_hosts_the_model_is_there_and_nothing_is_confirmed(config: dict[
 
 def test_only_what_the_machine_carries_is_timed(config: dict[str, Any]) -> None:
     setting = EXPERIMENT.settings(config)[0]
-    for run in runs_of(D):
+    for run in runs_of(D, config[NAME]["exchanges"]):
         traffic = [expected_traffic(run, CELL, rate, config[NAME]["round_trip"]) for rate in CELL["rates"]]
-        carried = [rate for rate, its in zip(CELL["rates"], traffic, strict=True) if its <= config[NAME]["carried"]]
+        carried = [rate for rate, bits in zip(CELL["rates"], traffic, strict=True) if bits <= config[NAME]["carried"]]
         assert [rate for rate, _ in setting.spec["runs"][run.name]["points"]] == carried
     for key, value in (("carried", 1e6), ("longest", 1e-3)):
-        its = {NAME: {**config[NAME], key: value}}
-        assert not any(run["points"] for run in EXPERIMENT.settings(its)[0].spec["runs"].values())
+        limited = {NAME: {**config[NAME], key: value}}
+        assert not any(run["points"] for run in EXPERIMENT.settings(limited)[0].spec["runs"].values())
 
 
 FOUND = probe()
@@ -201,31 +206,37 @@ FOUND = probe()
 @pytest.mark.skipif("tbf" not in FOUND.works or FOUND.delay is None, reason="hosts cannot be emulated here")
 def test_a_cell_is_timed_between_hosts_and_its_bytes_are_those_of_the_interfaces(config: dict[str, Any]) -> None:
     setting = EXPERIMENT.settings(config)[0]
-    chosen = {name: run for name, run in setting.spec["runs"].items() if name.endswith("all_to_all")}
+    chosen = {name: run for name, run in setting.spec["runs"].items() if name.endswith("all_gather")}
     for run in chosen.values():
         run["points"] = [(1e8, 8)]
     chosen["sgd-fp64-master"] = {**setting.spec["runs"]["sgd-fp64-master"], "points": []}
     setting.spec["runs"] = chosen
     (_, timings), _ = trials.simulate([replace(setting, trials=1)], 5)
-    (told,) = timings[setting.name].about["trials"]
-    assert told["exact"]
-    assert not told["faults"]
+    (report,) = timings[setting.name].about["trials"]
+    assert report["exact"]
+    assert not report["faults"]
     timed = timings[setting.name].table.set_index("run")
     alone, timed = timed[timed["rate"] == 0], timed[timed["rate"] > 0]
     assert list(alone.index) == ["sgd-fp64-master"]
     assert alone["seconds"].isna().all()
     empty = timed[timed.index.str.startswith("empty")]
-    assert (empty["seconds"] > config[NAME]["round_trip"] / 2).all()
-    timed = timed.drop(empty.index)
-    assert set(timed.index) == set(chosen) - {"sgd-fp64-master"}
-    assert (timed["seconds"] > 8 * 4 * D / 1e8 * timed.index.str.contains("fp32")).all()
-    assert (timed["interface_bytes"] > timed["frame_bytes"]).all()
+    assert not empty.empty
+    runs = timed.drop(empty.index)
+    assert set(runs.index) == set(chosen) - {"sgd-fp64-master"}
+    # How long a byte takes is for the benchmarks: a clock tells no more here than that time has passed.
+    for seconds in (empty["seconds"], runs["seconds"]):
+        assert np.isfinite(seconds).all()
+        assert (seconds > 0).all()
+    assert (runs["interface_bytes"] > runs["frame_bytes"]).all()
+    exact = runs[runs.index.str.contains("fp32")]
+    assert not exact.empty
+    assert (exact["frame_bytes"] > 4 * D).all()
 
 
 def test_where_hosts_are_refused_the_serial_engine_tells_the_costs(config: dict[str, Any]) -> None:
     setting = EXPERIMENT.settings(config)[0]
     nothing = Refused("no hosts here")
-    outcome = links.time_links(setting, 5, 0, data=Path(), cluster=nothing, tell=None, checkpoint=None)
+    outcome = emulated_trials.time_links(Trial(setting, 5, 0, cluster=nothing))
     assert outcome.measured["refused"] == "no hosts here"
     assert outcome.timing["seconds"].isna().all()
     assert (outcome.timing[["compute", "decode"]] > 0).all(axis=None)

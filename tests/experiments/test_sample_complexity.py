@@ -14,15 +14,15 @@ import pandas as pd
 import pytest
 from scipy.stats import norm
 
-from relufit.config import check, load
+from relufit.claims.trace_files import Record
 from relufit.errors import ConfigError
-from relufit.experiments import trials
-from relufit.experiments.base import Judgement, Setting
-from relufit.experiments.recovery import METHODS
-from relufit.experiments.sample_complexity import SampleComplexity
+from relufit.experiments.configuration import check, load
+from relufit.experiments.framework import trials
+from relufit.experiments.framework.base import Judgement, Setting
+from relufit.experiments.sample_complexity.experiment import SampleComplexity
+from relufit.experiments.sample_complexity.recovery import METHODS
 from relufit.figures import sample_complexity, samples_against_dimension, style
 from relufit.planted import generate
-from relufit.records import Record
 
 ROOT = Path(__file__).parent.parent.parent
 EXPERIMENT = SampleComplexity()
@@ -81,7 +81,7 @@ def wide(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def verdicts(judged: Judgement, word: str = "", setting: str = "") -> list[str]:
-    every = [v for its in judged.verdicts.values() for v in its]
+    every = [v for topic_verdicts in judged.verdicts.values() for v in topic_verdicts]
     return [v.verdict for v in every if word in v.statistic and setting in v.setting]
 
 
@@ -165,10 +165,10 @@ def test_few_trials_cannot_confirm_the_probability_of_least_squares(config: dict
 
 
 def test_descent_is_predicted_to_succeed_where_the_spectrum_of_real_data_says_so() -> None:
-    its, d = {"tolerance": 1e-3, "step_size": 0.8, "iterations": 1500}, 400
-    place = METHODS["gradient_descent"].predicted(its, d)
+    spec, d = {"tolerance": 1e-3, "step_size": 0.8, "iterations": 1500}, 400
+    ratio = METHODS["gradient_descent"].predicted(spec, d)
     for sign in (-1, 1):
-        data = generate(round((place + 0.15 * sign) * d), d, 31)
+        data = generate(round((ratio + 0.15 * sign) * d), d, 31)
         active = data.x[data.y > 0].astype(np.float64)
         values, vectors = np.linalg.eigh(active.T @ active / len(data.x))
         start = vectors.T @ (2 / len(data.x) * data.y @ data.x - data.w_star)
@@ -178,15 +178,15 @@ def test_descent_is_predicted_to_succeed_where_the_spectrum_of_real_data_says_so
 
 def test_a_budget_that_no_number_of_samples_makes_up_for_has_no_prediction() -> None:
     assert math.isnan(METHODS["gradient_descent"].predicted({"tolerance": 1e-6, "step_size": 0.1, "iterations": 9}, 50))
-    its = {"tolerance": 1e-6, "mini_batch_ratio": 0.2, "iterations": 9}
-    assert math.isnan(METHODS["sgd"].predicted(its, 50))
+    spec = {"tolerance": 1e-6, "mini_batch_ratio": 0.2, "iterations": 9}
+    assert math.isnan(METHODS["sgd"].predicted(spec, 50))
 
 
 def test_longer_budgets_need_fewer_samples_down_to_two_a_dimension() -> None:
-    its = {"tolerance": 1e-3, "step_size": 0.8}
-    places = [METHODS["gradient_descent"].predicted({**its, "iterations": t}, 100) for t in (200, 2000, 20000)]
+    spec = {"tolerance": 1e-3, "step_size": 0.8}
+    places = [METHODS["gradient_descent"].predicted({**spec, "iterations": t}, 100) for t in (200, 2000, 20000)]
     assert 3.5 > places[0] > places[1] > places[2] > 2
-    assert all(METHODS["gradient_descent"].most({**its, "iterations": t}, 100) > 2 for t in (200, 2000))
+    assert all(METHODS["gradient_descent"].most({**spec, "iterations": t}, 100) > 2 for t in (200, 2000))
 
 
 @pytest.fixture(scope="module")
@@ -231,9 +231,10 @@ def test_figures_are_drawn_from_the_tables_of_any_methods(
         shares = sample_complexity.draw([cells, crossings, predictions])
         places = samples_against_dimension.draw([crossings])
         for figure in (shares, places):
-            figure.canvas.draw()
+            figure.draw_without_rendering()
     shown = [axes for axes in shares.axes if axes.get_visible()]
     assert [axes.get_title() for axes in shown] == [sample_complexity.TITLES[name] for name in methods]
+    assert len(places.axes) == len(methods)
     for axes in [*shown, *places.axes]:
         assert axes.get_xlabel() or axes is not shown[-1]
         assert any(line.get_linestyle() == "--" for line in axes.get_lines())

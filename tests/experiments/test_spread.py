@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -13,17 +12,19 @@ from typing import Any
 import boto3
 import pytest
 from distributed import Client, Future
+from waiting import until
 
-from relufit import clusters, dataset
+from relufit import clusters
 from relufit.clusters.workers import DaskCluster
 from relufit.errors import ClusterError, ConfigError
-from relufit.experiments import spread as spreading
-from relufit.experiments import trials
-from relufit.experiments.base import Setting
-from relufit.experiments.plan_costs import measured_costs
-from relufit.experiments.procedures import model_of
-from relufit.experiments.spread import spread
-from relufit.stores import inside
+from relufit.experiments.framework import spread as spreading
+from relufit.experiments.framework import trials
+from relufit.experiments.framework.base import Setting
+from relufit.experiments.framework.plan_costs import measured_costs
+from relufit.experiments.framework.procedures import model_of
+from relufit.experiments.framework.spread import spread
+from relufit.planted import dataset
+from relufit.planted.stores import inside
 from relufit.training.slots import admission
 
 SPEC: dict[str, Any] = {
@@ -63,22 +64,19 @@ def busy(client: Client) -> bool:
 
 
 def wait_until_idle(client: Client) -> None:
-    end = time.monotonic() + 20
-    while busy(client):
-        assert time.monotonic() < end, "a trial is still running"
-        time.sleep(0.05)
+    until(lambda: not busy(client), "a trial is still running")
 
 
 @pytest.mark.usefixtures("_elsewhere")
 @pytest.mark.parametrize("settings", [TRAIN, QUANTIZE], ids=["train", "quantize"])
 def test_the_results_are_the_same_file_as_in_this_process(tmp_path: Path, settings: list[Setting]) -> None:
-    here, there, told = tmp_path / "here/t.parquet", tmp_path / "there/t.parquet", list[Any]()
+    here, there, updates = tmp_path / "here/t.parquet", tmp_path / "there/t.parquet", list[Any]()
     trials.run(settings, 7, here, tmp_path)
-    trials.run(settings, 7, there, tmp_path, lambda *news: told.append(news), {"kind": "there"})
+    trials.run(settings, 7, there, tmp_path, lambda *news: updates.append(news), {"kind": "there"})
     assert here.read_bytes() == there.read_bytes()
     total = sum(setting.trials for setting in settings)
-    assert told == [(done, total, None) for done in range(1, total + 1)]
-    (about,) = [trials.records.read(trials.records.timing_path(there)).about]
+    assert updates == [(done, total, None) for done in range(1, total + 1)]
+    (about,) = [trials.trace_files.read(trials.trace_files.timing_path(there)).about]
     assert about["cluster"] == {"kind": "there"}
 
 
@@ -102,7 +100,7 @@ def test_data_sets_may_be_in_a_bucket(aws_environment: str, tmp_path: Path) -> N
         dataset.write(model_of(setting, 7, 0), inside(place, "rows.zarr"), shards=2)
     for name, place in (("disk", str(tmp_path)), ("bucket", "s3://rows/runs")):
         trials.run([setting], 7, tmp_path / f"{name}.parquet", place)
-    results = [trials.records.read(tmp_path / f"{name}.parquet").table for name in ("disk", "bucket")]
+    results = [trials.trace_files.read(tmp_path / f"{name}.parquet").table for name in ("disk", "bucket")]
     assert results[0].equals(results[1])
 
 
@@ -192,14 +190,11 @@ def trials_under_way(client: Client, tmp_path: Path) -> Iterator[list[ClusterErr
     thread = threading.Thread(target=run)
     thread.start()
     try:
-        end = time.monotonic() + 20
-        while not busy(client):
-            assert time.monotonic() < end, "no trial has begun"
-            time.sleep(0.05)
+        until(lambda: busy(client), "no trial has begun")
         yield errors
     finally:
         other.close()
-        thread.join(30)
+        thread.join(300)
         assert not thread.is_alive()
         wait_until_idle(client)
 

@@ -10,10 +10,11 @@ import pytest
 from made_traces import cut, judged, run
 
 from relufit import theory
-from relufit.experiments import Setting, trials
-from relufit.experiments.step_instability import StepInstability
+from relufit.claims.trace_files import Record
+from relufit.experiments.framework import trials
+from relufit.experiments.framework.base import Setting
+from relufit.experiments.step_instability.experiment import StepInstability
 from relufit.figures import FIGURES, step_instability, style
-from relufit.records import Record
 
 EXPERIMENT = StepInstability()
 CONFIG: dict[str, Any] = {
@@ -28,7 +29,7 @@ CONFIG: dict[str, Any] = {
         "tolerance": 1e-2,
         "iterations": 1000,
         "record_every": 25,
-        "trials": 12,
+        "trials": 16,
         "shown": 2,
         "steps": 3000,
         "factors": [0.9, 1.1],
@@ -59,13 +60,13 @@ def _made(setting: Setting, longer: float = 1.0) -> Record:
 def test_settings_of_a_job_have_the_same_procedure_and_steps_that_are_not_runs_have_draws_of_their_own() -> None:
     settings = EXPERIMENT.settings(CONFIG)
     for group, procedure in (("runs", "train"), ("single-steps", "one_step")):
-        assert {its.procedure for its in settings if its.group == group} == {procedure}
-    single = [its.stream for its in settings if its.procedure == "one_step"]
+        assert {setting.procedure for setting in settings if setting.group == group} == {procedure}
+    single = [setting.stream for setting in settings if setting.procedure == "one_step"]
     assert len(single) == len(set(single)) == 3 + 8
 
 
 def test_the_step_of_the_runs_is_that_of_sgd_and_then_the_best_there_is() -> None:
-    settings = {its.name: its for its in EXPERIMENT.settings(CONFIG)}
+    settings = {setting.name: setting for setting in EXPERIMENT.settings(CONFIG)}
     assert settings["run-sgd-step-s1"].spec["step_size"] == pytest.approx(1 / (2 * A))
     own = settings["run-own-step-s1"]
     assert _growth(own) < min(_growth(own, longer) for longer in (0.9, 1.1))
@@ -75,21 +76,21 @@ def test_the_step_of_the_runs_is_that_of_sgd_and_then_the_best_there_is() -> Non
 
 
 def test_right_traces_are_confirmed() -> None:
-    found = judged(EXPERIMENT, CONFIG, _made)
-    assert found == {"unadapted step": ["confirmed"] * 6, "fast convergence": ["confirmed"] * (8 + 3)}
+    verdicts = judged(EXPERIMENT, CONFIG, _made)
+    assert verdicts == {"unadapted step": ["confirmed"] * 6, "fast convergence": ["confirmed"] * (8 + 3)}
 
 
 def test_steps_that_are_half_as_long_again_are_refuted() -> None:
-    found = judged(EXPERIMENT, CONFIG, lambda its: _made(its, 1.5))
-    growth = found["unadapted step"][1::2]
+    verdicts = judged(EXPERIMENT, CONFIG, lambda setting: _made(setting, 1.5))
+    growth = verdicts["unadapted step"][1::2]
     assert growth == ["refuted"] * 3
-    assert found["fast convergence"][:8] == ["refuted", "confirmed"] * 4
+    assert verdicts["fast convergence"][:8] == ["refuted", "confirmed"] * 4
 
 
 def test_steps_that_are_too_short_are_refuted_where_they_must_diverge() -> None:
-    found = judged(EXPERIMENT, CONFIG, lambda its: _made(its, 0.05))
-    assert found["unadapted step"][:4] == ["refuted"] * 4
-    assert found["fast convergence"][:8] == ["confirmed", "refuted"] * 4
+    verdicts = judged(EXPERIMENT, CONFIG, lambda setting: _made(setting, 0.05))
+    assert verdicts["unadapted step"][:4] == ["refuted"] * 4
+    assert verdicts["fast convergence"][:8] == ["confirmed", "refuted"] * 4
 
 
 def test_a_run_that_goes_the_other_way_leaves_the_sign_open() -> None:
@@ -104,11 +105,11 @@ def test_a_run_that_goes_the_other_way_leaves_the_sign_open() -> None:
 
 
 def test_traces_that_are_too_short_are_not_confirmed() -> None:
-    found = judged(EXPERIMENT, CONFIG, lambda its: cut(_made(its)))
-    assert set(found["unadapted step"][1::2]) == {"inconclusive"}
-    assert set(found["fast convergence"][:8]) == {"inconclusive"}
-    assert found["unadapted step"][0] == "refuted"
-    assert set(found["fast convergence"][8:]) == {"refuted"}
+    verdicts = judged(EXPERIMENT, CONFIG, lambda setting: cut(_made(setting)))
+    assert set(verdicts["unadapted step"][1::2]) == {"inconclusive"}
+    assert set(verdicts["fast convergence"][:8]) == {"inconclusive"}
+    assert verdicts["unadapted step"][0] == "refuted"
+    assert set(verdicts["fast convergence"][8:]) == {"refuted"}
 
 
 def test_the_figure_has_runs_at_both_steps_and_their_predictions() -> None:
@@ -117,7 +118,7 @@ def test_the_figure_has_runs_at_both_steps_and_their_predictions() -> None:
     assert tuple(tables) == EXPERIMENT.TABLES
     with style.in_house():
         figure = step_instability.draw([tables[name.split(".")[1]] for name in FIGURES["step_instability"].tables])
-        figure.canvas.draw()
+        figure.draw_without_rendering()
     for axes in figure.axes:
         assert axes.get_xlabel() == "iterations"
         dashed = [np.asarray(line.get_ydata()) for line in axes.lines if line.is_dashed()]
@@ -138,6 +139,6 @@ def test_real_runs_in_small_are_not_refuted() -> None:
         "limit_steps": 100,
     }
     config = {"seed": 5, "step_instability": {**CONFIG["step_instability"], **small}}
-    found = EXPERIMENT.judge(config, trials.simulate(EXPERIMENT.settings(config), 5)[0].results, {})
-    assert "refuted" not in {its.verdict for its in found.verdicts["unadapted step"]}
-    assert [its.verdict for its in found.verdicts["unadapted step"]][::2] == ["confirmed"] * 2
+    judgement = EXPERIMENT.judge(config, trials.simulate(EXPERIMENT.settings(config), 5)[0].results, {})
+    assert "refuted" not in {verdict.verdict for verdict in judgement.verdicts["unadapted step"]}
+    assert [verdict.verdict for verdict in judgement.verdicts["unadapted step"]][::2] == ["confirmed"] * 2

@@ -9,10 +9,12 @@ import pandas as pd
 import pytest
 from made_traces import cut, judged
 
-from relufit.experiments import Setting, trials
-from relufit.experiments.trajectory import Trajectory, predicted_curve
+from relufit import theory
+from relufit.claims.trace_files import Record
+from relufit.experiments.framework import trials
+from relufit.experiments.framework.base import Setting
+from relufit.experiments.trajectory.experiment import Trajectory, predicted_curve
 from relufit.figures import FIGURES, style, trajectory
-from relufit.records import Record
 
 EXPERIMENT = Trajectory()
 CONFIG: dict[str, Any] = {
@@ -36,7 +38,7 @@ CONFIG: dict[str, Any] = {
 def _curves() -> dict[str, np.ndarray]:
     section = CONFIG["trajectory"]
     settings = EXPERIMENT.settings(CONFIG)
-    return {its.name: predicted_curve(section, run) for its, run in zip(settings, section["runs"], strict=True)}
+    return {setting.name: predicted_curve(section, run) for setting, run in zip(settings, section["runs"], strict=True)}
 
 
 def _made(setting: Setting, off: float = 0.0) -> Record:
@@ -66,19 +68,36 @@ def test_a_prediction_that_does_not_come_down_ends_with_the_budget() -> None:
     assert len(predicted_curve(section, section["runs"][0])) == 4
 
 
+@pytest.mark.parametrize("iterations", [1, 400, 1500, 5000])
+def test_a_prediction_is_the_beginning_of_the_curve_over_all_iterations(iterations: int) -> None:
+    section = {**CONFIG["trajectory"], "iterations": iterations}
+    run = {**section["runs"][0], "step_factor": 0.02}
+    d, m, n = section["dimension"], run["mini_batch"], round(section["ratio"] * section["dimension"])
+    square, inner = theory.initial_moments(n, d)
+    step = 0.02 * theory.optimal_step(d, m)
+    whole = theory.global_curve(d, m, step, iterations, norm_squared=square, inner=inner)
+    predicted = predicted_curve(section, run)
+    assert predicted.tobytes() == whole[: len(predicted)].tobytes()
+    assert len(predicted) == iterations + 1 or predicted[-1] <= 0.3**2 < predicted[-2]
+    # It is shared by all who ask, so that nobody may change it.
+    assert not predicted.flags.writeable
+
+
 def test_right_traces_are_confirmed_sgd_and_qsgd_under_topics_of_their_own() -> None:
     assert judged(EXPERIMENT, CONFIG, _made) == {"geometric rate": ["confirmed"], "fast convergence": ["confirmed"]}
 
 
 @pytest.mark.parametrize("off", [-0.4, 0.4])
 def test_an_end_that_is_off_is_refuted(off: float) -> None:
-    found = judged(EXPERIMENT, CONFIG, lambda its: _made(its, off if its.name.startswith("qsgd") else 0.0))
-    assert found == {"geometric rate": ["confirmed"], "fast convergence": ["refuted"]}
+    verdicts = judged(
+        EXPERIMENT, CONFIG, lambda setting: _made(setting, off if setting.name.startswith("qsgd") else 0.0)
+    )
+    assert verdicts == {"geometric rate": ["confirmed"], "fast convergence": ["refuted"]}
 
 
 def test_traces_that_do_not_come_to_the_end_leave_the_verdicts_open() -> None:
-    found = judged(EXPERIMENT, CONFIG, lambda its: cut(_made(its), 3))
-    assert found == {"geometric rate": ["inconclusive"], "fast convergence": ["inconclusive"]}
+    verdicts = judged(EXPERIMENT, CONFIG, lambda setting: cut(_made(setting), 3))
+    assert verdicts == {"geometric rate": ["inconclusive"], "fast convergence": ["inconclusive"]}
 
     def without_one(setting: Setting) -> Record:
         table = _made(setting).table
@@ -93,8 +112,9 @@ def test_the_figure_has_a_panel_for_each_run_with_its_prediction() -> None:
     assert tuple(tables) == EXPERIMENT.TABLES
     with style.in_house():
         figure = trajectory.draw([tables[name.split(".")[1]] for name in FIGURES["trajectory"].tables])
-        figure.canvas.draw()
-    shown = [axes for axes in figure.axes if axes.get_visible()]
+        figure.draw_without_rendering()
+    shown = [axes for axes in figure.axes if axes.get_visible() and axes.get_title()]
+    assert len(figure.axes) == 2 * len(shown)
     assert [axes.get_title() for axes in shown] == [
         "SGD, K = 1, m = 40\noptimal step",
         "QSGD, s = 7, K = 2, m = 40\n0.5 x optimal step",
@@ -107,6 +127,6 @@ def test_the_figure_has_a_panel_for_each_run_with_its_prediction() -> None:
 
 def test_real_runs_in_small_are_not_refuted() -> None:
     config = {"seed": 5, "trajectory": {**CONFIG["trajectory"], "trials": 6}}
-    found = EXPERIMENT.judge(config, trials.simulate(EXPERIMENT.settings(config), 5)[0].results, {})
-    assert "refuted" not in {its.verdict for verdicts in found.verdicts.values() for its in verdicts}
-    assert found.tables["ends"]["mean"].notna().all()
+    judgement = EXPERIMENT.judge(config, trials.simulate(EXPERIMENT.settings(config), 5)[0].results, {})
+    assert "refuted" not in {verdict.verdict for verdicts in judgement.verdicts.values() for verdict in verdicts}
+    assert judgement.tables["ends"]["mean"].notna().all()

@@ -9,10 +9,11 @@ import pytest
 from made_traces import cut, faster, judged, run
 
 from relufit import theory
-from relufit.experiments import Setting, trials
-from relufit.experiments.worker_scaling import WorkerScaling
+from relufit.claims.trace_files import Record
+from relufit.experiments.framework import trials
+from relufit.experiments.framework.base import Setting
+from relufit.experiments.worker_scaling.experiment import WorkerScaling
 from relufit.figures import FIGURES, style, worker_scaling
-from relufit.records import Record
 
 EXPERIMENT = WorkerScaling()
 CONFIG: dict[str, Any] = {
@@ -59,21 +60,25 @@ def test_right_traces_are_confirmed() -> None:
 
 def test_rounding_that_does_not_average_over_ranks_is_refuted_for_qsgd_alone() -> None:
     draw = np.random.default_rng(2)
-    found = judged(EXPERIMENT, CONFIG, lambda its: run(its, _rate(its, workers=1), START, draw))["fast convergence"]
-    assert found[:7] == ["confirmed"] * 7
+    verdicts = judged(EXPERIMENT, CONFIG, lambda setting: run(setting, _rate(setting, workers=1), START, draw))[
+        "fast convergence"
+    ]
+    assert verdicts[:7] == ["confirmed"] * 7
     # Of each number of levels three cells with more than one rank, and the growth from one to many.
-    assert found.count("refuted") == 2 * (3 + 1)
+    assert verdicts.count("refuted") == 2 * (3 + 1)
 
 
 def test_iterations_that_are_off_by_a_fifth_are_refuted() -> None:
-    found = judged(EXPERIMENT, CONFIG, lambda its: faster(_right(its), 1.25 if its.name == "qsgd-s5-K4-m32" else 1))
-    assert found["fast convergence"].count("refuted") == 1
+    verdicts = judged(
+        EXPERIMENT, CONFIG, lambda setting: faster(_right(setting), 1.25 if setting.name == "qsgd-s5-K4-m32" else 1)
+    )
+    assert verdicts["fast convergence"].count("refuted") == 1
 
 
 @pytest.mark.parametrize("rows", [1, 3])
 def test_traces_that_do_not_come_down_to_the_tolerance_leave_the_verdicts_open(rows: int) -> None:
-    found = judged(EXPERIMENT, CONFIG, lambda its: cut(_right(its), rows))
-    assert set(found["fast convergence"]) == {"inconclusive"}
+    verdicts = judged(EXPERIMENT, CONFIG, lambda setting: cut(_right(setting), rows))
+    assert set(verdicts["fast convergence"]) == {"inconclusive"}
 
 
 def test_the_figure_has_a_panel_for_each_thing_that_is_given_and_the_predictions_in_both() -> None:
@@ -82,19 +87,20 @@ def test_the_figure_has_a_panel_for_each_thing_that_is_given_and_the_predictions
     assert tuple(tables) == EXPERIMENT.TABLES
     with style.in_house():
         figure = worker_scaling.draw([tables[name.split(".")[1]] for name in FIGURES["worker_scaling"].tables])
-        figure.canvas.draw()
+        figure.draw_without_rendering()
     left, right, *lower = figure.axes
     assert (left.get_title(), right.get_title()) == ("mini-batch $m$ = 32", "batch of a rank $m / K$ = 2")
-    assert [axes.get_xlabel() for axes in lower] == ["ranks $K$"] * 2
+    assert all(axes.get_xlabel().startswith("ranks $K$") for axes in lower)
     dashed = [np.asarray(line.get_ydata()) for line in left.lines if line.is_dashed()]
     expected = np.log(START * 1e8) / -np.log(1 - 32 / (32 + 203))
-    assert dashed[-1] == pytest.approx([expected] * 3)
+    # A run goes by the mean logarithm, 1.25 / d beyond that of the mean square.
+    assert dashed[-1] == pytest.approx([expected / 1.0125] * 3, rel=0.005)
     assert len(dashed) == 3
 
 
 def test_real_runs_in_small_are_not_refuted() -> None:
     small = {"workers": [1, 2], "mini_batch": 40, "rank_batch": 20, "levels": [5], "tolerance": 1e-3, "trials": 3}
     config = {"seed": 5, "worker_scaling": {**CONFIG["worker_scaling"], **small}}
-    found = EXPERIMENT.judge(config, trials.simulate(EXPERIMENT.settings(config), 5)[0].results, {})
-    assert "refuted" not in {its.verdict for its in found.verdicts["fast convergence"]}
-    assert found.tables["iterations"]["mean"].notna().all()
+    judgement = EXPERIMENT.judge(config, trials.simulate(EXPERIMENT.settings(config), 5)[0].results, {})
+    assert "refuted" not in {verdict.verdict for verdict in judgement.verdicts["fast convergence"]}
+    assert judgement.tables["iterations"]["mean"].notna().all()

@@ -19,6 +19,7 @@ from relufit import theory
 from relufit.compression import COMPRESSORS, make_compressor
 from relufit.compression.coding import CODINGS
 from relufit.errors import ClusterError, ConfigError, DataError
+from relufit.exchange import EXCHANGES
 from relufit.planning import (
     INSTANCES,
     Costs,
@@ -26,16 +27,16 @@ from relufit.planning import (
     Machine,
     Problem,
     best,
+    concurrent_processes,
     measure,
     plan,
     predict,
     sweep,
-    together,
     validate,
 )
 from relufit.planning.costs import Curve, label, mean, named, payload_bytes
 from relufit.planning.search import compressors
-from relufit.theory.network import EXCHANGES, Network, Work
+from relufit.theory.network import Network, Work
 
 SLOW, QUICK = Host(Network(1e7, 2.5e-4)), Host(Network(math.inf))
 PROBLEM = Problem(10_000)
@@ -65,9 +66,9 @@ def test_seconds_between_measured_sizes_are_on_a_line_and_beyond_on_the_last_one
 
 
 def test_processes_that_measure_at_once_wait_for_each_other_at_every_step() -> None:
-    found = together.run(_steps, 2)
+    times = concurrent_processes.run(_steps, 2)
     for step in range(3):
-        assert max(seen[step] for seen in found) < min(seen[step + 1] for seen in found)
+        assert max(seen[step] for seen in times) < min(seen[step + 1] for seen in times)
 
 
 def _steps(meet: Callable[[], None]) -> list[float]:
@@ -81,7 +82,7 @@ def _steps(meet: Callable[[], None]) -> list[float]:
 
 def test_a_process_that_ends_early_ends_the_measurement() -> None:
     with pytest.raises(ClusterError, match="ended early"):
-        together.run(_leave, 2)
+        concurrent_processes.run(_leave, 2)
 
 
 def _leave(meet: Callable[[], None]) -> None:
@@ -89,9 +90,9 @@ def _leave(meet: Callable[[], None]) -> None:
 
 
 def test_costs_of_several_processes_are_means_of_all(measured: Costs) -> None:
-    found = measure(tries=1, at_once=2)
-    assert {codec.name for codec in found.codecs} == set(COMPRESSORS)
-    assert found.row(10**6) > 0
+    costs = measure(tries=1, at_once=2)
+    assert {codec.name for codec in costs.codecs} == set(COMPRESSORS)
+    assert costs.row(10**6) > 0
     other = replace(measured, message=measured.message + 2.0, row=Curve(measured.row.sizes, (0.0, 0.0, 0.0)))
     both = mean([measured, other])
     assert both.message == pytest.approx(measured.message + 1.0)
@@ -100,14 +101,14 @@ def test_costs_of_several_processes_are_means_of_all(measured: Costs) -> None:
 
 def test_hosts_that_share_processors_take_their_turns() -> None:
     machine, network = Machine(COSTS, COSTS, processors=2), Network(1e9, 1e-4)
-    for exchange, turns in (("master", 2.0), ("relay", 2.0), ("all_to_all", 2.0)):
+    for exchange, turns in (("master", 2.0), ("relay", 2.0), ("all_gather", 2.0)):
         apart, shared = machine.iteration(exchange, named("fp32"), 4, 10_000, 8, network)
         assert shared.compute == pytest.approx(turns * apart.compute)
         assert shared.encode == pytest.approx(turns * apart.encode)
-        decoding = {"master": 1.0, "relay": 2.5, "all_to_all": 2.0}[exchange]
+        decoding = {"master": 1.0, "relay": 2.5, "all_gather": 2.0}[exchange]
         assert shared.decode == pytest.approx(decoding * apart.decode)
         assert shared.link == apart.link
-    apart, shared = machine.iteration("all_to_all", named("fp32"), 2, 10_000, 8, network)
+    apart, shared = machine.iteration("all_gather", named("fp32"), 2, 10_000, 8, network)
     assert shared == apart
 
 
@@ -124,12 +125,12 @@ def test_costs_come_back_from_their_file(measured: Costs, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("damage", "says"),
     [
-        (lambda its: its.pop("row"), "row"),
-        (lambda its: its.update({"relufit costs": 99}), "another version"),
-        (lambda its: its.update(message=-1), "-1 seconds"),
-        (lambda its: its.update(byte="a"), "'a' seconds"),
-        (lambda its: its["codecs"][0].pop("encode"), "encode"),
-        (lambda its: its["update"].update(sizes=[2, 1]), "seconds of [2, 1] coordinates"),
+        (lambda content: content.pop("row"), "row"),
+        (lambda content: content.update({"relufit costs": 99}), "another version"),
+        (lambda content: content.update(message=-1), "-1 seconds"),
+        (lambda content: content.update(byte="a"), "'a' seconds"),
+        (lambda content: content["codecs"][0].pop("encode"), "encode"),
+        (lambda content: content["update"].update(sizes=[2, 1]), "seconds of [2, 1] coordinates"),
     ],
 )
 def test_a_damaged_file_of_costs_is_named_with_a_remedy(damage: object, says: str, tmp_path: Path) -> None:
@@ -160,9 +161,9 @@ def test_a_label_names_its_compressor() -> None:
 
 def test_a_prediction_is_iterations_times_seconds_and_a_start() -> None:
     compressor = make_compressor("qsgd", levels=60, coding="rans")
-    its = predict(PROBLEM, SLOW, COSTS, "relay", compressor, 4, 400)
-    assert its.omega == pytest.approx(theory.qsgd_variance(10_000, 60))
-    assert its.iterations == theory.iterations_fixed(10_000, 400, 10.0, 1e-6, omega=its.omega, workers=4)
+    prediction = predict(PROBLEM, SLOW, COSTS, "relay", compressor, 4, 400)
+    assert prediction.omega == pytest.approx(theory.qsgd_variance(10_000, 60))
+    assert prediction.iterations == theory.iterations_fixed(10_000, 400, 10.0, 1e-6, omega=prediction.omega, workers=4)
     work = Work(
         compute=1e-5 + 1e-5 + 100 * (1e-7 + 2e-6),
         encode=1e-5 + 5e-5,
@@ -171,18 +172,20 @@ def test_a_prediction_is_iterations_times_seconds_and_a_start() -> None:
         message=2e-5,
         byte=3e-10,
     )
-    assert its.iteration == pytest.approx(
-        theory.iteration("relay", 4, compressor.expected_bits(10_000) / 8, 10_000, SLOW.network, work).upper  # type: ignore[attr-defined]
+    assert prediction.iteration == pytest.approx(
+        EXCHANGES["relay"].iteration(4, compressor.expected_bits(10_000) / 8, 10_000, SLOW.network, work).upper  # type: ignore[attr-defined]
     )
-    assert its.seconds == pytest.approx(its.start + math.ceil(its.iterations) * its.iteration)
-    assert its.uplink == pytest.approx(its.iterations * 4 * its.payload)
-    assert its.downlink == pytest.approx(its.iterations * 12 * its.payload)
-    assert its.hosts == 5
+    assert prediction.seconds == pytest.approx(
+        prediction.start + math.ceil(prediction.iterations) * prediction.iteration
+    )
+    assert prediction.uplink == pytest.approx(prediction.iterations * 4 * prediction.payload)
+    assert prediction.downlink == pytest.approx(prediction.iterations * 12 * prediction.payload)
+    assert prediction.hosts == 5
 
 
 def test_money_is_hosts_times_hours_and_a_minute_at_least() -> None:
     host = Host(SLOW.network, price=3.6)
-    short = predict(Problem(100), host, COSTS, "all_to_all", make_compressor("fp32"), 2, 200)
+    short = predict(Problem(100), host, COSTS, "all_gather", make_compressor("fp32"), 2, 200)
     assert short.seconds < 60
     assert short.dollars == pytest.approx(2 * 3.6 / 60)
     long = predict(PROBLEM, host, COSTS, "master", make_compressor("fp32"), 2, 20)
@@ -192,8 +195,8 @@ def test_money_is_hosts_times_hours_and_a_minute_at_least() -> None:
 def test_memory_is_checked_for_vectors_and_for_rows() -> None:
     compressor = make_compressor("fp32")
     for memory, fits, rows_fit in ((1e5, False, False), (5e7, True, False), (1e10, True, True)):
-        its = predict(PROBLEM, Host(SLOW.network, memory), COSTS, "master", compressor, 2, 20)
-        assert (its.fits, its.shard_fits) == (fits, rows_fit)
+        prediction = predict(PROBLEM, Host(SLOW.network, memory), COSTS, "master", compressor, 2, 20)
+        assert (prediction.fits, prediction.shard_fits) == (fits, rows_fit)
 
 
 def test_where_the_network_is_slow_few_bytes_win_and_where_there_is_none_exact_gradients() -> None:
@@ -215,7 +218,7 @@ def test_the_first_plan_is_the_best_by_its_goal(goal: str) -> None:
 
 
 def test_plans_reach_ten_thousand_ranks_and_a_thousand_million_coordinates() -> None:
-    table = plan(Problem(10**9), Host.of(INSTANCES["c5n.18xlarge"], 2e-4), COSTS, [10_000], exchanges=["all_to_all"])
+    table = plan(Problem(10**9), Host.of(INSTANCES["c5n.18xlarge"], 2e-4), COSTS, [10_000], exchanges=["all_gather"])
     first = best(table)
     assert 0 < first["at_least"] < first["iteration"] < math.inf
     assert not first["shard_fits"]
@@ -231,7 +234,7 @@ def test_the_mini_batch_chosen_is_not_worse_than_others() -> None:
 
 @settings(max_examples=25, deadline=None)
 @given(
-    exchange=st.sampled_from(EXCHANGES),
+    exchange=st.sampled_from(list(EXCHANGES)),
     workers=st.integers(1, 64),
     rank_batch=st.integers(1, 100),
     rate=st.floats(1e6, 1e11),
@@ -244,9 +247,9 @@ def test_a_quicker_network_and_a_looser_tolerance_take_less(
         problem, host = Problem(1000, 20.0, tolerance), Host(Network(rate, 1e-4))
         return predict(problem, host, COSTS, exchange, named(name), workers, workers * rank_batch).seconds
 
-    its = seconds(rate, 1e-5)
-    assert seconds(2 * rate, 1e-5) <= its
-    assert seconds(rate, 1e-4) <= its
+    reference = seconds(rate, 1e-5)
+    assert seconds(2 * rate, 1e-5) <= reference
+    assert seconds(rate, 1e-4) <= reference
 
 
 def test_a_sweep_goes_from_what_is_saved_in_bytes_to_what_is_lost_in_iterations() -> None:
@@ -260,7 +263,7 @@ def test_a_sweep_goes_from_what_is_saved_in_bytes_to_what_is_lost_in_iterations(
 
 def _iteration(**other: object) -> pd.DataFrame:
     row = {
-        "topology": "master", "compressor": "fp32", "K": 2, "d": 1000, "rate": 1e8, "round_trip": 1e-3,
+        "exchange": "master", "compressor": "fp32", "K": 2, "d": 1000, "rate": 1e8, "round_trip": 1e-3,
         "compute": 0.01, "encode": 0.001, "decode": 0.001, "seconds": 0.015,
     }  # fmt: skip
     return pd.DataFrame([row | other])
@@ -268,13 +271,13 @@ def _iteration(**other: object) -> pd.DataFrame:
 
 def test_a_measured_iteration_is_held_against_the_bounds() -> None:
     network, work = Network(1e8, 5e-4), Work(compute=0.01, encode=0.001, decode=0.001)
-    its = theory.iteration("master", 2, 4004, 1000, network, work)
-    inside = validate(_iteration(seconds=(its.lower + its.upper) / 2)).iloc[0]
-    assert (inside["lower"], inside["upper"]) == pytest.approx((its.lower, its.upper))
+    iteration = EXCHANGES["master"].iteration(2, 4004, 1000, network, work)
+    inside = validate(_iteration(seconds=(iteration.lower + iteration.upper) / 2)).iloc[0]
+    assert (inside["lower"], inside["upper"]) == pytest.approx((iteration.lower, iteration.upper))
     assert inside["error"] == 0
-    assert validate(_iteration(seconds=2 * its.upper)).iloc[0]["error"] == pytest.approx(1)
-    assert validate(_iteration(seconds=its.lower / 2)).iloc[0]["error"] == pytest.approx(-0.5)
-    assert validate(_iteration(seconds=2 * its.upper)).iloc[0]["upper_ratio"] == pytest.approx(0.5)
+    assert validate(_iteration(seconds=2 * iteration.upper)).iloc[0]["error"] == pytest.approx(1)
+    assert validate(_iteration(seconds=iteration.lower / 2)).iloc[0]["error"] == pytest.approx(-0.5)
+    assert validate(_iteration(seconds=2 * iteration.upper)).iloc[0]["upper_ratio"] == pytest.approx(0.5)
 
 
 def test_bytes_that_were_counted_are_taken_in_place_of_those_expected() -> None:
@@ -287,8 +290,8 @@ def test_measurements_that_make_no_sense_are_named() -> None:
         validate(_iteration().drop(columns="rate"))
     with pytest.raises(DataError, match="row 0: seconds must be"):
         validate(_iteration(seconds=0))
-    with pytest.raises(DataError, match="exchange must be one of"):
-        validate(_iteration(topology="ring"))
+    with pytest.raises(DataError, match="unknown exchange 'ring'; choose one of"):
+        validate(_iteration(exchange="ring"))
 
 
 @pytest.mark.parametrize(

@@ -1,28 +1,47 @@
-"""Defects that a reproduction may have, each planted in the running code, one at a time."""
+"""Defects of the algorithm, each planted in the running code, one at a time, and what notices it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import pytest
 
-from relufit import dataset, streams, training
+from relufit import streams, training
 from relufit.compression.cast import Float64
 from relufit.compression.qsgd import QSGD
-from relufit.training import loop, rank, sampling
+from relufit.planted import dataset
+from relufit.training import rank, sampling
 from relufit.training.master import Master
 from relufit.training.rank import Rank
+from relufit.training.reduction import Reduction
 
 Patch = pytest.MonkeyPatch
-DEFECTS: dict[str, Callable[[Patch], None]] = {}
+Plant = Callable[[Patch], None]
 
 
-def _defect(plant: Callable[[Patch], None]) -> Callable[[Patch], None]:
-    DEFECTS[plant.__name__] = plant
-    return plant
+class Defect(NamedTuple):
+    """How a defect is planted, and the experiment or the oracle of `oracles` that notices it."""
+
+    plant: Plant
+    noticed_by: str
+
+
+DEFECTS: dict[str, Defect] = {}
+
+
+def noticed_by(judge: str) -> Callable[[Plant], Plant]:
+    """Register a defect with what notices it."""
+
+    def register(plant: Plant) -> Plant:
+        DEFECTS[plant.__name__] = Defect(plant, judge)
+        return plant
+
+    return register
 
 
 def _units(quantizer: QSGD, v: np.ndarray) -> np.ndarray:
@@ -42,9 +61,9 @@ def _decoding(patch: Patch, change: Callable[[QSGD, np.ndarray], np.ndarray]) ->
     decode = QSGD.decode
 
     def wrong(self: QSGD, payload: Any, size: int, out: np.ndarray | None = None) -> np.ndarray:
-        found = decode(self, payload, size, out=out)
-        found[:] = change(self, found)
-        return found
+        vector = decode(self, payload, size, out=out)
+        vector[:] = change(self, vector)
+        return vector
 
     def added(self: QSGD, payload: Any, total: np.ndarray, room: np.ndarray) -> None:
         total += wrong(self, payload, total.size, out=room)
@@ -76,17 +95,17 @@ def _steps(patch: Patch, change: Callable[[Rank, np.ndarray], np.ndarray]) -> No
     patch.setattr(rank.kernels, "gradient_sum", wrong)
 
 
-@_defect
+@noticed_by("quantizer_variance")
 def rounding_is_biased_to_zero(patch: Patch) -> None:
     _encoding(patch, lambda q, v: v - np.sign(v) * np.minimum(abs(v), 0.1 * _units(q, v)))
 
 
-@_defect
+@noticed_by("quantizer_variance")
 def rounding_goes_to_the_nearest_level(patch: Patch) -> None:
     _encoding(patch, lambda q, v: np.round(v / _units(q, v)) * _units(q, v))
 
 
-@_defect
+@noticed_by("quantizer_variance")
 def the_norm_is_the_largest_magnitude(patch: Patch) -> None:
     encode = QSGD.encode
 
@@ -97,27 +116,27 @@ def the_norm_is_the_largest_magnitude(patch: Patch) -> None:
     patch.setattr(QSGD, "encode", wrong)
 
 
-@_defect
+def _rounding_keys(patch: Patch, change: Callable[[int, int], tuple[int, int]]) -> None:
+    """Change the rank and the iteration of the key that a rank rounds with; what else is drawn stays the same."""
+
+    def changed(seed: int, *, rank: int, iteration: int, **purpose: str) -> int:
+        rank, iteration = change(rank, iteration)
+        return streams.key(seed, rank=rank, iteration=iteration, **purpose)
+
+    patch.setattr(rank, "streams", SimpleNamespace(key=changed))
+
+
+@noticed_by("one_step_contraction")
 def ranks_share_the_stream_of_their_rounding(patch: Patch) -> None:
-    key = streams.key
-
-    def shared(seed: int, *, rank: int = 0, iteration: int = 0, purpose: str = "dither") -> int:
-        return key(seed, rank=0 if purpose == "dither" else rank, iteration=iteration, purpose=purpose)
-
-    patch.setattr(streams, "key", shared)
+    _rounding_keys(patch, lambda rank, iteration: (0, iteration))
 
 
-@_defect
+@noticed_by("trajectory")
 def the_rounding_is_the_same_in_every_iteration(patch: Patch) -> None:
-    key = streams.key
-
-    def frozen(seed: int, *, rank: int = 0, iteration: int = 0, purpose: str = "dither") -> int:
-        return key(seed, rank=rank, iteration=0 if purpose == "dither" else iteration, purpose=purpose)
-
-    patch.setattr(streams, "key", frozen)
+    _rounding_keys(patch, lambda rank, iteration: (rank, 0))
 
 
-@_defect
+@noticed_by("one_step_contraction")
 def ranks_share_the_stream_of_their_rows(patch: Patch) -> None:
     key = streams.key
 
@@ -128,17 +147,17 @@ def ranks_share_the_stream_of_their_rows(patch: Patch) -> None:
     patch.setattr(streams, "key", shared)
 
 
-@_defect
+@noticed_by("one_step_contraction")
 def the_gradient_is_not_divided_by_the_batch(patch: Patch) -> None:
-    _steps(patch, lambda its, g: g * its._plan.spec.batch_size)
+    _steps(patch, lambda worker, g: g * worker._plan.spec.batch_size)
 
 
-@_defect
+@noticed_by("one_step_contraction")
 def the_gradient_is_divided_by_the_batch_of_a_rank(patch: Patch) -> None:
-    _steps(patch, lambda its, g: g * its._plan.spec.workers)
+    _steps(patch, lambda worker, g: g * worker._plan.spec.workers)
 
 
-@_defect
+@noticed_by("one_step_contraction")
 def the_step_is_half_as_large_again(patch: Patch) -> None:
     make_plan = training.make_plan
 
@@ -146,29 +165,29 @@ def the_step_is_half_as_large_again(patch: Patch) -> None:
         plan = make_plan(*arguments)
         return replace(plan, step=1.5 * plan.step)
 
-    for module in (training, training.spec, __import__("relufit.experiments.procedures", fromlist=["_"])):
+    for module in (training, training.spec, __import__("relufit.experiments.framework.procedures", fromlist=["_"])):
         patch.setattr(module, "make_plan", wrong)
 
 
-@_defect
+@noticed_by("initial_error")
 def the_initial_weights_lack_the_factor_2(patch: Patch) -> None:
     moments = Rank.moments
     exact = Float64()
     patch.setattr(Rank, "moments", lambda self: exact.encode(exact.decode(moments(self), self._plan.d) / 2, 0))
 
 
-@_defect
+@noticed_by("initial_error")
 def ranks_read_the_rows_of_the_first(patch: Patch) -> None:
     shard = dataset.RecipeRows.shard
     patch.setattr(dataset.RecipeRows, "shard", lambda self, rank, workers: shard(self, 0, workers))
 
 
-@_defect
+@noticed_by("quantizer_variance")
 def the_levels_are_off_by_one(patch: Patch) -> None:
     _decoding(patch, lambda q, v: v * q.levels / (q.levels + 1))
 
 
-@_defect
+@noticed_by("quantizer_variance")
 def decoding_drops_the_last_block(patch: Patch) -> None:
     def cut(q: QSGD, v: np.ndarray) -> np.ndarray:
         kept = v.copy()
@@ -178,13 +197,13 @@ def decoding_drops_the_last_block(patch: Patch) -> None:
     _decoding(patch, cut)
 
 
-@_defect
+@noticed_by("one_step_contraction")
 def the_error_of_rounding_is_remembered(patch: Patch) -> None:
-    memories: dict[int, np.ndarray] = {}
+    memories: WeakKeyDictionary[Rank, np.ndarray] = WeakKeyDictionary()  # a number of an object may be used again
     step = Rank.step
 
     def remembering(self: Rank, iteration: int, w: np.ndarray) -> Any:
-        memory = memories.setdefault(id(self), np.zeros(self._plan.d))
+        memory = memories.setdefault(self, np.zeros(self._plan.d))
         compressor, kept = self._compressor, self
 
         class Remembers:
@@ -203,18 +222,39 @@ def the_error_of_rounding_is_remembered(patch: Patch) -> None:
     patch.setattr(Rank, "step", remembering)
 
 
-@_defect
+@noticed_by("geometric_convergence")
 def rows_are_reshuffled_where_they_should_be_replaced(patch: Patch) -> None:
     patch.setitem(sampling.SAMPLINGS, "with_replacement", sampling.Reshuffled)
 
 
-@_defect
-def the_bytes_are_counted_without_the_header(patch: Patch) -> None:
-    length = loop.length_of
-    patch.setattr(loop, "length_of", lambda payload: length(payload) - 12)
+def _twice(patch: Patch, name: str) -> None:
+    """Have the last sample of each batch be the first again."""
+    sound: Any = sampling.SAMPLINGS[name]
+
+    class Repeating(sound):  # type: ignore[misc]
+        def draw(self, iteration: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+            x, y, batch = super().draw(iteration)
+            return x, y, np.append(batch[:-1], batch[0])
+
+    patch.setitem(sampling.SAMPLINGS, name, Repeating)
 
 
-@_defect
+@noticed_by("one_step_contraction")
+def a_fresh_sample_is_taken_twice_in_a_batch(patch: Patch) -> None:
+    _twice(patch, "fresh")
+
+
+@noticed_by("rows of a batch")
+def a_row_is_taken_twice_in_a_batch_with_replacement(patch: Patch) -> None:
+    _twice(patch, "with_replacement")
+
+
+@noticed_by("rows of a batch")
+def a_row_is_taken_twice_in_a_reshuffled_batch(patch: Patch) -> None:
+    _twice(patch, "reshuffled")
+
+
+@noticed_by("one_step_contraction")
 def ranks_compute_with_the_weights_before_the_last(patch: Patch) -> None:
     step = Rank.step
     held: dict[int, np.ndarray] = {}
@@ -227,7 +267,7 @@ def ranks_compute_with_the_weights_before_the_last(patch: Patch) -> None:
     patch.setattr(Rank, "step", stale)
 
 
-@_defect
+@noticed_by("one_step_contraction")
 def the_master_forgets_the_last_rank(patch: Patch) -> None:
     add = Master.add
     counts: dict[int, int] = {}
@@ -241,7 +281,37 @@ def the_master_forgets_the_last_rank(patch: Patch) -> None:
     patch.setattr(Master, "add", deaf)
 
 
-@_defect
+@noticed_by("one_step_contraction")
+def the_owner_of_a_part_forgets_the_last_rank(patch: Patch) -> None:
+    add, start = Reduction.add, Reduction.start
+    counts: dict[int, int] = {}
+
+    def begin(self: Reduction) -> None:
+        counts[id(self)] = 0
+        start(self)
+        self._missing -= 1  # the sum is complete without it
+
+    def deaf(self: Reduction, payload: Any) -> None:
+        counts[id(self)] += 1
+        if counts[id(self)] < 2:  # of two ranks
+            add(self, payload)
+
+    patch.setattr(Reduction, "start", begin)
+    patch.setattr(Reduction, "add", deaf)
+
+
+@noticed_by("one_step_contraction")
+def the_encoded_sum_of_a_part_is_half_as_long(patch: Patch) -> None:
+    encode = Reduction.encode
+
+    def short(self: Reduction, iteration: int) -> Any:
+        self._sum *= 0.5
+        return encode(self, iteration)
+
+    patch.setattr(Reduction, "encode", short)
+
+
+@noticed_by("trajectory")
 def the_derivative_of_relu_is_one_everywhere(patch: Patch) -> None:
     def wrong(
         x: np.ndarray, y: np.ndarray, batch: np.ndarray, w: np.ndarray, share: float, out: np.ndarray
@@ -252,3 +322,24 @@ def the_derivative_of_relu_is_one_everywhere(patch: Patch) -> None:
         return float(residual @ residual), float(rank.kernels.energy(out))
 
     patch.setattr(rank.kernels, "gradient_sum", wrong)
+
+
+@noticed_by("local_steps")
+def local_steps_draw_the_samples_of_the_first(patch: Patch) -> None:
+    compute = Rank._compute_gradient
+
+    def again(self: Rank, draw: int, w: np.ndarray, out: np.ndarray) -> tuple[float, float]:
+        return compute(self, draw - draw % self._local_steps, w, out)
+
+    patch.setattr(Rank, "_compute_gradient", again)
+
+
+@noticed_by("local_steps")
+def local_steps_are_along_gradients_divided_by_the_whole_batch(patch: Patch) -> None:
+    create = Rank.__init__
+
+    def short(self: Rank, *arguments: Any) -> None:
+        create(self, *arguments)
+        self._own_step = self._plan.step
+
+    patch.setattr(Rank, "__init__", short)

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from relufit.claims.verdict import Verdict
-from relufit.config import load
-from relufit.experiments import CATALOGUE, trials
+import linked
+
+from relufit.claims.verdict import CONFIRMED, Verdict
+from relufit.experiments import CATALOGUE
+from relufit.experiments.configuration import load
+from relufit.experiments.framework import trials
+from relufit.experiments.framework.trials import Traces
 
 ROOT = Path(__file__).parent.parent.parent
-_QUICK = ("one_step_contraction", "initial_error", "quantizer_variance", "bits_to_accuracy")
-#: Those that a defect is looked for in, the quickest first; real ranks have tests of their own.
-EXPERIMENTS = [*_QUICK, *(name for name in CATALOGUE if name not in _QUICK and not CATALOGUE[name].TIMED)]
+HERE = Path(__file__).parent
+SEED = 20190119
+#: Experiments whose verdicts do not rest on a clock.
+EXPERIMENTS = [name for name in CATALOGUE if not CATALOGUE[name].TIMED]
 
 
 def configuration(seed: int, *more: Path) -> dict[str, Any]:
@@ -21,9 +26,35 @@ def configuration(seed: int, *more: Path) -> dict[str, Any]:
     return {**load([ROOT / "config.yaml", ROOT / "config/smoke.yaml", *more]), "seed": seed}
 
 
-def verdicts(name: str, config: dict[str, Any]) -> Iterator[Verdict]:
-    """Yield the verdicts of an experiment."""
-    experiment = CATALOGUE[name]
-    traces, _ = trials.simulate(experiment.settings(config), config["seed"])
-    for found in experiment.judge(config, *traces).verdicts.values():
-        yield from found
+def simulate(name: str, config: dict[str, Any]) -> Traces:
+    """Return the traces of an experiment."""
+    if name == "time_to_accuracy":
+        return linked.simulate(config)
+    return trials.simulate(CATALOGUE[name].settings(config), config["seed"])[0]
+
+
+def judge(name: str, config: dict[str, Any], traces: Traces) -> list[Verdict]:
+    """Return the verdicts of an experiment on traces."""
+    if name == "time_to_accuracy":
+        return linked.judge(config, traces)
+    judged = CATALOGUE[name].judge(config, *traces)
+    return [verdict for verdicts in judged.verdicts.values() for verdict in verdicts]
+
+
+def confirmed(verdicts: list[Verdict]) -> Counter[str]:
+    """Return how many verdicts on each statistic are confirmed.
+
+    Settings are left out: that of the weakest of several may change without anything being refuted.
+    """
+    return Counter(verdict.statistic for verdict in verdicts if verdict.verdict == CONFIRMED)
+
+
+class Undamaged(NamedTuple):
+    """What the right code leaves of an experiment: traces, and what is confirmed of them."""
+
+    traces: Traces
+    confirmed: Counter[str]
+
+
+#: What defects are looked for in.
+CONFIG = configuration(SEED, HERE / "defects.yaml")

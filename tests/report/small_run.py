@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from relufit import records, report
+from relufit import report
+from relufit.claims import trace_files
 from relufit.claims.report import as_json
 from relufit.claims.verdict import Verdict
 from relufit.figures import FIGURES
-from relufit.files import write_text
+from relufit.files.atomic import write_text
 
 ROOT = Path(__file__).parent.parent.parent
 EXPERIMENTS = ("qsgd_convergence", "time_to_accuracy")
@@ -69,12 +70,12 @@ def verdict(number: int, kind: str, **changes: object) -> Verdict:
 
 def judgement(title: str, verdicts: dict[str, list[Verdict]]) -> dict:
     texts = {key: f"{key} of {title}, {HOSTILE}" for key in ("question", "prediction", "setting", "budget")}
-    filed = {topic: [one.as_json() for one in its] for topic, its in verdicts.items()}
+    filed = {topic: [one.as_json() for one in topic_verdicts] for topic, topic_verdicts in verdicts.items()}
     return {"title": f"{title} {HOSTILE}", **texts, "verdicts": filed}
 
 
 def timing(path: Path, **about: object) -> Path:
-    records.write(path, pd.DataFrame({"elapsed": [1.0]}), {"machine": MACHINE, "cluster": None, **about})
+    trace_files.write(path, pd.DataFrame({"elapsed": [1.0]}), {"machine": MACHINE, "cluster": None, **about})
     return path
 
 
@@ -83,7 +84,11 @@ def make_run(tmp_path: Path) -> RunOnDisk:
     folder, captions = tmp_path / "results" / "small", tmp_path / "captions"
     statistics = {
         "fast convergence": [verdict(n, "confirmed") for n in range(20)],
-        "communication": [verdict(20, "refuted", value=float("nan")), verdict(21, "confirmed", most=float("inf"))],
+        "communication": [
+            verdict(20, "refuted", value=float("nan")),
+            verdict(21, "confirmed", most=float("inf")),
+            verdict(22, "described", least=-float("inf"), most=float("inf")),
+        ],
     }
     timed = {"network": [verdict(n, "inconclusive" if n == 35 else "confirmed", trials=3) for n in range(30, 50)]}
     judged = {
@@ -96,6 +101,7 @@ def make_run(tmp_path: Path) -> RunOnDisk:
     write_text(folder / "claims.json", json.dumps(content))
     write_text(folder / "config.yaml", (ROOT / "config.yaml").read_text())
     made = {"sha256": {"a": "0", "b": "1"}, "command": "snakemake --cores 'all' <x>", "commit": "abc1234-dirty"}
+    made["version"] = "9.8.7"
     write_text(folder / "manifest.json", json.dumps(made))
     for name in FIGURES_HERE:
         write_text(folder / "figures" / f"{name}.svg", SVG.replace("NAME", name))

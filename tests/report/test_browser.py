@@ -77,22 +77,22 @@ def _framed(report: Path, page: str, width: int, height: int) -> Path:
 
 
 def _told(browse: Callable[..., str], page: Path) -> dict[str, Any]:
-    found = re.search(r'<pre id="told">(.*?)</pre>', browse(page, "--dump-dom", f"--window-size={DESKTOP},900"), re.S)
-    assert found
-    return json.loads(html.unescape(found[1]))
+    match = re.search(r'<pre id="told">(.*?)</pre>', browse(page, "--dump-dom", f"--window-size={DESKTOP},900"), re.S)
+    assert match
+    return json.loads(html.unescape(match[1]))
 
 
 @pytest.mark.parametrize("width", [DESKTOP, 760, PHONE])
 def test_every_figure_is_drawn_nothing_is_refused_and_nothing_overflows(
     report: Path, browse: Callable[..., str], width: int
 ) -> None:
-    told = _told(browse, _framed(report, "probed.html", width, 900))
-    assert told["faults"] == []
-    assert told["fetched"] == []
-    assert told["images"] == told["drawn"] == len(FIGURES_HERE)
-    assert told["width"] == width
-    assert told["needed"] <= width
-    assert told["hidden"] == told["marks"] == 0
+    findings = _told(browse, _framed(report, "probed.html", width, 900))
+    assert findings["faults"] == []
+    assert findings["fetched"] == []
+    assert findings["images"] == findings["drawn"] == len(FIGURES_HERE)
+    assert findings["width"] == width
+    assert findings["needed"] <= width
+    assert findings["hidden"] == findings["marks"] == 0
 
 
 def test_a_page_that_is_at_fault_does_not_pass(report: Path, browse: Callable[..., str]) -> None:
@@ -101,10 +101,10 @@ def test_a_page_that_is_at_fault_does_not_pass(report: Path, browse: Callable[..
     bad = '<img src="https://example.org/x.png" alt=""><img src="data:image/svg+xml;base64,AAAA" alt="">'
     worse = f'{bad}<div style="width: 3000px">wide</div><script>unknown.name</script></body>'
     report.with_name("faulty.html").write_text(text.replace("</body>", worse))
-    told = _told(browse, _framed(report, "faulty.html", PHONE, 900))
-    assert told["images"] - told["drawn"] == 2
-    assert told["needed"] > PHONE
-    faults = " ".join(told["faults"])
+    findings = _told(browse, _framed(report, "faulty.html", PHONE, 900))
+    assert findings["images"] - findings["drawn"] == 2
+    assert findings["needed"] > PHONE
+    faults = " ".join(findings["faults"])
     assert "img-src" in faults
     assert "not loaded: img" in faults
     assert "unknown is not defined" in faults

@@ -15,9 +15,10 @@ import pytest
 import yaml
 from small_run import FIGURES_HERE, HOSTILE, MACHINE, ROOT, SVG, RunOnDisk, make_run, timing
 
-from relufit import config, report
+from relufit import report
 from relufit.cli import main
 from relufit.errors import ConfigError, DataError, RelufitError
+from relufit.experiments import configuration as config
 from relufit.figures import FIGURES
 from relufit.report import captions
 from relufit.report.page import duration, size
@@ -59,7 +60,9 @@ class Page(HTMLParser):
             self.texts[index] += data
 
     def found(self, *tags: str) -> list[tuple[dict[str, str], str]]:
-        return [(its[1], text) for its, text in zip(self.elements, self.texts, strict=True) if its[0] in tags]
+        return [
+            (element[1], text) for element, text in zip(self.elements, self.texts, strict=True) if element[0] in tags
+        ]
 
     def values(self, *names: str) -> list[str]:
         return [attributes[name] for _, attributes in self.elements for name in names if name in attributes]
@@ -93,14 +96,14 @@ def test_every_statement_is_on_the_page_with_its_condition_and_its_verdict(share
     rows = [_words(text) for _, text in page.found("tr")]
     claims = shared.claims()
     assert len(claims["claims"]) >= 5
-    for its in (*claims["claims"], *claims["findings"]):
-        (row,) = [row for row in rows if row.startswith(_words(its["words"]))]
-        assert row[len(_words(its["words"])) :].strip().startswith(its["verdict"])
-        assert _words(its["condition"]) in row
-        assert its["note"] in row
-        assert all(f"{title_of(claims, name)}: {verdict}" in row for name, verdict in its["experiments"].items())
-    for its in claims["claims"]:
-        assert _words(its["words"]) in [_words(text) for _, text in page.found("h3")]
+    for statement in (*claims["claims"], *claims["findings"]):
+        (row,) = [row for row in rows if row.startswith(_words(statement["words"]))]
+        assert row[len(_words(statement["words"])) :].strip().startswith(statement["verdict"])
+        assert _words(statement["condition"]) in row
+        assert statement["note"] in row
+        assert all(f"{title_of(claims, name)}: {verdict}" in row for name, verdict in statement["experiments"].items())
+    for claim in claims["claims"]:
+        assert _words(claim["words"]) in [_words(text) for _, text in page.found("h3")]
 
 
 def title_of(claims: dict, name: str) -> str:
@@ -110,28 +113,36 @@ def title_of(claims: dict, name: str) -> str:
 def test_every_statistic_is_on_the_page_with_its_verdict(shared: RunOnDisk, page: Page) -> None:
     rows = {_words(text) for _, text in page.found("tr")}
     for judged in shared.claims()["experiments"].values():
-        for one in [one for its in judged["verdicts"].values() for one in its]:
+        for one in [one for verdicts in judged["verdicts"].values() for one in verdicts]:
             value = "—" if one["value"] is None else f"{one['value']:.4g}"
-            within = "0.25 to 2" if one["most"] is not None else "at least 0.25"
+            bounds = {(0.25, 2.0): "0.25 to 2", (0.25, None): "at least 0.25", (None, None): "—"}
+            within = bounds[one["least"], one["most"]]
             interval = f"{one['low']:.4g} to {one['high']:.4g} (90 %)"
-            told = (one["statistic"], one["setting"], value, interval, within, one["trials"], one["verdict"])
-            assert any(_words(" ".join(map(str, told))).replace(" ", "") == row.replace(" ", "") for row in rows), told
+            cells = (one["statistic"], one["setting"], value, interval, within, one["trials"], one["verdict"])
+            assert any(_words(" ".join(map(str, cells))).replace(" ", "") == row.replace(" ", "") for row in rows), (
+                cells
+            )
 
 
 def test_every_verdict_has_a_word_and_a_shape_that_goes_with_it(shared: RunOnDisk, page: Page) -> None:
     claims = shared.claims()
     kinds = Counter(
-        one["verdict"] for e in claims["experiments"].values() for its in e["verdicts"].values() for one in its
+        one["verdict"]
+        for e in claims["experiments"].values()
+        for verdicts in e["verdicts"].values()
+        for one in verdicts
     )
     kinds.update(judged["verdict"] for judged in claims["experiments"].values())
-    kinds.update(2 * [its["verdict"] for its in claims["claims"]] + [its["verdict"] for its in claims["findings"]])
+    kinds.update(
+        2 * [claim["verdict"] for claim in claims["claims"]] + [finding["verdict"] for finding in claims["findings"]]
+    )
     badges = [
         (a["class"].split()[1], _words(text)) for a, text in page.found("span") if "verdict" in a.get("class", "")
     ]
     assert Counter(kind for kind, _ in badges) == kinds
     assert all(kind == word for kind, word in badges)
     shapes = {attributes["id"] for attributes, _ in page.found("symbol")}
-    assert shapes == {f"mark-{kind}" for kind in ("confirmed", "refuted", "inconclusive")}
+    assert shapes == {f"mark-{kind}" for kind in ("confirmed", "refuted", "inconclusive", "described")}
     assert {attributes["href"][1:] for attributes, _ in page.found("use")} == shapes
 
 
@@ -147,7 +158,7 @@ def test_what_an_experiment_is_about_is_on_the_page(shared: RunOnDisk, page: Pag
     for judged in shared.claims()["experiments"].values():
         for key in ("title", "question", "prediction", "setting", "budget"):
             assert _words(judged[key]) in text
-        for one in [one for its in judged["verdicts"].values() for one in its]:
+        for one in [one for verdicts in judged["verdicts"].values() for one in verdicts]:
             assert _words(one["note"]) in text
             assert one["evidence"] in text
     assert "Seed12345" in text.replace(" ", "")
@@ -239,7 +250,7 @@ def test_a_figure_that_needs_an_experiment_of_another_run_is_not_missed(
 @pytest.mark.parametrize(
     ("lost", "kind", "remedy"),
     [
-        ("claims.json", DataError, "relufit verdicts"),
+        ("claims.json", DataError, "relufit claims"),
         ("config.yaml", ConfigError, "give a YAML file"),
         ("manifest.json", DataError, "relufit manifest"),
         ("figures/qsgd_convergence.svg", DataError, "relufit figure qsgd_convergence"),
@@ -336,6 +347,12 @@ def test_what_no_job_has_recorded_is_called_so(run: RunOnDisk) -> None:
     assert "time_to_accuracy11 min 01 s1 min 01 s123 MB".replace(" ", "") in [row.replace(" ", "") for row in rows]
 
 
+def test_the_version_is_shown_where_there_is_no_commit(run: RunOnDisk) -> None:
+    path = run.folder / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "commit": None}))
+    assert "relufitversion 9.8.7" in _words(Page(run.render()).text)
+
+
 def test_the_provenance_says_what_made_the_run(page: Page) -> None:
     text = _words(page.text)
     assert "abc1234-dirty" in text
@@ -363,9 +380,9 @@ def test_the_command_line_tells_what_is_missing(tmp_path: Path, capsys: pytest.C
 
 
 def test_the_report_loads_neither_dask_nor_the_training(run_python: Callable[..., str]) -> None:
-    told = run_python("import sys, relufit.report; print(*sys.modules)").split()
-    assert "relufit.report.page" in told
-    assert not {"dask", "distributed", "relufit.training", "relufit.experiments"} & set(told)
+    modules = run_python("import sys, relufit.report; print(*sys.modules)").split()
+    assert "relufit.report.page" in modules
+    assert not {"dask", "distributed", "relufit.training", "relufit.experiments"} & set(modules)
 
 
 @pytest.mark.parametrize(
@@ -394,7 +411,7 @@ def test_text_stands_out_from_its_ground(theme: int) -> None:
     themes = re.findall(r":root \{(.*?)\}", STYLE, re.S)
     colours = dict(re.findall(r"--([a-z]+): (#[0-9a-f]+);", themes[theme]))
     assert len(themes) == 3
-    assert len(colours) == 9
+    assert len(colours) == 10
     for ground in ("paper", "panel"):
         for ink in ("ink", "faint", "link", "confirmed", "refuted", "inconclusive"):
             pair = sorted((_luminance(colours[ground]), _luminance(colours[ink])))

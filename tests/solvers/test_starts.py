@@ -36,13 +36,22 @@ def test_a_start_leaves_the_planted_weights_alone_and_follows_its_stream(name: s
 
 @pytest.mark.parametrize(
     ("name", "scale"),
-    [("moments", 1), ("moments x 2", 2), ("moments x 10", 10), ("moments x 0.1", 0.1), ("- moments", -1)],
+    [
+        ("moments", 1),
+        ("moments x 2", 2),
+        ("moments x 10", 10),
+        ("moments x 100", 100),
+        ("moments x 0.1", 0.1),
+        ("- moments", -1),
+    ],
 )
 def test_moments_are_multiples_of_the_initial_weights(name: str, scale: float) -> None:
     np.testing.assert_allclose(start(name), scale * initial_weights(DATA.x, DATA.y), rtol=1e-15)
 
 
-@pytest.mark.parametrize(("name", "norm"), [("random", 3), ("random x 10", 30), ("random x 0.001", 0.003)])
+@pytest.mark.parametrize(
+    ("name", "norm"), [("random", 3), ("random x 10", 30), ("random x 100", 300), ("random x 0.001", 0.003)]
+)
 def test_random_starts_have_norms_in_units_of_the_planted_weights(name: str, norm: float) -> None:
     assert np.linalg.norm(start(name)) == pytest.approx(norm, rel=1e-12)
 

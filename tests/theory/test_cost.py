@@ -26,9 +26,9 @@ def test_the_iterations_are_those_at_which_a_geometric_curve_arrives(
     d: int, m: int, start: float, tolerance: float, share: float
 ) -> None:
     step = share * theory.optimal_step(d, m)
-    found = theory.iterations_fresh(d, m, start, tolerance, step=step)
-    curve = start * theory.contraction(d, m, step) ** np.arange(math.ceil(found) + 2)
-    assert found == pytest.approx(theory.iterations_to(curve, tolerance), rel=1e-6, abs=1e-6)
+    iterations = theory.iterations_fresh(d, m, start, tolerance, step=step)
+    curve = start * theory.contraction(d, m, step) ** np.arange(math.ceil(iterations) + 2)
+    assert iterations == pytest.approx(theory.iterations_to(curve, tolerance), rel=1e-6, abs=1e-6)
 
 
 def test_the_iterations_have_their_limits() -> None:
@@ -99,10 +99,10 @@ def test_unbiased_compression_without_memory_saves_less_than_44_4() -> None:
     omegas = np.geomspace(1e-9, 1e12, 200)
     savings = np.array([theory.rate_distortion_saving(omega) for omega in omegas])
     assert np.all(np.diff(savings) > 0)
-    found = optimize.minimize_scalar(
+    optimum = optimize.minimize_scalar(
         lambda log: -theory.rate_distortion_saving(math.exp(log)), bounds=(-10, 30), method="bounded"
     )
-    assert -found.fun == pytest.approx(64 * math.log(2), rel=1e-4)
+    assert -optimum.fun == pytest.approx(64 * math.log(2), rel=1e-4)
     assert savings[-1] <= 64 * math.log(2) * (1 + 1e-9)
     assert theory.rate_distortion_saving(0.0) == 0
     assert theory.rate_distortion_saving(1.0, reference_bits=64) == 64

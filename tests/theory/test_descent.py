@@ -91,12 +91,12 @@ def test_the_ratio_is_where_the_budget_just_suffices(start: float, accuracy: flo
 
 
 def test_the_ratio_falls_to_two_as_the_budget_grows() -> None:
-    found = [theory.recovery_ratio(1.0, 1e-6, 1.0, 10**k) for k in range(2, 12)]
-    assert np.all(np.diff(found) < 0)
-    assert 2 < found[-1] < 2.0001
+    recovery_ratios = [theory.recovery_ratio(1.0, 1e-6, 1.0, 10**k) for k in range(2, 12)]
+    assert np.all(np.diff(recovery_ratios) < 0)
+    assert 2 < recovery_ratios[-1] < 2.0001
     # For a large budget, lambda_min >= ln(start / tolerance) / (step iterations).
     least = math.log(1e6) / 1e8
-    assert found[6] == pytest.approx(2 / (1 - math.sqrt(2 * least)) ** 2, rel=1e-9)
+    assert recovery_ratios[6] == pytest.approx(2 / (1 - math.sqrt(2 * least)) ** 2, rel=1e-9)
     assert theory.recovery_ratio(1.0, 1e-6, 0.5, 10) == math.inf
     assert theory.recovery_ratio(1.0, 1e-6, 4.1, 10**6) == math.inf
 

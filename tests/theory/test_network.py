@@ -1,19 +1,10 @@
 from __future__ import annotations
 
-import math
-
 import pytest
-from exchange_simulation import PACKETS, World, period
-from hypothesis import given
-from hypothesis import strategies as st
 
 from relufit import theory
-from relufit.theory.network import EXCHANGES, FRAME_BYTES, Network, Work
+from relufit.theory.network import FRAME_BYTES, Network, Work
 from relufit.transport import frames
-
-#: Without overhead: a rate at which a payload's seconds are what they are meant to be.
-_D = 10_000
-_WEIGHTS = theory.weights_bytes(_D)
 
 
 def test_the_frame_of_the_model_is_that_of_the_transport() -> None:
@@ -27,160 +18,7 @@ def test_bytes_on_the_wire_are_those_counted_by_hand() -> None:
     assert theory.wire_bytes(1_000_000, 9001) == 1_000_056 + 112 * 90
 
 
-def _seconds(network: Network, payload: float) -> float:
-    return 8 * theory.wire_bytes(payload, network.mtu) / network.rate
-
-
-def test_two_ranks_and_a_master_by_hand() -> None:
-    network, work = Network(1e8, 1e-3), Work(compute=0.01, encode=0.002, decode=0.001, update=0.0005, weights=0.0001)
-    p, q = _seconds(network, 4e4), _seconds(network, _WEIGHTS)
-    its = theory.iteration("master", 2, 4e4, _D, network, work)
-    own = 0.01 + 0.002 + 0.0005 + 2 * 0.0001
-    assert its.lower == pytest.approx(own + 2e-3 + q + p + 0.001 + q)
-    assert its.upper == pytest.approx(own + 2e-3 + 2 * (p + q + 0.001))
-
-
-def test_two_ranks_over_a_relay_and_all_to_all_by_hand() -> None:
-    network, work = Network(1e8, 1e-3), Work(compute=0.01, decode=0.001)
-    p = _seconds(network, 4e4)
-    relay = theory.iteration("relay", 2, 4e4, _D, network, work)
-    assert relay.lower == pytest.approx(0.01 + 2e-3 + 2 * p + 0.001)
-    assert relay.upper == pytest.approx(0.01 + 2e-3 + 2 * p + 2 * p + 2 * 0.001)
-    direct = theory.iteration("all_to_all", 2, 4e4, _D, network, work)
-    assert direct.lower == pytest.approx(0.01 + 1e-3 + p + 0.001)
-    assert direct.upper == pytest.approx(0.01 + 1e-3 + p + 2 * 0.001)
-
-
-@pytest.mark.parametrize("exchange", EXCHANGES)
-def test_a_burst_saves_its_time_in_each_stage_but_a_link_carries_its_bytes_in_no_less(exchange: str) -> None:
-    work, stages = Work(compute=0.01, decode=0.01), 1 if exchange == "all_to_all" else 2
-    plain, shaped = (theory.iteration(exchange, 3, 4e4, _D, Network(1e8, burst=its), work) for its in (0, 1e4))
-    assert plain.upper - shaped.upper == pytest.approx(stages * 8e4 / 1e8)
-    assert shaped.lower == pytest.approx(plain.lower - stages * 8e4 / 1e8)
-    p, q = _seconds(Network(1e8), 4e4), _seconds(Network(1e8), _WEIGHTS)
-    busiest = {"master": 3 * max(p, q), "relay": 6 * p, "all_to_all": 2 * p}[exchange]
-    assert theory.iteration(exchange, 3, 4e4, _D, Network(1e8, burst=1e9), Work()).upper == pytest.approx(busiest)
-
-
-@pytest.mark.parametrize("workers", [2, 8, 100])
-def test_with_nothing_but_the_link_a_master_takes_k_plus_1_to_2_k_messages(workers: int) -> None:
-    network = Network(1e9)
-    p = _seconds(network, _WEIGHTS)
-    its = theory.iteration("master", workers, _WEIGHTS, _D, network, Work())
-    assert its.lower == pytest.approx((workers + 1) * p)
-    assert its.upper == pytest.approx(2 * workers * p)
-
-
-@pytest.mark.parametrize("exchange", ["relay", "all_to_all"])
-def test_one_rank_alone_has_no_network(exchange: str) -> None:
-    work = Work(compute=1.0, encode=0.1, decode=0.2, update=0.4, message=9.0, byte=1.0)
-    its = theory.iteration(exchange, 1, 100, _D, Network(1.0, 5.0), work, apart=False)
-    assert (its.lower, its.upper) == pytest.approx((1.7, 1.7))
-
-
-def test_a_master_beside_a_single_rank_has_no_network() -> None:
-    its = theory.iteration("master", 1, 100, _D, Network(1.0, 5.0), Work(compute=1.0), apart=False)
-    assert its.lower == its.upper == 1.0
-
-
-def test_copies_slower_than_the_link_take_its_place() -> None:
-    slow = theory.iteration("all_to_all", 3, 1e6, _D, Network(math.inf), Work(byte=1e-8))
-    assert slow.upper == pytest.approx(2 * 1e-8 * (1e6 + 56))
-
-
-@pytest.mark.parametrize("exchange", EXCHANGES)
-@pytest.mark.parametrize("fair", [False, True], ids=["in turn", "shared"])
-@pytest.mark.parametrize("workers", [2, 3, 8])
-@pytest.mark.parametrize(
-    ("rate", "latency", "compute", "decode", "payload"),
-    [
-        (1e9, 0.0, 0.0, 0.0, 40_004),
-        (1e9, 2.5e-4, 1e-3, 0.0, 40_004),
-        (1e8, 2.5e-4, 1e-3, 1e-4, 2_500),
-        (1e9, 2.5e-4, 1e-3, 5e-3, 2_500),
-        (1e9, 2.5e-4, 1e-3, 2e-4, 20_000),
-        (1e9, 1e-1, 0.0, 2e-4, 20_000),
-    ],
-)
-def test_a_simulation_packet_by_packet_lies_between_the_bounds(
-    exchange: str, fair: bool, workers: int, rate: float, latency: float, compute: float, decode: float, payload: float
-) -> None:
-    network = Network(rate, latency)
-    p, q = _seconds(network, payload), _seconds(network, _WEIGHTS)
-    took = period(exchange, World(workers, p, q, latency, compute, decode, fair))
-    its = theory.iteration(exchange, workers, payload, _D, network, Work(compute=compute, decode=decode))
-    # A packet waits for another on each link that it passes.
-    grain = 4 * workers * max(p, q if exchange == "master" else 0.0) / PACKETS
-    assert its.lower * (1 - 1e-9) <= took <= its.upper + grain
-
-
-@pytest.mark.parametrize("workers", [2, 4, 8])
-def test_the_lower_bound_is_reached_where_a_master_sends_one_after_the_other(workers: int) -> None:
-    network = Network(1e9, 2.5e-4)
-    p, q = _seconds(network, 20_000), _seconds(network, _WEIGHTS)
-    took = period("master", World(workers, p, q, network.latency, 1e-3, 1e-5, fair=False))
-    its = theory.iteration("master", workers, 20_000, _D, network, Work(compute=1e-3, decode=1e-5))
-    assert took == pytest.approx(its.lower, rel=0.01)
-
-
-@pytest.mark.parametrize("workers", [2, 4, 8])
-def test_the_upper_bound_is_reached_where_links_are_shared(workers: int) -> None:
-    network = Network(1e9, 2.5e-4)
-    p, q = _seconds(network, 20_000), _seconds(network, _WEIGHTS)
-    took = period("master", World(workers, p, q, network.latency, 1e-3, 1e-5, fair=True, packets=80))
-    its = theory.iteration("master", workers, 20_000, _D, network, Work(compute=1e-3, decode=1e-5))
-    assert took == pytest.approx(its.upper, rel=0.03)
-
-
-_POSITIVE = st.floats(1e-6, 1.0)
-
-
-@given(
-    exchange=st.sampled_from(EXCHANGES),
-    workers=st.integers(1, 10_000),
-    payload=st.floats(1, 1e9),
-    rate=st.floats(1e6, 1e11),
-    latency=st.floats(0, 0.1),
-    work=st.builds(Work, *[st.floats(0, 1.0)] * 6, st.floats(0, 1e-8)),
-    apart=st.booleans(),
-    more=st.floats(1, 100),
-)
-def test_bounds_are_in_order_and_no_resource_that_grows_slows_anything_down(
-    exchange: str,
-    workers: int,
-    payload: float,
-    rate: float,
-    latency: float,
-    work: Work,
-    apart: bool,
-    more: float,
-) -> None:
-    def bounds(payload: float, rate: float, latency: float, workers: int) -> tuple[float, float]:
-        its = theory.iteration(exchange, workers, payload, 1000, Network(rate, latency), work, apart=apart)
-        assert its.lower <= its.upper * (1 + 1e-12)
-        return its.lower, its.upper
-
-    its = bounds(payload, rate, latency, workers)
-    worse = (
-        bounds(payload * more, rate, latency, workers),
-        bounds(payload, rate / more, latency, workers),
-        bounds(payload, rate, latency * more, workers),
-        bounds(payload, rate, latency, workers + 1),
-    )
-    for lower, upper in worse:
-        assert lower >= its[0] * (1 - 1e-12)
-        assert upper >= its[1] * (1 - 1e-12)
-
-
-def test_gradients_and_weights_that_travel_are_counted() -> None:
-    assert theory.messages_sent("master", 4) == (4, 4)
-    assert theory.messages_sent("relay", 4) == (4 + 12, 0)
-    assert theory.messages_sent("all_to_all", 4) == (12, 0)
-
-
 def test_what_is_out_of_range_is_named() -> None:
-    with pytest.raises(ValueError, match="exchange must be one of master, relay, all_to_all, not 'ring'"):
-        theory.iteration("ring", 2, 1, 1, Network(1.0), Work())
     with pytest.raises(ValueError, match="rate must be above 0"):
         Network(0.0)
     with pytest.raises(ValueError, match="decode must be finite"):

@@ -20,7 +20,7 @@ def own_cluster() -> Iterator[LocalCluster]:
 def own_client(own_cluster: LocalCluster) -> Iterator[Client]:
     """A client of theirs; after each test all are there again, and nothing is left on them."""
     with Client(own_cluster) as connected:
-        connected.wait_for_workers(WORKERS, timeout=60)
+        connected.wait_for_workers(WORKERS, timeout=300)
         yield connected
-        connected.wait_for_workers(WORKERS, timeout=60)
+        connected.wait_for_workers(WORKERS, timeout=300)
         assert_nothing_left(connected)

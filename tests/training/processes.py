@@ -16,6 +16,8 @@ from typing import Any
 import dask
 import psutil
 from distributed import Client, LocalCluster, Nanny
+from forked import FORKED, preload
+from waiting import until
 
 from relufit.training import Trace, tasks
 from relufit.transport.connections import Plain
@@ -23,11 +25,6 @@ from relufit.transport.link import Link
 
 #: Processes of the cluster that a module has of its own.
 WORKERS = 4
-TOPOLOGIES: dict[str, dict[str, Any]] = {
-    "master": {},
-    "relay": {"downlink": "relay"},
-    "all to all": {"topology": "all_to_all"},
-}
 
 
 @contextmanager
@@ -40,8 +37,9 @@ def local_cluster(workers: int, allowed_failures: int = 20) -> Iterator[LocalClu
     settings = {
         "distributed.scheduler.allowed-failures": allowed_failures,
         "distributed.deploy.lost-worker-timeout": "365d",
-        "distributed.worker.multiprocessing-method": "forkserver",
+        **FORKED,
     }
+    preload()
     with (
         dask.config.set(settings),
         LocalCluster(
@@ -70,16 +68,13 @@ def _state(dask_worker: Any) -> tuple[int, int, list[str]]:
 
 def assert_nothing_left(client: Client) -> None:
     """No task or thread of a run is left on any worker."""
-    end = time.monotonic() + 20
-    while any(state != (0, 0, []) for state in client.run(_state).values()):
-        assert time.monotonic() < end, client.run(_state)
-        time.sleep(0.1)
+    until(lambda: all(state == (0, 0, []) for state in client.run(_state).values()), "a task or a thread is left")
 
 
 def _connections() -> list[Plain]:
     """Return the connections of links in this process that a run sends over."""
     inner = [link._connection for link in _links()]
-    return [its for its in inner if isinstance(its, Plain) and its._socket.fileno() >= 0]
+    return [connection for connection in inner if isinstance(connection, Plain) and connection._socket.fileno() >= 0]
 
 
 def _links() -> list[Link]:
@@ -87,39 +82,39 @@ def _links() -> list[Link]:
 
     To look through all objects would disturb a thread that is just making one.
     """
-    found: dict[int, Link] = {}
+    links: dict[int, Link] = {}
     for top in sys._current_frames().values():
         frame: FrameType | None = top
         while frame:
             for thing in list(frame.f_locals.values()):
                 several = thing.values() if type(thing) is dict else thing if type(thing) is list else [thing]
-                found.update({id(link): link for link in list(several) if isinstance(link, Link)})
+                links.update({id(link): link for link in list(several) if isinstance(link, Link)})
             frame = frame.f_back
-    return list(found.values())
+    return list(links.values())
 
 
 def reset_connections() -> int:
     """Break the connections of all links in this process: the other ends are sent a reset."""
     libc, unspecified = ctypes.CDLL(None), bytes(16)
-    found = _connections()
-    for connection in found:
+    connections = _connections()
+    for connection in connections:
         libc.connect(connection._socket.fileno(), unspecified, len(unspecified))
-    return len(found)
+    return len(connections)
 
 
 def damage_next_frame() -> int:
     """Let each link in this process send, once, one bit that it should not."""
-    found = _connections()
-    for connection in found:
+    connections = _connections()
+    for connection in connections:
 
-        def write(parts: Any, its: Plain = connection) -> int:
+        def write(parts: Any, sender: Plain = connection) -> int:
             data = bytearray(b"".join(parts))
             data[-1] ^= 4
-            del its.write
-            return its.write([memoryview(data)])
+            del sender.write
+            return sender.write([memoryview(data)])
 
         connection.write = write  # type: ignore[method-assign]
-    return len(found)
+    return len(connections)
 
 
 class Processes:
@@ -163,11 +158,11 @@ class Processes:
             if isinstance(port, int)
         }
         return [
-            f"{nanny.pid}: {its}"
+            f"{nanny.pid}: {socket}"
             for nanny in self.nannies
             if nanny.pid
-            for its in psutil.Process(nanny.pid).net_connections("tcp")
-            if not {its.laddr.port, its.raddr.port if its.raddr else 0} & self._ports
+            for socket in psutil.Process(nanny.pid).net_connections("tcp")
+            if not {socket.laddr.port, socket.raddr.port if socket.raddr else 0} & self._ports
         ]
 
 
@@ -210,10 +205,10 @@ class Strike:
 
     def happen(self, processes: Processes, client: Client) -> None:
         """Do it, if the member is anywhere."""
-        found = processes.holding(self.member)
-        if found is None:
+        holder = processes.holding(self.member)
+        if holder is None:
             return
-        address, self.process = found
+        address, self.process = holder
         with suppress(psutil.NoSuchProcess):
             done = KINDS[self.kind](self, processes, client, address)
             self.at = time.monotonic()

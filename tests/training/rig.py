@@ -11,20 +11,25 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
-from relufit.dataset import open_rows
+from waiting import until
+
 from relufit.errors import RelufitError, TransportError
-from relufit.training import Patience, Trace, TrainingSpec
-from relufit.training.checkpoint import Keeper
+from relufit.planted.dataset import open_rows
+from relufit.training import Timeouts, Trace, TrainingSpec
+from relufit.training.checkpoint import CheckpointManager
 from relufit.training.coordinator import Coordinator
 from relufit.training.member import Member
+from relufit.training.run_context import RunContext
 from relufit.training.spec import make_plan
-from relufit.training.terms import Terms
-from relufit.transport.connections import Connection, Door, Network, Tcp
+from relufit.transport.connections import Connection, Listener, Network, Tcp
 from relufit.transport.frames import HEADER_BYTES
 from relufit.transport.memory import Memory
 
 TOKEN = bytes(range(32))
-PATIENCE = Patience(start=20, message=0.8, rejoin=0.4)
+#: So that it is soon noticed who is stopped. On a busy machine others may be given up too, which no run minds.
+PATIENCE = Timeouts(start=120, message=0.8, rejoin=0.4, attempts=100)
+#: For runs in which nobody may be taken for lost, however busy the machine is.
+CALM = Timeouts(start=300, message=120)
 MASTER = -1
 
 
@@ -104,13 +109,17 @@ class FaultyConnection:
         """Go on with the greeting of the stream."""
         return self.inner.ready()
 
+    def ends(self) -> tuple[str, str]:
+        """Return the addresses of both ends."""
+        return self.inner.ends()
+
     def close(self) -> None:
         """Close."""
         self.inner.close()
 
 
-class _FaultyDoor:
-    def __init__(self, inner: Door, network: FaultyNetwork) -> None:
+class _FaultyListener:
+    def __init__(self, inner: Listener, network: FaultyNetwork) -> None:
         self._inner, self._network = inner, network
 
     @property
@@ -151,9 +160,9 @@ class FaultyNetwork:
         self.connections.append(FaultyConnection(connection, self))
         return self.connections[-1]
 
-    def listen(self) -> Door:
-        """Open a door."""
-        return _FaultyDoor(self._inner.listen(), self)
+    def listen(self) -> Listener:
+        """Open a listener."""
+        return _FaultyListener(self._inner.listen(), self)
 
     def connect(self, address: tuple[str, int], seconds: float) -> Connection:
         """Connect."""
@@ -170,15 +179,19 @@ class Rig:
         network: Callable[[], Network] = Memory,
         faults: Sequence[Fault] = (),
         checkpoint: Path | None = None,
-        patience: Patience = PATIENCE,
+        timeouts: Timeouts = PATIENCE,
         respawn: bool = True,
+        before: Sequence[tuple[str, int]] = (),
     ) -> None:
+        """Before they are told of the master, ranks are told of the addresses `before`, in turns."""
         self._rows = open_rows(spec.dataset)
         self._plan = make_plan(spec, self._rows)
         self._network, self._faults, self._checkpoint = network(), faults, checkpoint
-        self._patience, self._respawn = patience, respawn
+        self._timeouts, self._respawn = timeouts, respawn
         self._wanted, self._ended, self.lost = True, threading.Event(), list[tuple[int, str]]()
+        self._served = set[int]()  # ranks of which a member was told to stop
         self._address: tuple[str, int] | None = None
+        self._before = list(before)
         self.told: list[str] = []
 
     def run(self) -> Trace:
@@ -188,42 +201,57 @@ class Rig:
             ranks = [pool.submit(self._live, rank, self._serve) for rank in range(workers)]
             try:
                 trace: Trace = self._live(MASTER, self._lead)
+                self._ended.set()
+                # A rank on a busy machine may still have to read that the run is over.
+                until(lambda: all(rank.done() or number in self._served for number, rank in enumerate(ranks)))
             finally:
                 self._wanted = False
                 self._ended.set()
             return replace(trace, counted={**(trace.counted or {}), **self._counts(ranks)})
 
+    def serve(self, rank: int, find: Callable[[], tuple[str, int] | None]) -> None:
+        """Be a rank alone, which finds a master wherever `find` says."""
+        network = FaultyNetwork(self._network, rank, ())
+        Member(RunContext(self._plan, TOKEN, network, self._timeouts, lambda: True), rank, self._rows).serve(find)
+
+    def _find(self) -> tuple[str, int] | None:
+        with suppress(IndexError):
+            return self._before.pop()
+        return self._address
+
     def intrude(self, rank: int) -> None:
         """Claim a rank that somebody else has, until the run is over."""
         network = FaultyNetwork(self._network, rank, ())
-        terms = Terms(self._plan, TOKEN, network, self._patience, lambda: self._wanted)
+        context = RunContext(self._plan, TOKEN, network, self._timeouts, lambda: self._wanted)
         with suppress(TransportError):
-            Member(terms, rank, self._rows, "intruder").serve(lambda: self._address)
+            Member(context, rank, self._rows, "intruder").serve(lambda: self._address)
+            self._served.add(rank)  # in place of the other, which nobody will tell
 
-    def _live(self, member: int, part: Callable[[int, Terms], Any]) -> Any:
+    def _live(self, member: int, part: Callable[[int, RunContext], Any]) -> Any:
         while True:
             network = FaultyNetwork(self._network, member, self._faults)
-            terms = Terms(self._plan, TOKEN, network, self._patience, lambda: self._wanted)
+            context = RunContext(self._plan, TOKEN, network, self._timeouts, lambda: self._wanted)
             try:
-                return part(member, terms)
+                return part(member, context)
             except Killed:
                 for connection in network.connections:
                     connection.close()
                 if not self._respawn:
                     return None
 
-    def _serve(self, rank: int, terms: Terms) -> dict[str, dict[str, int]]:
-        counts = Member(terms, rank, self._rows, f"worker {rank}").serve(lambda: self._address)
+    def _serve(self, rank: int, context: RunContext) -> dict[str, dict[str, int]]:
+        counts = Member(context, rank, self._rows, f"worker {rank}").serve(self._find)
+        self._served.add(rank)
         while not self._ended.wait(0.3):  # the master was killed while it told the ranks to stop
             try:
-                counts = Member(terms, rank, self._rows, f"worker {rank}").serve(lambda: self._address)
+                counts = Member(context, rank, self._rows, f"worker {rank}").serve(self._find)
             except TransportError:
                 break
         return counts
 
-    def _lead(self, _: int, terms: Terms) -> Trace:
-        keeper = Keeper(self._checkpoint, self._plan, self._rows.w_star, 0.01) if self._checkpoint else None
-        leader = Coordinator(terms, self._rows.w_star, keeper=keeper, lost=self.lost.extend, told=self.told.append)
+    def _lead(self, _: int, context: RunContext) -> Trace:
+        manager = CheckpointManager(self._checkpoint, self._plan, self._rows.digest, 0.01) if self._checkpoint else None
+        leader = Coordinator(context, self._rows.w_star, manager=manager, lost=self.lost.extend, told=self.told.append)
         self._address = leader.address
         return leader.lead()
 
@@ -232,7 +260,7 @@ class Rig:
         counts: dict[str, dict[str, int]] = {}
         for rank in ranks:
             try:
-                counts |= rank.result(timeout=30) or {}
+                counts |= rank.result(timeout=300) or {}
             except RelufitError:
                 continue
         return counts

@@ -16,23 +16,30 @@ import numpy as np
 import pytest
 from distributed import Client, LocalCluster, Worker
 
-from relufit import dataset, planted, theory
+from relufit import planted, theory, training
 from relufit.compression import Compressor, make_compressor
 from relufit.compression.base import Pieces
 from relufit.compression.cast import Float64
-from relufit.dataset import open_rows
 from relufit.errors import ClusterError, DataError, RelufitError
-from relufit.planted import PlantedData, PlantedModel
-from relufit.training import News, Patience, Trace, TrainingSpec, tasks, train
+from relufit.exchange import EXCHANGES
+from relufit.planted import PlantedData, PlantedModel, dataset
+from relufit.planted.dataset import open_rows
+from relufit.training import Progress, Timeouts, Trace, TrainingSpec, tasks
 from relufit.training.spec import make_plan
-from relufit.transport.link import TOKEN_BYTES
+from relufit.transport.greeting import TOKEN_BYTES
 
 MODEL = PlantedModel(210, 12, 3, noise_std=0.05)
 QSGD = {"name": "qsgd", "levels": 4}
+#: Nobody may be taken for lost, however busy the machine is.
+CALM = Timeouts(start=300, message=120, rejoin=120)
 
 
 def spec(data: Path | PlantedModel | PlantedData = MODEL, **values: Any) -> TrainingSpec:
     return TrainingSpec(data, **{"batch_size": 20, "iterations": 25, **values})
+
+
+def train(asked: TrainingSpec, client: Client | None = None, **options: Any) -> Trace:
+    return training.train(asked, client, **{"timeouts": CALM, **options})
 
 
 def assert_same(one: Trace, other: Trace) -> None:
@@ -88,16 +95,14 @@ class _Slow(Float64):
         return super().pieces(vector, *rest)
 
 
-@pytest.mark.parametrize(
-    "exchange", [{}, {"downlink": "relay"}, {"topology": "all_to_all"}], ids=["master", "relay", "all to all"]
-)
+@pytest.mark.parametrize("exchange", EXCHANGES)
 @pytest.mark.parametrize("compressor", ["fp64", QSGD])
 @pytest.mark.parametrize("workers", [1, 2, 3, 5, 6])
 def test_the_bits_are_those_of_the_serial_engine(
-    client: Client, workers: int, compressor: str | dict[str, Any], exchange: dict[str, str]
+    client: Client, workers: int, compressor: str | dict[str, Any], exchange: str
 ) -> None:
     # The cluster has six slots: with five ranks one is left for the master, with six the first rank has it beside it.
-    asked = spec(workers=workers, compressor=compressor, **exchange)
+    asked = spec(workers=workers, compressor=compressor, exchange=exchange)
     trace = train(asked, client)
     assert_same(trace, train(asked))
     assert_counted(trace)
@@ -118,6 +123,15 @@ def test_the_bits_are_those_of_the_serial_engine(
 )
 def test_the_bits_are_those_of_the_serial_engine_whatever_the_setting(client: Client, values: dict[str, Any]) -> None:
     asked = spec(workers=3, **values)
+    trace = train(asked, client)
+    assert_same(trace, train(asked))
+    assert_counted(trace)
+
+
+@pytest.mark.parametrize("exchange", EXCHANGES)
+@pytest.mark.parametrize("start", ["random x 100", "orthogonal to w*", "moments x 10"])
+def test_the_bits_are_those_of_the_serial_engine_from_other_starts(client: Client, start: str, exchange: str) -> None:
+    asked = spec(workers=3, compressor=QSGD, initial_weights=start, exchange=exchange)
     trace = train(asked, client)
     assert_same(trace, train(asked))
     assert_counted(trace)
@@ -180,21 +194,23 @@ def test_divergence_is_an_outcome_and_no_error(client: Client, step_size: float)
 
 @pytest.mark.usefixtures("_picklable_by_value")
 def test_progress_is_told_while_a_run_goes_on(client: Client) -> None:
-    told: list[News] = []
-    trace = train(spec(workers=2, compressor=_Slow()), client, progress=told.append)
+    reports: list[Progress] = []
+    trace = train(spec(workers=2, compressor=_Slow()), client, progress=reports.append)
     table = trace.table.set_index("iteration")
-    iterations = [news.iteration for news in told]
-    assert len(told) >= 2
+    iterations = [news.iteration for news in reports]
+    assert len(reports) >= 2
     assert iterations == sorted(set(iterations))
-    for news in told:
+    for news in reports:
         row = table.loc[news.iteration]
         assert (news.relative_error, news.uplink_bytes, news.downlink_bytes) == (
             row["relative_error"],
             row["uplink_bytes"],
             row["downlink_bytes"],
         )
-    assert 1 < told[-1].speed < 25
-    assert 0 <= told[-1].left < 60
+    for news in reports[1:]:  # which have one before them to be compared with
+        assert np.isfinite([news.speed, news.left]).all()
+        assert news.speed > 0
+        assert news.left >= 0
 
 
 def test_slots_are_counted_by_the_scheduler_itself(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -213,8 +229,7 @@ def test_times_of_a_distributed_run_are_there(client: Client) -> None:
     timing = train(spec(workers=3, compressor=QSGD), client).timing
     assert (timing.drop(columns="iteration") >= 0).all(axis=None)
     assert (timing[["compute", "encode", "exchange", "decode", "update"]].iloc[1:] > 0).all(axis=None)
-    parts = timing[["compute", "encode", "exchange", "wait", "decode", "update"]].sum(axis=None)
-    assert parts <= 1.05 * timing["elapsed"].iloc[-1]
+    assert (timing["elapsed"].diff().iloc[1:] >= 0).all()
 
 
 def test_too_few_slots_are_a_cluster_error(client: Client) -> None:
@@ -224,7 +239,6 @@ def test_too_few_slots_are_a_cluster_error(client: Client) -> None:
 
 
 @pytest.mark.parametrize(("workers", "broken"), [(3, 0), (3, 2), (6, 0), (6, 5)])
-@pytest.mark.timeout(100)
 def test_a_damaged_shard_is_told_to_the_caller_and_the_cluster_is_free_again(
     client: Client, tmp_path: Path, workers: int, broken: int
 ) -> None:
@@ -255,13 +269,12 @@ def test_an_error_on_a_rank_or_the_master_is_told_to_the_caller(
     assert train(spec(workers=6), client).outcome == "budget spent"
 
 
-@pytest.mark.timeout(100)
 def test_ranks_that_wait_for_a_master_free_their_slots_when_they_are_cancelled(client: Client) -> None:
     def running(dask_worker: Worker) -> int:
         return dask_worker.state.executing_count
 
     asked, rows = spec(workers=6), open_rows(MODEL)
-    order = tasks.Order(make_plan(asked, rows), rows, bytes(TOKEN_BYTES), "nobody", Patience(), None, 10.0)
+    order = tasks.TaskSpec(make_plan(asked, rows), rows, bytes(TOKEN_BYTES), "nobody", "topic", Timeouts(), None, 10.0)
     waiting = [client.submit(tasks.serve, order, number, resources={"slot": 1}, pure=False) for number in range(6)]
     while sum(client.run(running).values()) < 6:
         time.sleep(0.05)
@@ -283,8 +296,8 @@ def test_a_cluster_with_tls_and_no_slots_gives_the_same_bits() -> None:
     ):
         assert all(address.startswith("tls://") for address in client.scheduler_info(n_workers=-1)["workers"])
         for workers in (2, 3):  # a worker for the master, and none
-            for exchange in ({}, {"downlink": "relay"}, {"topology": "all_to_all"}):
-                asked = spec(workers=workers, compressor=QSGD, **exchange)
+            for exchange in EXCHANGES:
+                asked = spec(workers=workers, compressor=QSGD, exchange=exchange)
                 trace = train(asked, client)
                 assert_same(trace, train(asked))
                 assert_counted(trace)

@@ -11,27 +11,27 @@ import random
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from rig import FAULTS, MASTER, PATIENCE, Fault, Rig, tcp
+from rig import CALM, FAULTS, MASTER, PATIENCE, TOKEN, Fault, Rig, tcp
+from waiting import until
 
 from relufit.errors import TransportError
+from relufit.exchange import EXCHANGES, Links
 from relufit.planted import PlantedModel
-from relufit.training import Patience, Trace, TrainingSpec, train
+from relufit.training import Timeouts, Trace, TrainingSpec, train
 from relufit.training import member as member_module
-from relufit.training.terms import pack_report, unpack_reports
+from relufit.training.run_context import pack_report, unpack_reports
 from relufit.transport import connections, reception
+from relufit.transport.frames import HEADER_BYTES, Kind, body_digest, pack
+from relufit.transport.greeting import HELLO_BYTES, run_number
 from relufit.transport.memory import Memory
 
-TOPOLOGIES: dict[str, dict[str, Any]] = {
-    "master": {},
-    "relay": {"downlink": "relay"},
-    "all to all": {"topology": "all_to_all"},
-}
 NETWORKS: dict[str, Callable[[], Any]] = {"memory": Memory, "tcp": tcp}
 #: Faults at random: runs of one test.
 RUNS = int(os.environ.get("RELUFIT_FAULTY_RUNS", "30"))
@@ -40,12 +40,14 @@ CASES = [
     (kind, member, at)
     for kind in FAULTS
     for member in (0, 2, MASTER)
-    for at in ((5,) if kind in ("stopped for a while", "ten times slower") else (2, 5, 30))
+    for at in ((5,) if kind in ("stopped for a while", "ten times slower") else (3, 6, 31))
 ]
+#: The first that a rank sends and receives is its greeting of the master: HELLO and PROOF, and CHALLENGE.
+GREETINGS = [(kind, at) for kind, way in FAULTS.items() for at in ((1, 2) if way == "write" else (1,))]
 
 
-def spec(topology: str, **values: Any) -> TrainingSpec:
-    settings = {"workers": 3, "batch_size": 20, "iterations": 40, "record_every": 3, **TOPOLOGIES[topology], **values}
+def spec(exchange: str, **values: Any) -> TrainingSpec:
+    settings = {"workers": 3, "batch_size": 20, "iterations": 40, "record_every": 3, "exchange": exchange, **values}
     return TrainingSpec(PlantedModel(210, 12, 3, noise_std=0.05), {"name": "qsgd", "levels": 4}, **settings)
 
 
@@ -67,12 +69,12 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize("workers", [1, 2, 5])
-@pytest.mark.parametrize("topology", TOPOLOGIES)
+@pytest.mark.parametrize("exchange", EXCHANGES)
 def test_without_a_fault_the_bits_are_those_of_the_serial_engine_and_every_byte_is_counted(
-    topology: str, workers: int, network: str
+    exchange: str, workers: int, network: str
 ) -> None:
-    asked = spec(topology, workers=workers)
-    trace, oracle = Rig(asked, network=NETWORKS[network]).run(), train(asked)
+    asked = spec(exchange, workers=workers)
+    trace, oracle = Rig(asked, network=NETWORKS[network], timeouts=CALM).run(), train(asked)
     assert_same(trace, oracle)
     assert trace.received is not None
     assert not trace.faults
@@ -81,39 +83,46 @@ def test_without_a_fault_the_bits_are_those_of_the_serial_engine_and_every_byte_
     assert trace.received["downlink_bytes"] == last["downlink_bytes"]
 
 
-@pytest.mark.parametrize("topology", TOPOLOGIES)
-def test_what_one_end_of_a_link_sends_the_other_receives(topology: str) -> None:
-    counted = Rig(spec(topology)).run().counted
+@pytest.mark.parametrize("exchange", EXCHANGES)
+def test_what_one_end_of_a_link_sends_the_other_receives(exchange: str) -> None:
+    counted = Rig(spec(exchange), timeouts=CALM).run().counted
     assert counted is not None
     for name, link in counted.items():
         here, there = name.split(" to ")
         other = counted[f"{there} to {here}"]
         for what in ("payload", "frame"):
-            # The greeting is read before there is a link.
-            missing = link[f"{what}_bytes_sent"] - other[f"{what}_bytes_received"]
-            assert missing == 0 or (what == "frame" and 0 < missing < 1000)
-    links = {"master": 6, "relay": 6, "all to all": 12}[topology]
-    assert len(counted) == links
+            assert link[f"{what}_bytes_sent"] == other[f"{what}_bytes_received"]
+    # Three ranks have a link to the master each, and in a mesh one to each other; every link has two ends.
+    assert len(counted) == (12 if EXCHANGES[exchange].links is Links.MESH else 6)
 
 
 @pytest.mark.parametrize(("kind", "member", "at"), CASES)
-@pytest.mark.parametrize("topology", TOPOLOGIES)
-def test_a_run_with_a_fault_ends_with_the_same_bits(topology: str, kind: str, member: int, at: int) -> None:
-    asked, fault = spec(topology), Fault(kind, member, at)
+@pytest.mark.parametrize("exchange", EXCHANGES)
+def test_a_run_with_a_fault_ends_with_the_same_bits(exchange: str, kind: str, member: int, at: int) -> None:
+    asked, fault = spec(exchange), Fault(kind, member, at)
     trace = Rig(asked, faults=[fault]).run()
     assert_same(trace, train(asked))
-    if not fault.fired:  # in all-to-all the master has little to say
-        assert (topology, member) == ("all to all", MASTER)
-    harmless = (
-        kind == "ten times slower" or not fault.fired or (kind, topology) == ("stopped for a while", "all to all")
-    )
+    mesh = EXCHANGES[exchange].links is Links.MESH
+    if not fault.fired:  # among ranks the master has little to say
+        assert mesh
+        assert member == MASTER
+    harmless = kind == "ten times slower" or not fault.fired or (kind == "stopped for a while" and mesh)
     assert harmless or trace.faults or "killed" in kind or member == MASTER
 
 
+@pytest.mark.parametrize(("kind", "at"), GREETINGS)
+@pytest.mark.parametrize("exchange", EXCHANGES)
+def test_a_fault_within_a_greeting_is_repeated_and_forgotten(exchange: str, kind: str, at: int) -> None:
+    asked, fault = spec(exchange), Fault(kind, 1, at)
+    trace = Rig(asked, faults=[fault]).run()
+    assert fault.fired
+    assert_same(trace, train(asked))
+
+
 @pytest.mark.parametrize("network", NETWORKS)
-@pytest.mark.parametrize("topology", TOPOLOGIES)
-def test_faults_at_random_moments_end_with_the_same_bits(topology: str, network: str) -> None:
-    draw, oracles = random.Random(f"{topology} {network}"), {}
+@pytest.mark.parametrize("exchange", EXCHANGES)
+def test_faults_at_random_moments_end_with_the_same_bits(exchange: str, network: str) -> None:
+    draw, oracles = random.Random(f"{exchange} {network}"), {}
     kinds = [kind for kind in FAULTS if kind != "stopped for a while"]
     for _ in range(max(1, RUNS // 6)):
         workers = draw.choice([1, 2, 3, 4])
@@ -121,16 +130,16 @@ def test_faults_at_random_moments_end_with_the_same_bits(topology: str, network:
             Fault(draw.choice(kinds), draw.randrange(-1, workers), draw.randrange(1, 90))
             for _ in range(draw.randrange(1, 4))
         ]
-        asked = spec(topology, workers=workers)
+        asked = spec(exchange, workers=workers)
         if workers not in oracles:
             oracles[workers] = train(asked)
         assert_same(Rig(asked, faults=faults, network=NETWORKS[network]).run(), oracles[workers])
 
 
-@pytest.mark.parametrize("topology", TOPOLOGIES)
-def test_a_second_process_that_claims_a_rank_waits_and_changes_nothing(topology: str) -> None:
-    asked = spec(topology, iterations=150)
-    rig = Rig(asked, faults=[Fault("ten times slower", 0, 1)])
+@pytest.mark.parametrize("exchange", EXCHANGES)
+def test_a_second_process_that_claims_a_rank_waits_and_changes_nothing(exchange: str) -> None:
+    asked = spec(exchange, iterations=150)
+    rig = Rig(asked, faults=[Fault("ten times slower", 0, 1)], timeouts=CALM)
     with ThreadPoolExecutor(2) as pool:
         intruders = [pool.submit(rig.intrude, rank) for rank in (1, 2)]
         trace = rig.run()
@@ -140,56 +149,119 @@ def test_a_second_process_that_claims_a_rank_waits_and_changes_nothing(topology:
     assert not trace.faults
 
 
-@pytest.mark.parametrize("topology", TOPOLOGIES)
-def test_a_master_that_was_killed_goes_on_from_its_checkpoint(topology: str, tmp_path: Path) -> None:
-    asked = spec(topology, iterations=400)
+@pytest.mark.parametrize("exchange", EXCHANGES)
+def test_a_master_that_was_killed_goes_on_from_its_checkpoint(exchange: str, tmp_path: Path) -> None:
+    asked = spec(exchange, iterations=400)
     faults = [Fault("ten times slower", 0, 1), Fault("killed while it receives", MASTER, 150)]
     rig = Rig(asked, faults=faults, checkpoint=tmp_path / "run.checkpoint")
     assert_same(rig.run(), train(asked))
     assert all(fault.fired for fault in faults)
-    assert not list(tmp_path.iterdir())
+    # It is the client's to have it removed, once it has the trace.
+    assert [path.name for path in tmp_path.iterdir()] == ["run.checkpoint"]
 
 
-@pytest.mark.parametrize("topology", TOPOLOGIES)
-def test_a_rank_that_never_comes_back_ends_the_run_at_the_deadline(topology: str, tmp_path: Path) -> None:
-    asked = spec(topology, iterations=400)
+@pytest.mark.parametrize("exchange", EXCHANGES)
+def test_a_rank_that_never_comes_back_ends_the_run_at_the_deadline(exchange: str, tmp_path: Path) -> None:
+    asked = spec(exchange, iterations=400)
     oracle = train(asked)  # and all loops are compiled, which takes longer than the deadline
     rig = Rig(
         asked,
         faults=[Fault("killed before it sends", 1, 100)],
-        patience=Patience(start=1.5, message=1, rejoin=0.2),
+        timeouts=Timeouts(start=15, message=1, rejoin=0.2),
         respawn=False,
         checkpoint=tmp_path / "run.checkpoint",
     )
-    with pytest.raises(TransportError, match=r"ranks \[1\] did not come within 1.5 s"):
+    with pytest.raises(TransportError, match=r"ranks \[1\] did not come within 15 s"):
         rig.run()
-    assert set(rig.lost) == {(1, "worker 1")}
+    assert (1, "worker 1") in rig.lost
     assert [path.name for path in tmp_path.iterdir()] == ["run.checkpoint"]
     assert_same(Rig(asked, checkpoint=tmp_path / "run.checkpoint").run(), oracle)
 
 
-@pytest.mark.parametrize("topology", TOPOLOGIES)
-def test_faults_that_prevent_every_iteration_end_the_run(topology: str) -> None:
-    patience = Patience(start=PATIENCE.start, message=PATIENCE.message, attempts=3)
-    faults = [Fault("frame corrupted", 1, 2 * at) for at in range(1, 100)]
-    with pytest.raises(TransportError, match=r"checksum|closed|broke|given up"):
-        Rig(spec(topology, iterations=10**6), faults=faults, patience=patience).run()
+@contextmanager
+def stranger(answer: bytes) -> Iterator[tuple[tuple[str, int], list[bytes]]]:
+    """Somebody without the secret, who has the port of a master that is gone: yield address and what it is told."""
+    listener, messages, over = tcp().listen(), list[bytes](), threading.Event()
+
+    def listen() -> None:
+        while not over.is_set():
+            connection = listener.accept(0.05)
+            if connection:
+                said, view, answered = bytearray(), memoryview(bytearray(10_000)), False
+                with suppress(EOFError, OSError):
+                    while True:  # until the other end closes, so that nothing that it has sent is missed
+                        said += view[: connection.read(view, 0.05)]
+                        if answer and not answered and len(said) >= HEADER_BYTES + HELLO_BYTES:
+                            answered = connection.write([answer]) > 0
+                messages.append(bytes(said))
+                connection.close()
+
+    thread = threading.Thread(target=listen)
+    thread.start()
+    try:
+        yield listener.address, messages
+    finally:
+        over.set()
+        thread.join()
+        listener.close()
+
+
+#: What the stranger says: nothing, what comes first in a run, or what no member says.
+ANSWERS = {
+    "nothing": b"",
+    "a challenge": pack(Kind.CHALLENGE, 0, run_number(TOKEN), 0, 64, body_digest(bytes(64))) + bytes(64),
+    "a web page": b"HTTP/1.1 400 Bad Request" + bytes(100),
+}
+
+
+@pytest.mark.parametrize("answer", ANSWERS)
+def test_a_rank_that_meets_a_stranger_searches_until_its_deadline_and_says_whom_it_met(answer: str) -> None:
+    rig = Rig(spec("master"), network=tcp, timeouts=Timeouts(start=1, message=0.3))
+    with stranger(ANSWERS[answer]) as ((host, port), messages):
+        with pytest.raises(TransportError, match="has not shown that it knows the secret of this run") as caught:
+            rig.serve(0, lambda: (host, port))
+        assert caught.value.where == f"the master at {host}:{port}"
+        until(lambda: messages, "nobody came")
+    assert all(len(said) == HEADER_BYTES + HELLO_BYTES for said in messages), "it was told nothing but HELLO"
+
+
+@pytest.mark.parametrize("exchange", EXCHANGES)
+@pytest.mark.parametrize("answer", ANSWERS)
+def test_ranks_that_meet_a_stranger_first_find_the_master_and_end_with_the_same_bits(
+    exchange: str, answer: str
+) -> None:
+    """Nobody waits for ever for who has the port of a master that has died, and says nothing."""
+    asked = spec(exchange)
+    with stranger(ANSWERS[answer]) as (address, messages):
+        rig = Rig(asked, network=tcp, timeouts=PATIENCE.model_copy(update={"message": 2.0}), before=[address, address])
+        assert_same(rig.run(), train(asked))
+        until(lambda: len(messages) >= 2, "not all came")
+    assert not any(b'"worker"' in said for said in messages)
+
+
+@pytest.mark.parametrize("exchange", EXCHANGES)
+def test_faults_that_prevent_every_iteration_end_the_run(exchange: str) -> None:
+    timeouts = Timeouts(start=PATIENCE.start, message=PATIENCE.message, attempts=3)
+    # The greeting of the master takes two frames, and is repeated without a fault of the run.
+    faults = [Fault("frame corrupted", 1, 3 * at) for at in range(1, 100)]
+    with pytest.raises(TransportError, match=r"checksum|closed|broke|given up|no answer|did not come"):
+        Rig(spec(exchange, iterations=10**6), faults=faults, timeouts=timeouts).run()
 
 
 @pytest.mark.parametrize("network", NETWORKS)
-@pytest.mark.parametrize("topology", TOPOLOGIES)
-def test_thirty_two_ranks_end_with_the_same_bits(topology: str, network: str) -> None:
-    asked = replace(spec(topology, workers=32, batch_size=64, iterations=12), dataset=PlantedModel(640, 12, 3))
-    trace = Rig(asked, network=NETWORKS[network], patience=Patience(start=60, message=60)).run()
+@pytest.mark.parametrize("exchange", EXCHANGES)
+def test_thirty_two_ranks_end_with_the_same_bits(exchange: str, network: str) -> None:
+    asked = replace(spec(exchange, workers=32, batch_size=64, iterations=12), dataset=PlantedModel(640, 12, 3))
+    trace = Rig(asked, network=NETWORKS[network], timeouts=CALM).run()
     assert_same(trace, train(asked))
     assert not trace.faults
 
 
 def test_rows_that_travel_together_arrive_as_they_were() -> None:
     rows = [((t, 0.5**t, math.nan if not t else 0.25, 8 * t, 4 * t), (t, *np.arange(7.0).tolist())) for t in range(5)]
-    body = b"".join(pack_report(*its, recorded=its[0][0] < 4) for its in rows)
-    found = list(unpack_reports(memoryview(body)))
-    assert [its[0] for its in found] == [True] * 4 + [False]
-    assert repr([its[1:] for its in found]) == repr(rows)
+    body = b"".join(pack_report(*row, recorded=row[0][0] < 4) for row in rows)
+    reports = list(unpack_reports(memoryview(body)))
+    assert [report[0] for report in reports] == [True] * 4 + [False]
+    assert repr([report[1:] for report in reports]) == repr(rows)
     with pytest.raises(TransportError, match="size"):
         list(unpack_reports(memoryview(body)[:-1]))

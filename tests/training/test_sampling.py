@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from memory import peak_memory
 from numpy.typing import NDArray
 
-from relufit.dataset import Shard
+from relufit import streams
 from relufit.planted import PlantedModel
+from relufit.planted.dataset import Shard
+from relufit.training import sampling
 from relufit.training.sampling import SAMPLINGS, Sampler
 
 MODEL = PlantedModel(40, 3, 5)
@@ -111,3 +114,31 @@ def test_batches_are_taken_from_the_shard_itself(name: str) -> None:
     x, y, _ = SAMPLINGS[name](0, 0, 7, shard, MODEL, W_STAR).draw(3)
     assert x is shard.x
     assert y is shard.y
+
+
+@pytest.mark.parametrize("batch", [1, 3, 7, 100, 1001])
+@pytest.mark.parametrize("piece", [1, 2, 5, 30, 2**17])
+@pytest.mark.parametrize("rows", [1, 40, 1000, 2**20 + 7])
+def test_rows_drawn_in_pieces_are_those_that_are_drawn_at_once(
+    monkeypatch: pytest.MonkeyPatch, batch: int, piece: int, rows: int
+) -> None:
+    monkeypatch.setattr(sampling, "_PIECE_VALUES", piece * batch)
+    shard = Shard(np.empty((rows, 0), np.float32), np.empty(rows))
+    one = SAMPLINGS["with_replacement"](3, 1, batch, shard, None, W_STAR)
+    for part, iterations in enumerate([[*range(256)], [7, 8, 30, 29, 255, 0, 100, 101]]):
+        stream = streams.generator(streams.key(3, rank=1, iteration=part, purpose="rows"))
+        whole = stream.integers(0, rows, (256, batch))
+        for iteration in iterations:
+            assert one.draw(256 * part + iteration)[2].tobytes() == whole[iteration].tobytes()
+
+
+def test_a_batch_of_a_million_takes_the_memory_of_a_batch_not_of_hundreds() -> None:
+    batch, shard = 10**6, Shard(np.empty((1000, 0), np.float32), np.empty(1000))
+    one = SAMPLINGS["with_replacement"](0, 0, batch, shard, None, W_STAR)
+
+    def draw() -> None:
+        for iteration in (0, 1, 2, 5, 3, 256):
+            assert len(one.draw(iteration)[2]) == batch
+
+    peak, _ = peak_memory(draw)
+    assert 8 * batch <= peak < 3 * 8 * batch

@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from relufit import dataset, planted, streams, theory
+from relufit import planted, streams, theory
 from relufit.compression import Compressor, make_compressor
-from relufit.dataset import Shard, shard_rows
 from relufit.errors import ConfigError, DataError, PayloadError
-from relufit.planted import PlantedData, PlantedModel
-from relufit.training import News, Trace, TrainingSpec, loop, train
+from relufit.planted import PlantedData, PlantedModel, dataset
+from relufit.planted.dataset import Shard, shard_rows
+from relufit.planted.starts import STARTS
+from relufit.training import Progress, Trace, TrainingSpec, loop, train
 from relufit.training.rank import Rank
 from relufit.training.sampling import SAMPLINGS
 from relufit.training.spec import make_plan
@@ -139,6 +140,20 @@ def test_initial_weights_within_the_tolerance_need_no_iteration() -> None:
     np.testing.assert_allclose(trace.weights, 2 * DATA.y @ DATA.x.astype(np.float64) / 210, rtol=0, atol=1e-14)
 
 
+@pytest.mark.parametrize("start", STARTS)
+def test_a_run_starts_where_it_is_told(start: str) -> None:
+    trace = run(iterations=0, initial_weights=start, workers=3, seed=8)
+    draw = streams.generator(streams.key(8, purpose="start"))
+    expected = STARTS[start](planted.initial_weights(DATA.x, DATA.y), DATA.w_star, draw)
+    np.testing.assert_allclose(trace.weights, expected, rtol=1e-12, atol=1e-14)
+    assert trace.table["relative_error"][0] == pytest.approx(np.linalg.norm(expected - DATA.w_star), abs=1e-12)
+
+
+def test_random_starts_follow_the_seed_of_the_run() -> None:
+    one, same, other = (run(iterations=0, initial_weights="random", seed=seed).weights for seed in (1, 1, 2))
+    assert one.tobytes() == same.tobytes() != other.tobytes()
+
+
 def test_a_budget_of_nothing_gives_the_initial_weights() -> None:
     trace = run(iterations=0, workers=4)
     assert (trace.outcome, trace.summary["iterations"], len(trace.table)) == ("budget spent", 0, 1)
@@ -202,10 +217,10 @@ def test_times_are_in_a_table_of_their_own() -> None:
 
 def test_progress_is_told_what_the_trace_holds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, "_NEWS_SECONDS", -1.0)
-    told: list[News] = []
-    trace = train(TrainingSpec(MODEL, batch_size=20, iterations=10), progress=told.append)
+    reports: list[Progress] = []
+    trace = train(TrainingSpec(MODEL, batch_size=20, iterations=10), progress=reports.append)
     rows = trace.table[["iteration", "relative_error", "uplink_bytes", "downlink_bytes"]].iloc[1:]
-    assert [news[:4] for news in told] == [tuple(row) for row in rows.itertuples(index=False, name=None)]
+    assert [news[:4] for news in reports] == [tuple(row) for row in rows.itertuples(index=False, name=None)]
 
 
 @pytest.mark.parametrize("compressor", ["fp64", "fp16", {"name": "qsgd", "levels": 4}])

@@ -14,11 +14,11 @@ from relufit.compression import Compressor, make_compressor
 from relufit.compression.cast import Float16
 from relufit.compression.natural import Natural
 from relufit.compression.qsgd import QSGD, Ternary
-from relufit.dataset import open_rows
 from relufit.errors import ConfigError
 from relufit.planted import PlantedModel
+from relufit.planted.dataset import open_rows
 from relufit.training import TrainingSpec
-from relufit.training.spec import Plan, describe_compressor, make_plan
+from relufit.training.spec import Plan, make_plan
 
 MODEL = PlantedModel(100, 20, 0)
 
@@ -48,9 +48,9 @@ def test_a_dict_of_a_compressor_is_left_as_it_is() -> None:
         ("batch_size", [0, 1.5, "8", True]),
         ("iterations", [-1, 2.0, None]),
         ("record_every", [0, 0.5]),
-        ("topology", ["ring", "", None]),
-        ("downlink", ["fp65"]),
+        ("exchange", ["ring", "", None, ["relay"]]),
         ("sampling", ["without_replacement"]),
+        ("initial_weights", ["Moments", "largest row", None]),
         ("seed", [0.5, "0", 2**63, None]),
         ("tolerance", [0, -1e-3, math.inf, math.nan, "1e-3", True]),
         ("step_size", [0, -0.1, math.inf, math.nan, "best", None, True]),
@@ -144,6 +144,7 @@ def test_the_description_makes_the_same_specification_again() -> None:
         sampling="reshuffled",
         seed=-4,
         record_every=2,
+        initial_weights="random x 10",
     )
     described = json.loads(json.dumps(spec.describe()))
     assert "dataset" not in described
@@ -154,5 +155,5 @@ def test_the_description_makes_the_same_specification_again() -> None:
 
 @pytest.mark.parametrize("compressor", [Float16(), Ternary("elias", 9), Natural("auto"), QSGD(3, "rans", norm="max")])
 def test_every_compressor_is_described_by_what_makes_it(compressor: Compressor) -> None:
-    described = describe_compressor(compressor)
+    described = compressor.description
     assert make_compressor(described.pop("name"), **described) == compressor

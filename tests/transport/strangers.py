@@ -1,10 +1,12 @@
 """Hostile greetings: a valid one, damaged in the ways that a broken or malicious peer would; and who sends them.
 
-    python tests/transport/strangers.py HOST PORT tcp|tls SEED FIRST LAST STEP < greeting
+    python tests/transport/strangers.py HOST PORT tcp|tls SEED FIRST LAST STEP < secret
 
 Every greeting goes over a connection of its own, several are open at a time, and nobody waits in TIME_WAIT for the
-ports to be used up. Greeting i of a seed is always the same. What can be refused at once must be: the stranger waits
-until it is turned away. The counts of what came of them are printed as JSON.
+ports to be used up. Every second stranger knows the secret up to its last message, the proof, which is damaged; to the
+others it is the first. With TLS none gets that far. Greeting i of a seed is always damaged in the same way. What can
+be refused at once must be: the stranger waits until it is turned away. The counts of what came of them are printed as
+JSON.
 """
 
 from __future__ import annotations
@@ -19,17 +21,20 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 
+from callers import Caller
+from meetings import LONG
+
 from relufit.errors import TransportError
 from relufit.transport.frames import HEADER_BYTES, MAGIC, VERSION, Header, Kind, body_digest, pack, unpack
-from relufit.transport.link import TOKEN_BYTES
+from relufit.transport.greeting import HELLO_BYTES, MAC_BYTES, PROOF_BYTES
 
-#: Connections that one attacker keeps open; seconds within which a stranger must be turned away.
+#: Connections that one attacker keeps open; seconds after which a stranger has not been turned away.
 OPEN = 8
-SECONDS = 30.0
-#: What a reception reads at most.
-MOST = TOKEN_BYTES + 4096
+SECONDS = 3 * LONG
+#: What a reception reads at most, of each message that it is sent.
+MOST = {Kind.HELLO: HELLO_BYTES, Kind.PROOF: PROOF_BYTES}
 _LENGTH_AT = struct.calcsize("<2sBBIQQ")
-_LENGTHS = (0, 1, TOKEN_BYTES - 1, TOKEN_BYTES, TOKEN_BYTES + 1, MOST, MOST + 1, 2**31, 2**32, 2**63, 2**64 - 1)
+_LENGTHS = (0, 1, MAC_BYTES - 1, MAC_BYTES, MAC_BYTES + 1, PROOF_BYTES, PROOF_BYTES + 1, 2**31, 2**32, 2**63, 2**64 - 1)
 
 Mutation = Callable[[bytearray, random.Random], None]
 
@@ -74,19 +79,19 @@ def _replace_all_but_the_start(data: bytearray, rng: random.Random) -> None:
 
 def _seal_anew(data: bytearray, rng: random.Random) -> None:
     """A frame without fault, with its checksum, of somebody who does not know the secret, or takes part elsewhere."""
-    header, body = unpack(data, MOST), bytearray(data[HEADER_BYTES:])
+    header, body = unpack(data, PROOF_BYTES), bytearray(data[HEADER_BYTES:])
     kind, rank, run, length = header.kind, header.rank, header.run, None
     wrong = rng.randrange(5)
     if wrong == 0:
-        body[rng.randrange(TOKEN_BYTES)] ^= 1 << rng.randrange(8)
+        body[rng.randrange(len(body))] ^= 1 << rng.randrange(8)
     elif wrong == 1:
-        del body[rng.randrange(TOKEN_BYTES) :]
+        del body[rng.randrange(len(body)) :]
     elif wrong == 2:
         rank = rng.choice((2**32 - 1, 2**31, rng.randrange(1000, 2**32)))
     elif wrong == 3:
         run = rng.choice((0, run ^ 1, 2**64 - 1 - run))
     elif rng.random() < 0.5:
-        kind = rng.choice([other for other in Kind if other is not Kind.HELLO])
+        kind = rng.choice([other for other in Kind if other is not kind])
     else:
         length = rng.choice([other for other in _LENGTHS if other < len(body)])
     digest = body_digest(bytes(body[:length]))
@@ -110,7 +115,7 @@ MUTATIONS: tuple[Mutation, ...] = (
 
 
 def hostile(greeting: bytes, seed: int, index: int) -> bytes:
-    """Return bytes that do not begin with the valid greeting, nor with another that shows the secret."""
+    """Return bytes that do not begin with the valid message, nor with another that shows the secret."""
     rng, data = random.Random(seed << 48 | index), bytearray(greeting)
     rng.choice(MUTATIONS)(data, rng)
     if data and rng.random() < 0.2:
@@ -120,14 +125,14 @@ def hostile(greeting: bytes, seed: int, index: int) -> bytes:
     return bytes(data)
 
 
-def is_refused_at_once(data: bytes, tls: bool) -> bool:
-    """Tell whether nothing that follows could make a greeting of this."""
+def is_refused_at_once(data: bytes, most: int, tls: bool) -> bool:
+    """Tell whether nothing that follows could make a message of at most so many bytes of this."""
     if tls:
         return len(data) >= 16 and data.startswith(MAGIC)
     if len(data) < HEADER_BYTES:
         return False
     try:
-        header: Header = unpack(data, MOST)
+        header: Header = unpack(data, most)
     except TransportError:
         return True
     return len(data) >= HEADER_BYTES + header.length
@@ -154,19 +159,46 @@ class Stranger:
             return "turned away"
 
 
-def attack(address: tuple[str, int], greeting: bytes, seed: int, indices: Iterable[int], *, tls: bool) -> Counter[str]:
+class _Raw:
+    """A socket as `callers.Caller` takes it."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._socket = connection
+
+    def ends(self) -> tuple[str, str]:
+        here, there = self._socket.getsockname(), self._socket.getpeername()
+        return f"{here[0]} {here[1]}", f"{there[0]} {there[1]}"
+
+    def write(self, parts: list[memoryview]) -> int:
+        return self._socket.sendmsg(parts)
+
+    def read(self, view: memoryview, seconds: float) -> int:
+        return self._socket.recv_into(view)
+
+
+def greet(connection: socket.socket, secret: bytes, seed: int, index: int, *, tls: bool) -> Stranger:
+    """Send a hostile greeting, in one or two pieces."""
+    caller, kind = Caller(_Raw(connection), rank=2, token=secret), Kind.HELLO  # type: ignore[arg-type]
+    valid = caller.hello()
+    if index % 2 and not tls:
+        caller.challenged()
+        kind, valid = Kind.PROOF, caller.proof(b'{"name": "a name", "iteration": 3}')
+    data = hostile(valid, seed, index)
+    with suppress(ConnectionError):  # it may be turned away before it has said all
+        half = len(data) // 2 if index % 3 == 0 else len(data)
+        connection.sendall(data[:half])
+        connection.sendall(data[half:])
+    return Stranger(connection, is_refused_at_once(data, MOST[kind], tls))
+
+
+def attack(address: tuple[str, int], secret: bytes, seed: int, indices: Iterable[int], *, tls: bool) -> Counter[str]:
     """Send hostile greetings and count what came of them."""
     counts, around = Counter[str](), deque[Stranger]()
     for index in indices:
-        data = hostile(greeting, seed, index)
         connection = socket.create_connection(address, SECONDS)
         # To close is to reset, so that no port is kept.
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        with suppress(ConnectionError):  # it may be turned away before it has said all
-            half = len(data) // 2 if index % 3 == 0 else len(data)
-            connection.sendall(data[:half])
-            connection.sendall(data[half:])
-        around.append(Stranger(connection, is_refused_at_once(data, tls)))
+        around.append(greet(connection, secret, seed, index, tls=tls))
         if len(around) > OPEN:
             counts[around.popleft().leave()] += 1
         if index % 5 == 0:
@@ -181,8 +213,8 @@ def main() -> None:
     """Attack, and print the counts."""
     host, port, kind = sys.argv[1:4]
     seed, first, last, step = map(int, sys.argv[4:])
-    greeting = sys.stdin.buffer.read()
-    counts = attack((host, int(port)), greeting, seed, range(first, last, step), tls=kind == "tls")
+    secret = sys.stdin.buffer.read()
+    counts = attack((host, int(port)), secret, seed, range(first, last, step), tls=kind == "tls")
     print(json.dumps(counts))
 
 

@@ -92,7 +92,7 @@ def test_an_unknown_kind_is_refused(kind: int) -> None:
         unpack(data, 10)
 
 
-@pytest.mark.parametrize("start", [b"GET / HTTP/1.1\r\n", b"SSH-2.0-x", b"\x16\x03\x01", b"rf\x03", b"rf\x05"])
+@pytest.mark.parametrize("start", [b"GET / HTTP/1.1\r\n", b"SSH-2.0-x", b"\x16\x03\x01", b"rf\x04", b"rf\x06"])
 def test_other_protocols_and_versions_are_refused(start: bytes) -> None:
     data = start + header_of(Kind.STOP, 0, 1, 0, b"")[len(start) :]
     with pytest.raises(TransportError, match="no frame"):

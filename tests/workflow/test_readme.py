@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from checkout import snakemake
 
 from relufit.clusters.emulated import probe
 
@@ -33,13 +34,13 @@ def _commands(program: str) -> list[str]:
 
 
 def _inline(program: str) -> list[str]:
-    return [found for page in HERE for found in re.findall(rf"`({program} [^`]+)`", page.read_text())]
+    return [command for page in HERE for command in re.findall(rf"`({program} [^`]+)`", page.read_text())]
 
 
 def test_there_is_no_command_that_no_test_here_knows() -> None:
     lines = [line for block in _blocks("sh") for line in block.strip().splitlines()]
     assert {shlex.split(line)[0] for line in lines} == {"make", "snakemake", "relufit", "."}
-    assert [line for line in lines if line.startswith(". ")] == [". .venv/bin/activate"]
+    assert {line for line in lines if line.startswith(". ")} == {". .venv/bin/activate"}
 
 
 @pytest.mark.parametrize("command", sorted({*_commands("make"), *_inline("make")}))
@@ -54,13 +55,7 @@ def test_a_make_command_has_a_target(command: str) -> None:
 def test_a_snakemake_command_can_be_planned(command: str) -> None:
     arguments = shlex.split(command)[1:]
     targets = [arguments.pop()] if arguments[-1].startswith("results/") else []
-    done = subprocess.run(
-        [BIN / "snakemake", "-n", "--nolock", *arguments, "--", *targets],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = snakemake(ROOT, "-n", "--nolock", *arguments, "--", *targets)
     assert done.returncode == 0, done.stderr
 
 
@@ -71,8 +66,7 @@ def test_an_ablation_can_be_planned_and_is_on_its_page(path: Path) -> None:
     content = "\n".join(line for line in path.read_text().splitlines() if not line.startswith("#"))
     if path.stem == "ratio":
         assert content in page
-    command = [BIN / "snakemake", "-n", "--nolock", "--configfile", str(path)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = snakemake(ROOT, "-n", "--nolock", "--configfile", str(path))
     assert done.returncode == 0, done.stderr
 
 
@@ -103,9 +97,9 @@ def test_the_python_example_of_an_emulated_network_works(capsys: pytest.CaptureF
     (example,) = [block for block in _blocks("python") if "emulated" in block]
     namespace: dict[str, Any] = {}
     exec(compile(example, "docs/emulated.md", "exec"), namespace)
-    told = capsys.readouterr().out.splitlines()
-    assert told[0].startswith("{'round_trip': ")
-    assert int(told[1]) > 200 * 2 * namespace["trace"].weights.nbytes
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("{'round_trip': ")
+    assert int(lines[1]) > 200 * 2 * namespace["trace"].weights.nbytes
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

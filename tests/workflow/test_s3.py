@@ -8,7 +8,7 @@ from pathlib import Path
 
 import boto3
 
-from relufit.files import digest
+from relufit.files.atomic import digest
 
 ROOT = Path(__file__).parent.parent.parent
 BIN = Path(sys.executable).parent

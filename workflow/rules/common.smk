@@ -9,35 +9,39 @@ from pathlib import Path
 import yaml
 from snakemake.exceptions import WorkflowError
 
-from relufit.config import check
+from relufit.experiments.configuration import check
+from relufit.pipeline.config_values import read_mapping
+from relufit.doctor import capability, refusals
 from relufit.errors import RelufitError
 from relufit.experiments import CATALOGUE
-from relufit.experiments.base import as_json
-from relufit.experiments.effort import expected_seconds
-from relufit.experiments.procedures import model_of
-from relufit.figures import FIGURES
-from relufit.files import check_writable, write_text
-from relufit.remaining import Job, watch
-from relufit.reuse import sources
-from relufit.stores import inside
+from relufit.experiments.framework.base import as_json
+from relufit.experiments.framework.cost_estimate import expected_seconds
+from relufit.experiments.framework.procedures import model_of
+from relufit.experiments.framework.run_files import RunFiles
+from relufit.experiments.framework.trials import code_of
+from relufit.figures import FIGURES, module_of
+from relufit.files.atomic import write_text
+from relufit.files.outputs import check_writable
+from relufit.planted.stores import inside
+from relufit.sources import code_digest
+from relufit.terminal import Job
 
 
 report: "../report/workflow.rst"
 
 
 try:
+    # Snakemake has merged the files, and says nothing of keys that stand twice in one.
+    for path in workflow.configfiles:
+        read_mapping(path)
     CONFIG = check(config)
-    check_writable(f"{CONFIG['results']}/{CONFIG['run']}")
-    SETTINGS = [
-        setting
-        for name in CONFIG["experiments"]
-        for setting in CATALOGUE[name].settings(CONFIG)
-    ]
+    RUN = f"{os.path.expanduser(CONFIG['results'])}/{CONFIG['run']}"
+    check_writable(RUN)
+    FILES = RunFiles(CONFIG)
 except RelufitError as error:
     raise WorkflowError(str(error)) from None
 
 SEED = CONFIG["seed"]
-RUN = f"{CONFIG['results']}/{CONFIG['run']}"
 # Data sets in a bucket each leave a file here that says where they are.
 REMOTE = CONFIG.get("data")
 DATA = inside(REMOTE, CONFIG["run"]) if REMOTE else f"{RUN}/data"
@@ -45,12 +49,19 @@ DATASET = f"{RUN}/data/{{dataset}}.{'s3' if REMOTE else 'zarr'}"
 # The merged and checked configuration as every command reads it. It is no input of any rule: a rule has what it
 # depends on among its parameters, and the rest may change without making its output out of date.
 CONFIG_FILE = f"{RUN}/config.yaml"
+# The code that an output depends on is one parameter of its rule, a digest (`relufit.sources`): as inputs the source
+# files would trigger the same reruns, and fill the terminal with their names.
+
+
+# What this machine cannot do for this run, what follows, and what helps: a sentence each, told before and after it.
+NOTES = refusals(CONFIG)
+TERMINAL.describe(RUN, NOTES)
 
 
 onstart:
     write_text(CONFIG_FILE, yaml.safe_dump(CONFIG, sort_keys=False))
     # Long jobs first say what they cost; the others take about as long as Python takes to start.
-    watch(
+    TERMINAL.begin(
         Job(
             Path(job.output[-1]),
             Path(job.log[0]) if job.log else None,
@@ -61,30 +72,23 @@ onstart:
     )
 
 
+onsuccess:
+    TERMINAL.end()
+
+
 # The settings of a group share a job and the files of its traces.
-GROUPS = {}
-for _setting in SETTINGS:
-    GROUPS.setdefault((_setting.experiment, _setting.group), []).append(_setting)
-DATASETS = {
-    name: (setting, trial)
-    for setting in SETTINGS
-    for trial, name in enumerate(setting.datasets)
-}
-# A figure is drawn if all experiments run whose tables it needs.
-DRAWN = [
-    name
-    for name, figure in FIGURES.items()
-    if {table.split(".")[0] for table in figure.tables} <= set(CONFIG["experiments"])
-]
+GROUPS, DATASETS, DRAWN = FILES.groups, FILES.datasets, FILES.figures
 
 
-def traces(experiment, ending):
-    """Return the traces or the timings of all settings of an experiment."""
-    return [
-        f"{RUN}/traces/{name}/{group}{ending}"
-        for name, group in GROUPS
-        if name == experiment
-    ]
+def in_run(paths):
+    """Return where files of the run are."""
+    return [f"{RUN}/{path}" for path in paths]
+
+
+def machine_for(experiment, group):
+    """Return what this machine lacks for a group: when it can do what it refused before, the group runs again."""
+    path = f"{RUN}/traces/{experiment}/{group}.parquet"
+    return capability(GROUPS[experiment, group], SEED, path)
 
 
 def dataset_options(setting, trial):
@@ -105,11 +109,6 @@ def tables_of(experiment):
     """Return the names of the tables that the figures of an experiment are drawn from."""
     names = [table for name in figures_of(experiment) for table in FIGURES[name].tables]
     return list(dict.fromkeys(names))
-
-
-def judgement(experiment):
-    """Return where the verdicts of an experiment go; the name tells whether a clock was read for them."""
-    return f"{RUN}/claims/{experiment}{'.timing' if CATALOGUE[experiment].TIMED else ''}.json"
 
 
 # The commands of the environment that Snakemake runs in, activated or not; and, for the manifest, the command that

@@ -11,7 +11,6 @@ for _name in dict.fromkeys(FIGURES[figure].experiment for figure in DRAWN):
         name:
             f"figures_{_name}"
         input:
-            code=sources("figures"),
             tables=[f"{RUN}/tables/{table}.csv" for table in tables_of(_name)],
         output:
             svg=[
@@ -29,6 +28,7 @@ for _name in dict.fromkeys(FIGURES[figure].experiment for figure in DRAWN):
         conda:
             "../../envs/environment.yaml"
         params:
+            code=code_digest("figures", *map(module_of, figures_of(_name))),
             figures=figures_of(_name),
             tables=lambda wildcards, input: os.path.dirname(input.tables[0]),
             figures_folder=lambda wildcards, output: os.path.dirname(output.svg[0]),
@@ -47,18 +47,17 @@ rule presented:
 rule report:
     # One HTML file that works offline.
     input:
-        code=sources("report"),
         claims=f"{RUN}/claims.json",
         manifest=f"{RUN}/manifest.json",
         timings=[
             path
             for name in CONFIG["experiments"]
-            for path in traces(name, ".timing.parquet")
+            for path in in_run(FILES.timings(name))
         ],
         tables=[
-            f"{RUN}/tables/{name}.{table}.csv"
+            path
             for name in CONFIG["experiments"]
-            for table in CATALOGUE[name].TABLES
+            for path in in_run(FILES.tables(name))
         ],
         figures=expand(f"{RUN}/figures/{{figure}}.svg", figure=DRAWN),
         captions=[f"{CAPTIONS}/{figure}.rst" for figure in DRAWN],
@@ -69,6 +68,7 @@ rule report:
     conda:
         "../../envs/environment.yaml"
     params:
+        code=code_digest("report"),
         run=lambda wildcards, input: os.path.dirname(input.claims),
         captions=lambda wildcards, input: os.path.dirname(input.captions[0]),
         content=json.dumps(CONFIG),
@@ -79,12 +79,7 @@ rule report:
 rule manifest:
     # The digests of all results that are the same on every run, and what made them.
     input:
-        rules.presented.input,
-        code=sources("manifest"),
-        claims=f"{RUN}/claims.json",
-        traces=[
-            path for name in CONFIG["experiments"] for path in traces(name, ".parquet")
-        ],
+        results=[path for path in in_run(FILES.results()) if path != CONFIG_FILE],
     output:
         f"{RUN}/manifest.json",
     log:
@@ -92,6 +87,8 @@ rule manifest:
     conda:
         "../../envs/environment.yaml"
     params:
+        code=code_digest("manifest"),
         run=lambda wildcards, output: os.path.dirname(output[0]),
+        content=json.dumps(CONFIG),
     shell:
         "relufit manifest {params.run:q} --output {output:q} > {log:q} 2>&1"

@@ -3,8 +3,6 @@
 
 rule dataset:
     # One planted data set, one shard a rank.
-    input:
-        code=sources("dataset"),
     output:
         DATASET if REMOTE else directory(DATASET),
     log:
@@ -12,6 +10,7 @@ rule dataset:
     conda:
         "../../envs/environment.yaml"
     params:
+        code=code_digest("dataset"),
         model=lambda wildcards: dataset_options(*DATASETS[wildcards.dataset]),
         shards=lambda wildcards: DATASETS[wildcards.dataset][0].spec["workers"],
         place=lambda wildcards: f"{DATA}/{wildcards.dataset}.zarr",
@@ -25,7 +24,6 @@ rule dataset:
 rule train:
     # All trials of a group of settings; one that a clock is read in has the machine to itself.
     input:
-        code=sources("trials"),
         data=lambda wildcards: [
             DATASET.format(dataset=name)
             for setting in GROUPS[wildcards.experiment, wildcards.group]
@@ -44,9 +42,11 @@ rule train:
             expected_seconds(GROUPS[wildcards.experiment, wildcards.group])
         ),
     params:
+        code=lambda wildcards: code_of(GROUPS[wildcards.experiment, wildcards.group]),
         settings=lambda wildcards: as_json(
             GROUPS[wildcards.experiment, wildcards.group], SEED
         ),
+        machine=lambda wildcards: machine_for(wildcards.experiment, wildcards.group),
         config=CONFIG_FILE,
         traces=subpath(output.results, parent=True),
         data=DATA,

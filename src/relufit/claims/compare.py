@@ -31,7 +31,7 @@ def as_markdown(one: dict[str, Any], other: dict[str, Any], names: tuple[str, st
         mine, theirs = one["experiments"].get(name), other["experiments"].get(name)
         rows = _rows(mine, theirs, changes_only)
         lines += ["", f"## {(mine or theirs or {})['title']}", ""]
-        lines += [f"- {which}: {_setting(its)}" for which, its in zip(names, (mine, theirs), strict=True)]
+        lines += [f"- {which}: {_setting(judged)}" for which, judged in zip(names, (mine, theirs), strict=True)]
         if rows:
             lines += [
                 "",
@@ -45,7 +45,7 @@ def as_markdown(one: dict[str, Any], other: dict[str, Any], names: tuple[str, st
 
 
 def _statements(statements: Iterable[dict[str, Any]]) -> dict[str, str]:
-    return {its["words"]: its["verdict"] for its in statements}
+    return {statement["words"]: statement["verdict"] for statement in statements}
 
 
 def _paired(one: dict[str, str], other: dict[str, str]) -> list[tuple[str, str, str]]:
@@ -73,7 +73,7 @@ def _rows(one: dict[str, Any] | None, other: dict[str, Any] | None, changes_only
 
 
 def _statistics(judged: dict[str, Any] | None) -> dict[tuple[str, str], dict[str, Any]]:
-    verdicts = (v for its in (judged or {"verdicts": {}})["verdicts"].values() for v in its)
+    verdicts = (v for topic_verdicts in (judged or {"verdicts": {}})["verdicts"].values() for v in topic_verdicts)
     return {(v["statistic"], v["setting"]): v for v in verdicts}
 
 
@@ -95,5 +95,5 @@ def _ratio(one: dict[str, Any] | None, other: dict[str, Any] | None) -> str:
 
 
 def _verdicts(one: dict[str, Any] | None, other: dict[str, Any] | None) -> str:
-    found = [verdict["verdict"] if verdict else "—" for verdict in (one, other)]
-    return found[0] if found[0] == found[1] else f"**{found[0]}, {found[1]}**"
+    verdicts = [verdict["verdict"] if verdict else "—" for verdict in (one, other)]
+    return verdicts[0] if verdicts[0] == verdicts[1] else f"**{verdicts[0]}, {verdicts[1]}**"

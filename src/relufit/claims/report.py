@@ -11,7 +11,7 @@ from relufit.claims.verdict import combine
 def as_json(run: str, seed: int, experiments: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """Return the content of claims.json: claims and findings with their verdicts, then every judgement."""
     judged = {
-        name: {"verdict": combine(v["verdict"] for its in one["verdicts"].values() for v in its), **one}
+        name: {"verdict": combine(v["verdict"] for verdicts in one["verdicts"].values() for v in verdicts), **one}
         for name, one in experiments.items()
     }
     return {
@@ -54,28 +54,40 @@ def as_markdown(content: dict[str, Any]) -> str:
 
 def _statements(title: str, statements: list[dict[str, Any]], quoted: str) -> list[str]:
     rows = [f"| {title} | verdict | condition | experiments |", "|---|---|---|---|"]
-    for its in statements:
-        bearing = ", ".join(f"`{name}`: {verdict}" for name, verdict in its["experiments"].items()) or its["note"]
-        rows.append(f"| {quoted.format(its['words'])} | **{its['verdict']}** | {its['condition']} | {bearing} |")
+    for statement in statements:
+        experiments = ", ".join(f"`{name}`: {verdict}" for name, verdict in statement["experiments"].items())
+        bearing = ". ".join(filter(None, (experiments, statement["note"])))
+        rows.append(
+            f"| {quoted.format(statement['words'])} | **{statement['verdict']}** | {statement['condition']} "
+            f"| {bearing} |"
+        )
     return rows
 
 
 def _row(verdict: dict[str, Any]) -> str:
-    interval = f"{number(verdict['low'])} to {number(verdict['high'])} ({100 * verdict['confidence']:.4g} %)"
     cells = (
         verdict["statistic"],
         verdict["setting"],
         number(verdict["value"]),
-        interval,
+        interval(verdict),
         wanted(verdict),
         verdict["trials"],
     )
     return "| " + " | ".join(map(str, cells)) + f" | **{verdict['verdict']}** |"
 
 
+def interval(verdict: dict[str, Any]) -> str:
+    """Return the interval of a verdict with its confidence; a dash where nothing was measured."""
+    if verdict["value"] is None and verdict["low"] is None and verdict["high"] is None:
+        return "—"
+    return f"{number(verdict['low'])} to {number(verdict['high'])} ({100 * verdict['confidence']:.4g} %)"
+
+
 def wanted(verdict: dict[str, Any]) -> str:
-    """Return in words within what bounds a verdict is confirmed."""
+    """Return in words within what bounds a verdict is confirmed; a dash where there are none."""
     least, most = verdict["least"], verdict["most"]
+    if least is None and most is None:
+        return "—"
     if least is not None and most is not None:
         return f"{number(least)} to {number(most)}"
     return f"at least {number(least)}" if least is not None else f"at most {number(most)}"

@@ -113,8 +113,8 @@ def crossing(x: ArrayLike, successes: ArrayLike, trials: ArrayLike) -> Crossing:
 
     start = np.array([np.interp(0.5, np.maximum.accumulate(share), x), math.log(gap)])
     # A narrower transition than the points are apart cannot be seen.
-    found = optimize.minimize(cost, start, bounds=[(x.min(), x.max()), (math.log(gap / 4), math.log(np.ptp(x)))])
-    place, width = float(found.x[0]), math.exp(found.x[1])
+    optimum = optimize.minimize(cost, start, bounds=[(x.min(), x.max()), (math.log(gap / 4), math.log(np.ptp(x)))])
+    place, width = float(optimum.x[0]), math.exp(optimum.x[1])
     z = (x - place) / width
     each = np.exp(-(z**2) - scipy.special.log_ndtr(z) - scipy.special.log_ndtr(-z)) / (2 * math.pi)
     error = width / math.sqrt(float(tries @ each))

@@ -1,4 +1,4 @@
-"""Verdicts: confirmed, refuted or inconclusive, each with the interval that decides."""
+"""Verdicts: confirmed, refuted or inconclusive, each with the interval that decides; and descriptions, without one."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import Any
 from relufit.claims.statistics import CONFIDENCE, Interval
 
 CONFIRMED, REFUTED, INCONCLUSIVE = "confirmed", "refuted", "inconclusive"
+#: Of a statistic that no prediction bounds: it is shown, and decides nothing.
+DESCRIBED = "described"
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,25 @@ def judge(
     return Verdict(statistic, setting, mean, low, high, least, most, decided, trials, evidence, note, confidence)
 
 
+def describe(
+    statistic: str, setting: str, interval: Interval, *, trials: int, evidence: str, note: str = ""
+) -> Verdict:
+    """Return a description: a statistic with its interval, no bounds, and no part in any claim's verdict."""
+    return Verdict(statistic, setting, *interval, -math.inf, math.inf, DESCRIBED, trials, evidence, note)
+
+
+def unmeasured(statistic: str, setting: str, *, evidence: str, reason: str, remedy: str) -> Verdict:
+    """Return the verdict on a statistic of which nothing was measured: inconclusive, without a number.
+
+    `reason` and `remedy` are sentences; they become the note, and are shown with each claim that the statistic bears
+    on.
+    """
+    nothing = (math.nan, math.nan, math.nan)
+    unbounded = (-math.inf, math.inf)
+    note = f"Not measured: {reason} {remedy}"
+    return Verdict(statistic, setting, *nothing, *unbounded, INCONCLUSIVE, 0, evidence, note)
+
+
 def agrees(
     statistic: str,
     setting: str,
@@ -130,8 +151,8 @@ def exactly(
 
 
 def combine(verdicts: Iterable[str]) -> str:
-    """Return refuted if any is, else inconclusive if any is or there is none, else confirmed."""
-    found = set(verdicts)
-    if REFUTED in found:
+    """Return refuted if any is, else inconclusive if any is or there is none, else confirmed; descriptions aside."""
+    deciding = set(verdicts) - {DESCRIBED}
+    if REFUTED in deciding:
         return REFUTED
-    return CONFIRMED if found == {CONFIRMED} else INCONCLUSIVE
+    return CONFIRMED if deciding == {CONFIRMED} else INCONCLUSIVE

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from types import FrameType
 
 import relufit
+from relufit.cli.process import prepare_process
 from relufit.errors import RelufitError
 
 #: Subcommands in the order in which a workflow uses them; each is a module of this package.
@@ -20,8 +21,8 @@ COMMANDS = (
     "dataset",
     "train",
     "trials",
+    "judge",
     "claims",
-    "verdicts",
     "figure",
     "report",
     "manifest",
@@ -29,6 +30,7 @@ COMMANDS = (
     "compress",
     "cluster",
     "plan",
+    "doctor",
 )
 
 _REMEDIES = {
@@ -59,11 +61,16 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit status: 0, 2 for a mistake, 130 when interrupted."""
-    chosen = parser().parse_args(arguments)
+    """Run the command line and return its exit status.
+
+    It is 0, or 1 for `doctor` where something is missing, 2 for a mistake, 130 when interrupted.
+    """
+    prepare_process()
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        chosen.run(chosen)
+        chosen = parser().parse_args(arguments)
+        status: int | None = chosen.run(chosen)
+        sys.stdout.flush()
     except RelufitError as error:
         return _fail(str(error))
     except BrokenPipeError:
@@ -73,10 +80,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         where = f"{error.filename}: " if error.filename else ""
         remedy = _REMEDIES.get(error.errno or 0, "")
         return _fail(f"{where}{error.strerror or error}{'; ' + remedy if remedy else ''}")
+    except RuntimeError as error:
+        if not str(error).startswith("Could not determine home"):
+            raise
+        return _fail("HOME: is not set, and this user has no home; set it to a folder of your own")
     except KeyboardInterrupt:
         print("relufit: interrupted; nothing half-written is left", file=sys.stderr)
         return 130
-    return 0
+    return status or 0
 
 
 def _fail(message: str) -> int:

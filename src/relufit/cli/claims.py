@@ -1,12 +1,13 @@
-"""``relufit claims``: judge the traces of an experiment."""
+"""``relufit claims``: the claims of the paper, judged by all experiments of a run."""
 
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
+import json
 from typing import Any
 
 from relufit.cli.options import add_config, subcommand
+from relufit.files.paths import absolute
 
 
 def add(parts: Any) -> None:  # noqa: ANN401
@@ -14,39 +15,30 @@ def add(parts: Any) -> None:  # noqa: ANN401
     part = subcommand(
         parts,
         "claims",
-        "judge the traces of an experiment",
-        "Compare the traces of an experiment with theory; write its verdicts as JSON and its tables as CSV.",
+        "the claims of the paper, judged by all experiments",
+        "Put the verdicts of the experiments together, claim by claim: claims.json, and claims.md beside it.",
     )
-    part.add_argument("experiment", help="such as qsgd_convergence")
+    part.add_argument("judgements", nargs="+", type=absolute, help="JSON files written by `relufit judge`")
     add_config(part)
-    part.add_argument("--traces", type=Path, required=True, help="folder of the experiment's traces")
-    part.add_argument("--tables", type=Path, required=True, help="folder for the tables")
-    part.add_argument("--output", "-o", type=Path, required=True, help="JSON file of the verdicts")
+    part.add_argument("--output", "-o", type=absolute, required=True, help="claims.json")
     part.set_defaults(run=run)
 
 
 def run(chosen: argparse.Namespace) -> None:
     """Run the subcommand."""
-    from relufit.config import load
-    from relufit.experiments import find_experiment, trials
-    from relufit.files import replacing, write_json
+    from relufit.claims.report import as_json, as_markdown
+    from relufit.experiments.configuration import load
+    from relufit.files.atomic import write_json, write_text
+    from relufit.files.outputs import check_outputs, is_stream
 
+    markdown = None if is_stream(chosen.output) else chosen.output.with_suffix(".md")
+    inputs = {f"the input {path}": path for path in (*chosen.judgements, *chosen.config)}
+    check_outputs({"--output": chosen.output, "the Markdown beside it": markdown}, inputs)
     config = load(chosen.config)
-    experiment = find_experiment(chosen.experiment)
-    results, timings = trials.read(experiment, config, chosen.traces)
-    judged = experiment.judge(config, results, timings)
-    for name, table in judged.tables.items():
-        with replacing(chosen.tables / f"{experiment.NAME}.{name}.csv") as path:
-            table.to_csv(path, index=False)
-    write_json(
-        chosen.output,
-        {
-            "experiment": experiment.NAME,
-            "title": experiment.TITLE,
-            "question": experiment.QUESTION,
-            "prediction": experiment.PREDICTION,
-            "setting": judged.setting,
-            "budget": judged.budget,
-            "verdicts": {topic: [v.as_json() for v in verdicts] for topic, verdicts in judged.verdicts.items()},
-        },
-    )
+    judged = [json.loads(path.read_text(encoding="utf-8")) for path in chosen.judgements]
+    content = as_json(config["run"], config["seed"], {judgement.pop("experiment"): judgement for judgement in judged})
+    if markdown:
+        write_text(markdown, as_markdown(content))
+    write_json(chosen.output, content)
+    for claim in content["claims"]:
+        print(f"{claim['verdict']:>12}  {claim['words']}")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from relufit.cli.options import subcommand
+from relufit.files.paths import absolute
 
 
 def add(parts: Any) -> None:  # noqa: ANN401
@@ -42,7 +43,7 @@ def add(parts: Any) -> None:  # noqa: ANN401
     for one in (up, run, status, down):
         one.add_argument("--name", help="name of the cluster; from the user's name if not given")
         one.add_argument(
-            "--state", type=Path, metavar="FOLDER", help="where it is written down; ~/.local/state/relufit"
+            "--state", type=absolute, metavar="FOLDER", help="where it is written down; ~/.local/state/relufit"
         )
     run.add_argument("command", nargs=argparse.REMAINDER, help="what to run, after --")
     for one, action in ((up, _up), (run, _run), (status, _status), (down, _down)):
@@ -51,11 +52,11 @@ def add(parts: Any) -> None:  # noqa: ANN401
 
 def _section(chosen: argparse.Namespace) -> dict[str, Any]:
     """Return the section ``cluster`` that was chosen."""
-    from relufit.config import load_section
+    from relufit.clusters.section import load_cluster
     from relufit.errors import ConfigError
 
     if chosen.config:
-        section = load_section(chosen.config, "cluster")
+        section = load_cluster(chosen.config)
         return {**section, "kind": chosen.kind} if chosen.kind else section
     if not chosen.kind:
         raise ConfigError("which cluster?", where="--config", remedy="give a configuration, or --kind")
@@ -64,7 +65,7 @@ def _section(chosen: argparse.Namespace) -> dict[str, Any]:
 
 def _place(chosen: argparse.Namespace) -> tuple[str | None, dict[str, Any] | None]:
     """Return the kind and the place to look at, if any was chosen."""
-    from relufit.clusters.standing.commands import kind_of
+    from relufit.clusters.persistent.commands import kind_of
 
     if not (chosen.config or chosen.kind):
         return None, None
@@ -76,19 +77,19 @@ def _place(chosen: argparse.Namespace) -> tuple[str | None, dict[str, Any] | Non
 
 
 def _base(chosen: argparse.Namespace) -> Path:
-    from relufit.clusters.standing.state import default_folder
+    from relufit.clusters.persistent.state import default_folder
 
     return Path(chosen.state or default_folder())
 
 
 def _name(chosen: argparse.Namespace) -> str:
-    from relufit.clusters.standing.commands import default_name
+    from relufit.clusters.persistent.commands import default_name
 
     return str(chosen.name or default_name())
 
 
 def _up(chosen: argparse.Namespace) -> None:
-    from relufit.clusters.standing import commands
+    from relufit.clusters.persistent import commands
 
     base, name = _base(chosen), _name(chosen)
     state = commands.up(_section(chosen), chosen.workers, name, base)
@@ -98,15 +99,15 @@ def _up(chosen: argparse.Namespace) -> None:
 
 
 def _run(chosen: argparse.Namespace) -> None:
-    from relufit.clusters.standing import bracket
+    from relufit.clusters.persistent import run_command
 
     command = chosen.command[1:] if chosen.command[:1] == ["--"] else chosen.command
     signal.signal(signal.SIGHUP, signal.getsignal(signal.SIGTERM))
-    raise SystemExit(bracket.run(_section(chosen), chosen.workers, _name(chosen), _base(chosen), command))
+    raise SystemExit(run_command.run(_section(chosen), chosen.workers, _name(chosen), _base(chosen), command))
 
 
 def _status(chosen: argparse.Namespace) -> None:
-    from relufit.clusters.standing import commands
+    from relufit.clusters.persistent import commands
 
     kind, place = _place(chosen)
     reports = commands.look(chosen.name, _base(chosen), kind, place)
@@ -121,9 +122,11 @@ def _status(chosen: argparse.Namespace) -> None:
 
 
 def _down(chosen: argparse.Namespace) -> None:
-    from relufit.clusters.standing import commands
+    from relufit.clusters.persistent import commands
 
     kind, place = _place(chosen)
     name = _name(chosen)
     ended = commands.down(name, _base(chosen), kind, place)
-    print(f"{name}: {ended} members ended, none is left")
+    print(f"{name}: {ended.members} members ended, none is left")
+    if ended.left:
+        print(f"{ended.folder} holds what relufit has not made, and stays: {', '.join(ended.left)}")

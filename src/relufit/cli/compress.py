@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import inspect
 import math
 import os
 import platform
@@ -15,14 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from relufit.cli.compressors import add_compressor, compressor_of
 from relufit.cli.options import subcommand
 from relufit.errors import ConfigError, DataError, PayloadError
+from relufit.files.outputs import check_outputs
+from relufit.files.paths import absolute
 
 if TYPE_CHECKING:
     from relufit.cli.payloads import Measured
     from relufit.compression import Compressor
-
-_PARAMETERS = ("levels", "coding", "bucket_size", "norm")
 
 
 def add(parts: Any) -> None:  # noqa: ANN401
@@ -36,21 +36,17 @@ def add(parts: Any) -> None:  # noqa: ANN401
         "machine. Or decode a payload that --output wrote.",
     )
     source = part.add_mutually_exclusive_group(required=True)
-    source.add_argument("vector", nargs="?", type=Path, help=".npy file of a vector, (d,) float32 or float64")
+    source.add_argument("vector", nargs="?", type=absolute, help=".npy file of a vector, (d,) float32 or float64")
     source.add_argument("--gaussian", type=int, metavar="D", help="draw a standard normal vector of D coordinates")
-    source.add_argument("--decode", type=Path, metavar="PAYLOAD", help="decode this file to the vector --output")
+    source.add_argument("--decode", type=absolute, metavar="PAYLOAD", help="decode this file to the vector --output")
     part.add_argument("--seed", type=int, default=0, help="seed of the vector of --gaussian")
-    part.add_argument("--compressor", required=True, help="fp64, fp32, fp16, qsgd, ternary or natural")
-    part.add_argument("--levels", type=int, help="quantization levels of qsgd, from 1 to 32767")
-    part.add_argument("--coding", help="how levels become bytes: packed, elias, rans, or auto, the shortest expected")
-    part.add_argument("--bucket-size", type=int, help="coordinates that share a norm; all of them if not given")
-    part.add_argument("--norm", help="norm of qsgd: l2, or max, the largest magnitude; l2 if not given")
+    add_compressor(part)
     part.add_argument("--key", type=int, default=0, metavar="SEED", help="seed of the roundings")
     part.add_argument("--trials", type=int, default=20, help="how often to encode, each time with other roundings")
     part.add_argument("--compare", action="store_true", help="a line for each coding, and for auto")
     part.add_argument("--size", type=int, metavar="D", help="with --decode: the number of coordinates")
     part.add_argument(
-        "--output", "-o", type=Path, help="file for the payload; with --decode for the vector, .npy in float64"
+        "--output", "-o", type=absolute, help="file for the payload; with --decode for the vector, .npy in float64"
     )
     part.set_defaults(run=run)
 
@@ -58,6 +54,7 @@ def add(parts: Any) -> None:  # noqa: ANN401
 def run(chosen: argparse.Namespace) -> None:
     """Run the subcommand."""
     _check(chosen)
+    check_outputs({"--output": chosen.output}, {"the vector": chosen.vector, "--decode": chosen.decode})
     with _enough_memory():
         if chosen.decode:
             _decode(chosen)
@@ -95,9 +92,9 @@ def _enough_memory() -> Iterator[None]:
 
 
 def _encode(chosen: argparse.Namespace) -> None:
-    from relufit.files import replacing
+    from relufit.files.atomic import replacing
 
-    compressor, vector = _compressor(chosen), _vector(chosen)
+    compressor, vector = compressor_of(chosen), _vector(chosen)
     measured = _measure(chosen, compressor, vector)
     if chosen.output:
         with replacing(chosen.output) as path:
@@ -106,9 +103,9 @@ def _encode(chosen: argparse.Namespace) -> None:
 
 
 def _decode(chosen: argparse.Namespace) -> None:
-    from relufit.files import replacing
+    from relufit.files.atomic import replacing
 
-    compressor = _compressor(chosen)
+    compressor = compressor_of(chosen)
     try:
         vector = compressor.decode(chosen.decode.read_bytes(), chosen.size)
     except PayloadError as error:
@@ -126,9 +123,9 @@ def _compare(chosen: argparse.Namespace) -> None:
     vector = _vector(chosen)
     lines = [("coding", "bytes", "body", "bits", "expected", "above entropy", "to fp32", "encode", "decode")]
     for name in (*CODINGS, AUTO):
-        compressor = _compressor(chosen, coding=name)
+        compressor = compressor_of(chosen, coding=name)
         measured = _measure(chosen, compressor, vector)
-        length, made = len(measured.payload), measured.anatomy
+        length, made = len(measured.payload), measured.parts
         lines.append(
             (
                 f"{name} ({made.coding})" if made and name != made.coding else name,
@@ -148,13 +145,6 @@ def _compare(chosen: argparse.Namespace) -> None:
     print()
     _print_aligned(lines, "<" + ">" * 8)
     print(f"\nbits: a coordinate; encode, decode: million coordinates a second {_where(chosen)}")
-
-
-def _compressor(chosen: argparse.Namespace, **other: str) -> Compressor:
-    from relufit.compression import make_compressor
-
-    given = {name: getattr(chosen, name) for name in _PARAMETERS} | other
-    return make_compressor(chosen.compressor, **{name: value for name, value in given.items() if value is not None})
 
 
 def _vector(chosen: argparse.Namespace) -> np.ndarray:
@@ -187,20 +177,20 @@ def _measure(chosen: argparse.Namespace, compressor: Compressor, vector: np.ndar
     try:
         return measure(compressor, vector, chosen.key, chosen.trials)
     except PayloadError as error:
-        remedy = "give a vector that it can send, or another compressor"
+        remedy = error.remedy or "give a vector that it can send, or another compressor"
         raise PayloadError(error.what, where=str(chosen.vector or "--gaussian"), remedy=remedy) from error
 
 
 def _rows(chosen: argparse.Namespace, compressor: Compressor, size: int, measured: Measured) -> list[tuple[str, str]]:
     """Return what is to be said of the trials, as names and values."""
-    length, made = len(measured.payload), measured.anatomy
-    rows = [("compressor", _parameters(chosen.compressor, compressor)), ("coordinates", str(size))]
+    length, made = len(measured.payload), measured.parts
+    rows = [("compressor", _parameters(compressor)), ("coordinates", str(size))]
     rows.append(("payload", f"{length} bytes"))
     if made:
         rows.append(("header, norms", f"{made.start} bytes"))
         rows.append(("body", f"{length - made.start} bytes in the coding {made.coding}"))
     rows.append(("bits a coordinate", f"{8 * length / size:.4f}"))
-    if hasattr(compressor, "expected_bits"):
+    if compressor.expected_bits(size) is not None:
         rows.append(("bits expected", _expected(compressor, size)))
     rows.append(("ratio to float32", f"{4 * size / length:.2f}"))
     if made:
@@ -214,11 +204,8 @@ def _rows(chosen: argparse.Namespace, compressor: Compressor, size: int, measure
     return rows
 
 
-def _parameters(name: str, compressor: Compressor) -> str:
-    from relufit.compression import COMPRESSORS
-
-    values = [f"{its}={getattr(compressor, its)}" for its in inspect.signature(COMPRESSORS[name]).parameters]
-    return " ".join([name, *values])
+def _parameters(compressor: Compressor) -> str:
+    return " ".join([compressor.name, *(f"{name}={value}" for name, value in compressor.parameters.items())])
 
 
 def _number(value: float | None) -> str:
@@ -235,13 +222,13 @@ def _mean(errors: np.ndarray) -> str:
 
 
 def _expected(compressor: Compressor, size: int) -> str:
-    expected = getattr(compressor, "expected_bits", None)
-    return f"{expected(size) / size:.4f}" if expected else "-"
+    expected = compressor.expected_bits(size)
+    return "-" if expected is None else f"{expected / size:.4f}"
 
 
 def _above(measured: Measured) -> str:
     """Return by how many percent the body is longer than the entropy of its levels."""
-    made = measured.anatomy
+    made = measured.parts
     if not made or not made.entropy:
         return "-"
     return f"{100 * (8 * (len(measured.payload) - made.start) / (made.entropy * made.size) - 1):.2f} %"

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 from relufit.cli.options import subcommand
+from relufit.files.paths import absolute
 
 
 def add(parts: Any) -> None:  # noqa: ANN401
@@ -18,14 +18,18 @@ def add(parts: Any) -> None:  # noqa: ANN401
         "Draw figures from the tables of an experiment, as SVG and PNG. An unknown name is answered with all names.",
     )
     part.add_argument("names", nargs="+", metavar="name", help="such as geometric_convergence")
-    part.add_argument("--tables", type=Path, required=True, help="folder of the tables")
-    part.add_argument("--output", "-o", type=Path, required=True, help="folder for {name}.svg and {name}.png")
+    part.add_argument("--tables", type=absolute, required=True, help="folder of the tables")
+    part.add_argument("--output", "-o", type=absolute, required=True, help="folder for {name}.svg and {name}.png")
     part.set_defaults(run=run)
 
 
 def run(chosen: argparse.Namespace) -> None:
     """Run the subcommand."""
-    from relufit.figures import draw
+    from relufit.figures import ENDINGS, draw, find_figure
+    from relufit.files.outputs import check_outputs
 
+    for name in chosen.names:
+        tables = {f"table {table}": chosen.tables / f"{table}.csv" for table in find_figure(name).tables}
+        check_outputs({f"{name}.{ending}": chosen.output / f"{name}.{ending}" for ending in ENDINGS}, tables)
     for name in chosen.names:
         draw(name, chosen.tables, chosen.output)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 import os
-from pathlib import Path
 from typing import Any
 
 from relufit.cli.options import subcommand
+from relufit.files.paths import absolute
 
 
 def add(parts: Any) -> None:  # noqa: ANN401
@@ -18,8 +18,8 @@ def add(parts: Any) -> None:  # noqa: ANN401
         "digests of a run's results",
         "Write the SHA-256 of every result that is the same on every run, and the machine, versions and command.",
     )
-    part.add_argument("folder", type=Path, help="the run's folder, such as results/paper")
-    part.add_argument("--output", "-o", type=Path, required=True, help="manifest.json")
+    part.add_argument("folder", type=absolute, help="the run's folder, such as results/paper")
+    part.add_argument("--output", "-o", type=absolute, required=True, help="manifest.json")
     part.add_argument(
         "--made-by",
         default=os.environ.get("RELUFIT_COMMAND", ""),
@@ -30,8 +30,13 @@ def add(parts: Any) -> None:  # noqa: ANN401
 
 def run(chosen: argparse.Namespace) -> None:
     """Run the subcommand."""
-    from relufit.experiments.trials import machine
-    from relufit.files import write_json
-    from relufit.manifest import manifest
+    from relufit.experiments.configuration import load
+    from relufit.experiments.framework.run_files import RunFiles
+    from relufit.experiments.framework.trials import machine
+    from relufit.files.atomic import write_json
+    from relufit.files.outputs import check_outputs
+    from relufit.pipeline.manifest import manifest
 
-    write_json(chosen.output, manifest(chosen.folder, machine(), chosen.made_by))
+    results = RunFiles(load([chosen.folder / "config.yaml"])).results()
+    check_outputs({"--output": chosen.output}, {f"the result {path}": chosen.folder / path for path in results})
+    write_json(chosen.output, manifest(chosen.folder, results, machine(), chosen.made_by))

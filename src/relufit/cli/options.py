@@ -22,14 +22,14 @@ def subcommand(parts: Any, name: str, help: str, description: str) -> argparse.A
     return part
 
 
-def add_config(part: argparse.ArgumentParser) -> None:
-    """Add the option ``--config``."""
+def add_config(part: argparse.ArgumentParser, *, required: bool = True, remark: str = "") -> None:
+    """Add the option ``--config``, with a remark at the end of its help."""
     part.add_argument(
         "--config",
         action="append",
         metavar="FILE",
-        required=True,
-        help="configuration; may be repeated, later files are merged over earlier ones",
+        required=required,
+        help=f"configuration; may be repeated, later files are merged over earlier ones{remark}",
     )
 
 

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import time
-from functools import singledispatch
 from typing import NamedTuple
 
 import numpy as np
 
 from relufit import streams
 from relufit.compression import Compressor
-from relufit.compression.base import HEADER_BYTES
-from relufit.compression.coding import CODINGS
-from relufit.compression.natural import Natural
-from relufit.compression.qsgd import QSGD
 
 
-class Anatomy(NamedTuple):
+class Parts(NamedTuple):
     """What the payload of a quantizer consists of."""
 
     start: int  # bytes before the code of the levels
@@ -29,36 +24,16 @@ class Measured(NamedTuple):
     """What some trials gave."""
 
     payload: bytes  # of the first one
-    anatomy: Anatomy | None
+    parts: Parts | None
     errors: np.ndarray  # ||Q(v) - v||^2 / ||v||^2 of each trial; NaN for the zero vector
     encode: float  # median, in million coordinates a second
     decode: float
 
 
-@singledispatch
-def anatomy(compressor: Compressor, payload: bytes, size: int) -> Anatomy | None:
-    """Return what a payload of `size` coordinates consists of; None where there are no levels.
-
-    A compressor that has levels registers a function of its own.
-    """
-    return None
-
-
-@anatomy.register
-def _(compressor: QSGD, payload: bytes, size: int) -> Anatomy:
-    buckets = -(-size // (compressor.bucket_size or size)) if len(payload) > HEADER_BYTES else 0
-    start = HEADER_BYTES + 8 * buckets
-    # With s in place of each norm the decoded numbers are the levels.
-    norms = np.full(buckets, float(compressor.levels))
-    levels = compressor.decode(payload[:HEADER_BYTES] + norms.tobytes() + payload[start:], size)
-    return Anatomy(start, _coding(payload), size, _entropy(levels.astype(np.int16)))
-
-
-@anatomy.register
-def _(compressor: Natural, payload: bytes, size: int) -> Anatomy:
-    # Each level is one number.
-    start = min(HEADER_BYTES + 2, len(payload))
-    return Anatomy(start, _coding(payload), size, _entropy(compressor.decode(payload, size)))
+def parts(compressor: Compressor, payload: bytes, size: int) -> Parts | None:
+    """Return what a payload of `size` coordinates consists of; None where there are no levels."""
+    anatomy = compressor.anatomy(payload, size)
+    return anatomy and Parts(anatomy.start, anatomy.coding, size, _entropy(anatomy.symbols))
 
 
 def measure(compressor: Compressor, vector: np.ndarray, seed: int, trials: int) -> Measured:
@@ -71,7 +46,7 @@ def measure(compressor: Compressor, vector: np.ndarray, seed: int, trials: int) 
     """
     payload = compressor.encode(vector, streams.key(seed))
     decoded = compressor.decode(payload, vector.size)
-    shape = anatomy(compressor, payload, vector.size)
+    made = parts(compressor, payload, vector.size)
     # Scaled, so that no square leaves the range of the numbers.
     scale = max(float(np.max(vector)), -float(np.min(vector)))
     reference = vector / np.float64(scale or 1.0)
@@ -88,12 +63,7 @@ def measure(compressor: Compressor, vector: np.ndarray, seed: int, trials: int) 
         decoded -= reference
         errors[trial] = float(decoded @ decoded) / square
     encode, decode = vector.size / 1e6 / np.median(seconds, axis=1)
-    return Measured(payload, shape, errors, float(encode), float(decode))
-
-
-def _coding(payload: bytes) -> str:
-    """Return the coding that the kind of a payload names; the kinds of natural compression are 32 more."""
-    return next(name for name, coding in CODINGS.items() if coding.kind == payload[0] & 31)
+    return Measured(payload, made, errors, float(encode), float(decode))
 
 
 def _entropy(symbols: np.ndarray) -> float:

@@ -9,16 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 from relufit.cli.options import subcommand
 from relufit.errors import ConfigError
+from relufit.files.paths import absolute
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from relufit.planning import Costs, Host
+    from relufit.planning import Comparator, Costs, Host
 
 _ENDINGS = (".csv", ".json")
 _GOALS = ("seconds", "dollars", "bytes")
 #: A host that is not of the table: packets of Ethernet.
 _MTU = 1500
+#: `relufit.planning.BASELINE`, whose import takes long; a test holds the two equal.
+_AGAINST = "fp32/all_reduce"
 
 
 def add(parts: Any) -> None:  # noqa: ANN401
@@ -43,13 +46,19 @@ def add(parts: Any) -> None:  # noqa: ANN401
     part.add_argument("--tolerance", type=float, default=1e-6, help="relative error to be reached")
     part.add_argument("--goal", choices=_GOALS, default="seconds", help="what is to be small")
     part.add_argument(
+        "--against",
+        metavar="COMPRESSOR/EXCHANGE",
+        default=_AGAINST,
+        help=f"what gains are stated against, {_AGAINST} if not given; each at its own best mini-batch",
+    )
+    part.add_argument(
         "--costs",
-        type=Path,
+        type=absolute,
         metavar="FILE",
         help="costs of a machine, JSON; measured if not given",
     )
     part.add_argument("--measure", action="store_true", help="measure this machine and write the file --costs")
-    part.add_argument("--output", "-o", type=Path, metavar="FILE", help="all plans, the best first: .csv or .json")
+    part.add_argument("--output", "-o", type=absolute, metavar="FILE", help="all plans, the best first: .csv or .json")
     part.set_defaults(run=run)
 
 
@@ -59,20 +68,27 @@ def run(chosen: argparse.Namespace) -> None:
         _list()
         return
     _check(chosen)
+    against = _against(chosen)
     costs = _costs(chosen)
     if chosen.dimension is None:
         return
-    from relufit.planning import Problem, plan
+    from relufit.planning import Problem, best, plan
+    from relufit.planning.search import best_batch
 
     problem, host = Problem(chosen.dimension, chosen.ratio, chosen.tolerance), _host(chosen)
-    table = plan(problem, host, costs, list(dict.fromkeys(chosen.workers)), goal=chosen.goal)
+    workers = list(dict.fromkeys(chosen.workers))
+    table = plan(problem, host, costs, workers, goal=chosen.goal, against=against)
     if chosen.output:
         _write(table, chosen.output)
     from relufit.cli.plans import show
 
-    show(problem, host, table, chosen.goal)
+    first = best(table)
+    compared = best_batch(
+        problem, host, costs, against.exchange, against.compressor, int(first["workers"]), chosen.goal
+    )
+    show(problem, host, table, chosen.goal, (against, compared))
     if chosen.instance:
-        from relufit.planning.instances import NOTED
+        from relufit.instance_types import NOTED
 
         print(f"\nPrices: {NOTED}.")
 
@@ -101,6 +117,15 @@ def _check(chosen: argparse.Namespace) -> None:
         raise ConfigError(f"{chosen.round_trip:g} s", where="--round-trip", remedy="give 0 or more")
     if chosen.output and chosen.output.suffix not in _ENDINGS:
         raise ConfigError("unknown kind of file", where=str(chosen.output), remedy="let it end in .csv or .json")
+
+
+def _against(chosen: argparse.Namespace) -> Comparator:
+    from relufit.planning import Comparator
+
+    try:
+        return Comparator.of(chosen.against)
+    except ConfigError as error:
+        raise ConfigError(error.what, where="--against", remedy=error.remedy) from error
 
 
 def _costs(chosen: argparse.Namespace) -> Costs:
@@ -135,16 +160,19 @@ def _host(chosen: argparse.Namespace) -> Host:
 
 
 def _list() -> None:
-    from relufit.planning.instances import INSTANCES, NOTED
+    from relufit.instance_types import INSTANCES, NOTED
 
     print(f"{'type':<12} {'vCPU':>4} {'GiB':>6} {'Gbit/s':>7} {'USD/h':>7}")
-    for its in INSTANCES.values():
-        print(f"{its.name:<12} {its.processors:>4} {its.memory / 2**30:>6g} {its.rate / 1e9:>7g} {its.price:>7g}")
+    for instance in INSTANCES.values():
+        print(
+            f"{instance.name:<12} {instance.processors:>4} {instance.memory / 2**30:>6g} {instance.rate / 1e9:>7g} "
+            f"{instance.price:>7g}"
+        )
     print(f"\n{NOTED[0].upper()}{NOTED[1:]}.")
 
 
 def _write(table: pd.DataFrame, path: Path) -> None:
-    from relufit.files import write_text
+    from relufit.files.atomic import write_text
 
     text = table.to_csv(index=False) if path.suffix == ".csv" else table.to_json(orient="records", indent=1) + "\n"
     write_text(path, text)

@@ -8,38 +8,63 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from relufit import theory
-from relufit.planning import Host, Problem, best
-from relufit.planning.predictions import describe_row
+from relufit.exchange import EXCHANGES, Links
+from relufit.planning import Comparator, Host, Problem, best
+from relufit.planning.predictions import Prediction, describe_row
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_HEADS = ("K", "exchange", "compressor", "m", "iterations", "ms each", "at least", "time", "sent", "USD", "memory")
-_NUMBERS = (0, 3, 4, 5, 6, 7, 8, 9, 10)
+_HEADS = (
+    "K",
+    "exchange",
+    "compressor",
+    "m",
+    "iterations",
+    "ms each",
+    "at least",
+    "time",
+    "sent",
+    "USD",
+    "gain",
+    "memory",
+)
+_NUMBERS = (0, 3, 4, 5, 6, 7, 8, 9, 10, 11)
 #: So many ranks are connected to every other in no test.
 _MANY = 256
 
 
-def show(problem: Problem, host: Host, table: pd.DataFrame, goal: str) -> None:
-    """Print a table of the best plans, the first of them in words, and what to know about it."""
+def show(problem: Problem, host: Host, table: pd.DataFrame, goal: str, compared: tuple[Comparator, Prediction]) -> None:
+    """Print a table of the best plans, one of SGD in fp32, and the first plan in words.
+
+    Parameters
+    ----------
+    problem, host, table, goal
+        As `relufit.planning.plan` takes and returns them.
+    compared : tuple of Comparator and Prediction
+        What gains are stated against, and what it takes on as many ranks as the first plan has.
+    """
     kinds = table.drop_duplicates(["workers", "exchange"])
-    plain = table[table["compressor"] == "fp32"].drop_duplicates(["workers"])
+    plain = table[table["compressor"] == "fp32"]
+    print(f"Gains in {goal} are stated against {compared[0].words}, on as many ranks, at its own best mini-batch.\n")
     _print([_HEADS, *(_cells(row, host) for _, row in kinds.sort_values(["workers", goal]).iterrows())])
-    print("\nSGD in single precision, at its best exchange and mini-batch:")
-    _print([_HEADS, *(_cells(row, host) for _, row in plain.sort_values("workers").iterrows())])
-    first = best(table)
+    print("\nSGD in single precision in each exchange, at its best mini-batch:")
+    _print([_HEADS, *(_cells(row, host) for _, row in plain.sort_values(["workers", goal]).iterrows())])
     print()
-    for line in _words(problem, host, first, best(plain, workers=first["workers"]), goal):
+    for line in _words(problem, host, table, goal, compared):
         print(line)
 
 
-def _words(problem: Problem, host: Host, first: pd.Series, plain: pd.Series, goal: str) -> list[str]:
+def _words(
+    problem: Problem, host: Host, table: pd.DataFrame, goal: str, compared: tuple[Comparator, Prediction]
+) -> list[str]:
+    first = best(table)
     if not math.isfinite(first["seconds"]):
         return [f"No plan reaches a relative error of {problem.tolerance:g}: give more rows a dimension."]
     lines = [
         f"Recommended, for few {goal}: {describe_row(first)}, {first['exchange']}, K = {first['workers']}, "
-        f"m = {first['mini_batch']}; {_time(first['seconds'])}, "
-        f"{plain['seconds'] / first['seconds']:.3g} times as fast as SGD in single precision on as many ranks.",
+        f"m = {first['mini_batch']}; {_time(first['seconds'])}.",
+        _gains(table, first, goal, compared),
         f"An iteration: compute {_share(first, 'compute')}, encode {_share(first, 'encode')}, "
         f"decode {_share(first, 'decode')}, link {_share(first, 'link')}, latency and messages "
         f"{(first['latency'] + first['messages']) / first['iteration']:.0%}.",
@@ -57,10 +82,22 @@ def _words(problem: Problem, host: Host, first: pd.Series, plain: pd.Series, goa
             f"A rank's rows, {_bytes(first['shard'])}, do not fit into {_bytes(host.memory)}: they come from disk, "
             f"whose time is not counted, or from about {need} hosts on they fit."
         )
-    if first["exchange"] == "all_to_all" and first["workers"] > _MANY:
+    if EXCHANGES[first["exchange"]].links is Links.MESH and first["workers"] > _MANY:
         lines.append(f"Every rank holds {first['workers'] - 1} connections: more than has been tried.")
     lines.append("Not counted: starting hosts, loading data, TLS, acknowledgements, losses.")
     return lines
+
+
+def _gains(table: pd.DataFrame, first: pd.Series, goal: str, compared: tuple[Comparator, Prediction]) -> str:
+    """Return the gains of the first plan against the comparator, and against fp32 in its own exchange."""
+    comparator, prediction = compared
+    plain = best(table, compressor="fp32", workers=first["workers"], exchange=first["exchange"])
+    own = plain[goal] / first[goal] if first[goal] else math.nan
+    return (
+        f"Gain in {goal}: {_number(first['gain'])} against {comparator.words} (m = {prediction.mini_batch}, "
+        f"{_time(prediction.seconds)}), {_number(own)} against fp32 in the same exchange (m = {plain['mini_batch']}, "
+        f"{_time(plain['seconds'])})."
+    )
 
 
 def _cells(row: pd.Series, host: Host) -> tuple[str, ...]:
@@ -75,9 +112,14 @@ def _cells(row: pd.Series, host: Host) -> tuple[str, ...]:
         f"{1e3 * row['at_least']:.4g}",
         _time(row["seconds"]),
         _bytes(row["bytes"]),
-        "-" if math.isnan(row["dollars"]) else f"{row['dollars']:.4g}",
+        _number(row["dollars"], 4),
+        _number(row["gain"]),
         "-" if host.memory is None else fit,
     )
+
+
+def _number(value: float, digits: int = 3) -> str:
+    return "-" if math.isnan(value) else f"{value:.{digits}g}"
 
 
 def _share(row: pd.Series, part: str) -> str:

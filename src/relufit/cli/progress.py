@@ -10,12 +10,12 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from relufit.training.loop import News
+    from relufit.training.loop import Progress
 
 _LINE_SECONDS = 5.0
 
 
-def told(news: News) -> str:
+def told(news: Progress) -> str:
     """Return how far a run is, in words."""
     said = (
         f"iteration {news.iteration}, relative error {news.relative_error:.3g}, "
@@ -44,13 +44,13 @@ def progress(title: str, total: int) -> Iterator[Callable[[int, str], None]]:
 
 
 def _lines(title: str, total: int) -> Callable[[int, str], None]:
-    began = told = monotonic()
+    began = last = monotonic()
 
     def tell(done: int, news: str) -> None:
-        nonlocal told
+        nonlocal last
         now = monotonic()
-        if now - told >= _LINE_SECONDS or done == total:
-            told = now
+        if now - last >= _LINE_SECONDS or done == total:
+            last = now
             print(f"{title}: {done}/{total} {news} [{now - began:.0f} s]", file=sys.stderr, flush=True)
 
     return tell

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from relufit.cli.options import subcommand
+from relufit.files.paths import absolute
 
 
 def add(parts: Any) -> None:  # noqa: ANN401
@@ -18,26 +19,25 @@ def add(parts: Any) -> None:  # noqa: ANN401
         "Write the report of a finished run, one HTML file that works offline: its verdicts, figures, statistics, "
         "tables, provenance and configuration.",
     )
-    part.add_argument("folder", type=Path, help="the run's folder, such as results/paper")
+    part.add_argument("folder", type=absolute, help="the run's folder, such as results/paper")
     part.add_argument(
-        "--captions", type=Path, default=Path("workflow/report"), help="folder of the captions, {figure}.rst"
+        "--captions", type=absolute, default=Path("workflow/report"), help="folder of the captions, {figure}.rst"
     )
-    part.add_argument("--output", "-o", type=Path, required=True, help="HTML file")
+    part.add_argument("--output", "-o", type=absolute, required=True, help="HTML file")
     part.set_defaults(run=run)
 
 
 def run(chosen: argparse.Namespace) -> None:
     """Run the subcommand."""
-    from relufit.config import load
-    from relufit.experiments import find_experiment
-    from relufit.files import write_text
-    from relufit.records import timing_path
+    from relufit.experiments.configuration import load
+    from relufit.experiments.framework.run_files import RunFiles
+    from relufit.files.atomic import write_text
+    from relufit.files.outputs import check_outputs
     from relufit.report import read, render
 
+    inputs = ("config.yaml", "claims.json", "manifest.json")
+    check_outputs({"--output": chosen.output}, {f"the input {name}": chosen.folder / name for name in inputs})
     config = load([chosen.folder / "config.yaml"])
-    settings = {name: find_experiment(name).settings(config) for name in config["experiments"]}
-    timings = {
-        name: [timing_path(chosen.folder / path) for path in dict.fromkeys(setting.evidence for setting in its)]
-        for name, its in settings.items()
-    }
+    files = RunFiles(config)
+    timings = {name: [chosen.folder / path for path in files.timings(name)] for name in config["experiments"]}
     write_text(chosen.output, render(read(chosen.folder, chosen.captions, timings)))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 from typing import Any
 
+from relufit.cli.compressors import add_compressor, description_of
 from relufit.cli.options import step_size, subcommand
 from relufit.cli.progress import progress, told
+from relufit.files.paths import absolute
 
 
 def add(parts: Any) -> None:  # noqa: ANN401
@@ -20,27 +21,36 @@ def add(parts: Any) -> None:  # noqa: ANN401
         "Run SGD or QSGD once on a data set made by `relufit dataset`, write its trace, and print how it ended.",
     )
     part.add_argument("dataset", help="folder of the Zarr group, or s3://bucket/prefix")
-    part.add_argument("--output", "-o", type=Path, required=True, help="Parquet file of the trace")
     part.add_argument(
-        "--compressor", default="fp64", help="what gradients go through: fp64, fp32, fp16, qsgd, ternary or natural"
+        "--output", "-o", type=absolute, required=True, help="Parquet file of the trace; timings beside it"
     )
-    part.add_argument("--levels", type=int, help="quantization levels of qsgd, from 1 to 32767")
-    part.add_argument("--coding", help="how levels become bytes: packed, elias, rans, or auto")
-    part.add_argument("--norm", help="what qsgd divides a bucket by: l2 or max")
-    part.add_argument("--bucket-size", type=int, help="coordinates of qsgd that share a norm; all of them if not given")
+    add_compressor(part, default="fp64")
     part.add_argument("--workers", "-K", type=int, default=1, help="number of ranks")
     part.add_argument("--batch-size", "-m", type=int, default=1, help="samples an iteration, over all ranks")
     part.add_argument("--step-size", type=step_size, default="optimal", help="a number, or optimal for theory's")
     part.add_argument("--iterations", type=int, default=10000, help="budget")
     part.add_argument("--tolerance", type=float, help="relative error at which to stop; none if not given")
-    part.add_argument("--topology", default="master", help="master, or all_to_all")
     part.add_argument(
-        "--downlink", default="fp64", help="what comes from a master: fp64, the weights, or relay, encoded gradients"
+        "--exchange",
+        default="master",
+        help="how gradients and weights travel, such as master, all_gather or all_reduce; an unknown name is answered "
+        "with those that there are",
     )
     part.add_argument("--sampling", default="with_replacement", help="with_replacement, reshuffled or fresh")
     part.add_argument("--seed", type=int, default=0, help="seed of sampling and rounding")
+    part.add_argument(
+        "--initial-weights",
+        default="moments",
+        help="where the run starts: moments for (2/n) sum y x, or another start, such as 'random x 10'",
+    )
+    part.add_argument(
+        "--local-steps",
+        type=int,
+        default=1,
+        help="steps that each rank takes in an iteration, before it sends anything",
+    )
     part.add_argument("--record-every", type=int, default=1, help="iterations between two rows of the trace")
-    part.add_argument("--checkpoint", type=Path, help="file that the state is kept in, to go on from after an end")
+    part.add_argument("--checkpoint", type=absolute, help="file that the state is kept in, to go on from after an end")
     part.add_argument("--cluster", default="inprocess", help="where ranks run: inprocess, local, address, ...")
     part.add_argument(
         "--cluster-options", default="", metavar="YAML", help="what that kind needs, such as 'rate: 1e9, loss: 0.01'"
@@ -50,42 +60,59 @@ def add(parts: Any) -> None:  # noqa: ANN401
 
 def run(chosen: argparse.Namespace) -> None:
     """Run the subcommand."""
-    from relufit import config, records
-    from relufit.clusters import open_cluster
-    from relufit.experiments.trials import machine
-    from relufit.training import TrainingSpec, train
+    from relufit.claims import trace_files
+    from relufit.clusters import ELSEWHERE, open_cluster
+    from relufit.clusters.section import cluster as cluster_section
+    from relufit.experiments.framework.trials import machine
+    from relufit.files.outputs import check_output, check_outputs, is_stream
+    from relufit.training import Trace, TrainingSpec, train
 
-    parameters = {name: getattr(chosen, name) for name in ("levels", "coding", "bucket_size", "norm")}
+    where = cluster_section(chosen.cluster, chosen.cluster_options)
+    timings = None if is_stream(chosen.output) else trace_files.timing_path(chosen.output)
+    # Where workers are on other machines, the checkpoint is in a folder that this one may not have.
+    checkpoint = None if where["kind"] in ELSEWHERE else chosen.checkpoint
+    outputs = {"--output": chosen.output, "the timings": timings, "--checkpoint": checkpoint}
+    check_outputs(outputs, {"the data set": chosen.dataset})
+    if checkpoint:
+        check_output(checkpoint, stream=False)
     spec = TrainingSpec(
         dataset=chosen.dataset,
-        compressor={"name": chosen.compressor, **{k: v for k, v in parameters.items() if v is not None}},
+        compressor=description_of(chosen),
         workers=chosen.workers,
         batch_size=chosen.batch_size,
         step_size=chosen.step_size,
         iterations=chosen.iterations,
         tolerance=chosen.tolerance,
-        topology=chosen.topology,
-        downlink=chosen.downlink,
+        exchange=chosen.exchange,
         sampling=chosen.sampling,
         seed=chosen.seed,
         record_every=chosen.record_every,
+        initial_weights=chosen.initial_weights,
+        local_steps=chosen.local_steps,
     )
-    where = config.cluster(chosen.cluster, chosen.cluster_options)
     with (
         open_cluster(where, chosen.workers) as cluster,
         progress("training", chosen.iterations) as tell,
     ):
+
+        def save(trace: Trace) -> None:
+            about = {"counted": trace.counted, "faults": trace.faults, "cluster": cluster.describe()}
+            results = trace_files.Record(trace.table, trace.summary)
+            if timings:
+                trace_files.write_pair(
+                    chosen.output, results, trace_files.Record(trace.timing, {**about, "machine": machine()})
+                )
+            else:
+                trace_files.write(chosen.output, *results)
+
         trace = train(
             spec,
             cluster.client,
             progress=lambda news: tell(news.iteration, told(news)),
             checkpoint=chosen.checkpoint,
             told=lambda fault: print(f"relufit: {fault}", file=sys.stderr),
+            save=save,
         )
-        described = cluster.describe()
-    times = {"counted": trace.counted, "faults": trace.faults, "cluster": described, "machine": machine()}
-    records.write(records.timing_path(chosen.output), trace.timing, times)
-    records.write(chosen.output, trace.table, trace.summary)
     last = trace.table.iloc[-1]
     print(
         f"{trace.outcome} after {trace.summary['iterations']} iterations: relative error "

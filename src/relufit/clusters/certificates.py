@@ -8,7 +8,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from relufit.errors import ConfigError
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from relufit.clusters import tls
 
 if TYPE_CHECKING:
     from distributed import Security
@@ -53,37 +58,12 @@ class Files:
 
 
 def _security(authority: str, certificate: str, key: str) -> Security:
-    from distributed import Security
-
-    return Security(
-        require_encryption=True,
-        tls_ca_file=authority,
-        tls_client_cert=certificate,
-        tls_client_key=key,
-        tls_scheduler_cert=certificate,
-        tls_scheduler_key=key,
-        tls_worker_cert=certificate,
-        tls_worker_key=key,
-    )
+    # None in place of what Dask's configuration may say.
+    return tls.security(authority, certificate, key, tls_ciphers=None, tls_min_version=None, tls_max_version=None)
 
 
 def make(name: str) -> Pair:
-    """Return a new pair for the cluster of that name: an elliptic key, which is short.
-
-    Raises
-    ------
-    ConfigError
-        If the package that makes it is not installed.
-    """
-    try:
-        from cryptography import x509
-        from cryptography.hazmat.primitives import hashes, serialization
-        from cryptography.hazmat.primitives.asymmetric import ec
-        from cryptography.x509.oid import NameOID
-    except ImportError as error:
-        raise ConfigError(
-            "certificates need the package cryptography", where="cluster", remedy="install it with pip"
-        ) from error
+    """Return a new pair for the cluster of that name: an elliptic key, which is short."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name[:64])])
     now = datetime.now(UTC)

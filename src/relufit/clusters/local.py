@@ -2,23 +2,40 @@
 
 from __future__ import annotations
 
-import logging
+import json
 import os
+import select
+import subprocess
+import sys
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any
 
+from relufit.clusters import certificates
+from relufit.clusters.certificates import Pair
+from relufit.clusters.limits import check_descriptors
+from relufit.clusters.scratch import private_folder
+from relufit.clusters.settings import default_settings, defaults_while_open, environment_without_dask
 from relufit.clusters.versions import check_versions
-from relufit.clusters.workers import SLOT, DaskCluster, close_within, reached, wait_for_slots
+from relufit.clusters.workers import DaskCluster, close_within, reached, wait_for_slots
+from relufit.errors import ClusterError
+from relufit.transport.protection import CLEAR, FRAMES_VARIABLE
 
 _KEY = "cluster.local"
 # On a busy machine processes take long to start, and to end.
 _STARTING_SECONDS = _CLOSING_SECONDS = 60.0
-_FOREVER = "365d"
-# Processes that come from one have their code at the same addresses: a processor that they share has learnt from one
-# what it can use for the other. Where vectors are short, that is a third of an iteration.
-_METHOD = "forkserver"
 _REMEDY = "ask for fewer ranks, free some memory, or see what this machine is busy with"
+#: The program of the process that starts and keeps the others, see `relufit.clusters.local_processes`. The modules that
+#: it imports are those of this process, whatever is in its working folder, and nothing of a user's script is imported.
+_PROGRAM = """
+import json, sys
+order = json.loads(sys.stdin.buffer.readline())
+sys.path[:] = order["path"]
+from relufit.clusters.local_processes import main
+main(order)
+"""
 
 
 @contextmanager
@@ -28,43 +45,118 @@ def open_local(options: Mapping[str, Any], workers: int) -> Iterator[DaskCluster
     Raises
     ------
     ClusterError
-        If they do not start in time.
+        If they do not start, or not in time.
     """
-    import dask
-    from distributed import Client, LocalCluster
+    from distributed import Client
 
     count = workers + 1
-    with dask.config.set(
-        {
-            # Dask looks so long after a process was lost whether one is there, and otherwise never starts it again; by
-            # then it may have come back and be lost a second time.
-            "distributed.deploy.lost-worker-timeout": _FOREVER,
-            "distributed.worker.multiprocessing-method": _METHOD,
-        }
-    ):
-        cluster = LocalCluster(
-            n_workers=0,
-            threads_per_worker=1,
-            resources={SLOT: 1},
-            host="127.0.0.1",
-            dashboard_address="127.0.0.1:0",
-            # As it is now, not as it was when the server of processes was started.
-            env=dict(os.environ),
-            # The error of a task reaches the caller; the worker need not print it too.
-            silence_logs=logging.CRITICAL,
-        )
+    check_descriptors(count, _KEY)
+    pair = certificates.make("relufit-local")
+    with private_folder() as folder, defaults_while_open(), _started(folder, pair, count) as address:
+        with reached(_KEY):
+            client = Client(address, security=pair.security(), timeout=_STARTING_SECONDS)
         try:
-            with reached(_KEY):
-                client = Client(cluster, timeout=_STARTING_SECONDS)
-            try:
-                cluster.scale(count)  # which does not wait, as the constructor does without an end
-                wait_for_slots(
-                    client, enough=count, wanted=count, seconds=_STARTING_SECONDS, where=_KEY, remedy=_REMEDY
-                )
-                check_versions(client, where=_KEY, seconds=_STARTING_SECONDS)
-                yield DaskCluster(client, {"kind": "local", "processes": count})
-            finally:
-                close_within(_CLOSING_SECONDS, client.close)
+            wait_for_slots(client, enough=count, wanted=count, seconds=_STARTING_SECONDS, where=_KEY, remedy=_REMEDY)
+            check_versions(client, where=_KEY, seconds=_STARTING_SECONDS)
+            yield DaskCluster(client, {"kind": "local", "processes": count})
         finally:
-            # What was computed is not lost for a process that does not end.
-            close_within(2 * _CLOSING_SECONDS, lambda: cluster.close(timeout=_CLOSING_SECONDS))
+            close_within(_CLOSING_SECONDS, client.close)
+
+
+@contextmanager
+def _started(folder: Path, pair: Pair, count: int) -> Iterator[str]:
+    """Start the processes, yield the scheduler's address, and end them."""
+    end = time.monotonic() + _STARTING_SECONDS
+    reading, writing = os.pipe()
+    # What it says goes into a file: whoever reads the output of this program need not wait for its processes to end.
+    with os.fdopen(reading, "rb") as answers, (folder / "log").open("wb") as log:
+        try:
+            process = subprocess.Popen(
+                [sys.executable, "-P", "-c", _PROGRAM],
+                env=_environment(),
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                pass_fds=[writing],
+                # An interrupt from the terminal is for this process, which then ends the others.
+                start_new_session=True,
+            )
+        finally:
+            os.close(writing)
+        assert process.stdin is not None
+        try:
+            with suppress(BrokenPipeError):  # then the log says why
+                process.stdin.write(json.dumps(_order(folder, pair, count, writing)).encode() + b"\n")
+                process.stdin.flush()
+            yield _address(answers, end, folder)
+        finally:
+            _end(process)
+
+
+def _environment() -> dict[str, str]:
+    before: dict[str, Any] = default_settings()["distributed"]["nanny"]["pre-spawn-environ"]
+    # As Dask's nannies have it, but from the first process on: most of it is read when a process begins.
+    wanted = {name: str(value) for name, value in before.items()} | {"PYTHONHASHSEED": "6640"}
+    kept = {name: os.environ[name] for name in before if name in os.environ}
+    return environment_without_dask(**wanted, **{FRAMES_VARIABLE: CLEAR}) | kept
+
+
+def _order(folder: Path, pair: Pair, count: int, answers: int) -> dict[str, Any]:
+    """Return what the process is told; a key is seen neither on a command line nor in a variable."""
+    return {
+        "path": [entry or str(Path.cwd()) for entry in sys.path],
+        "folder": str(folder),
+        "certificate": pair.certificate,
+        "key": pair.key,
+        "count": count,
+        "answers": answers,
+        "parent": os.getpid(),
+    }
+
+
+def _address(answers: IO[bytes], end: float, folder: Path) -> str:
+    """Return the address that the process tells when all others are there.
+
+    Raises
+    ------
+    ClusterError
+        If it tells of an error instead, ends, or says nothing in time.
+    """
+    poll = select.poll()
+    poll.register(answers, select.POLLIN)
+    if not poll.poll(1000 * max(0.0, end - time.monotonic())):
+        raise ClusterError(f"the processes have not started within {_STARTING_SECONDS:g} s", where=_KEY, remedy=_REMEDY)
+    line = answers.readline()
+    message: dict[str, str] = json.loads(line) if line else {}
+    if "address" in message:
+        return message["address"]
+    reason = message.get("error") or "one has ended"
+    last = _last_line(folder / "log")
+    raise ClusterError(
+        f"the processes do not start ({reason})" if not last else f"the processes do not start ({reason}: {last})",
+        where=_KEY,
+        remedy="mend that, ask for fewer ranks, or free some memory",
+    )
+
+
+def _last_line(log: Path) -> str:
+    """Return the last line of a log, which of a traceback is the error."""
+    with suppress(OSError):
+        lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+        return lines[-1] if lines else ""
+    return ""
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End the process, which ends the others; what does not end in time is killed, and all others with it."""
+    assert process.stdin is not None
+    with suppress(OSError):
+        process.stdin.write(b"end\n")
+        process.stdin.flush()
+    with suppress(OSError):
+        process.stdin.close()
+    try:
+        process.wait(_CLOSING_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

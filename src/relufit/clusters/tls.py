@@ -1,4 +1,4 @@
-"""TLS by three files."""
+"""TLS by an authority, a certificate and its key."""
 
 from __future__ import annotations
 
@@ -8,9 +8,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from relufit.errors import ConfigError
+from relufit.files.paths import absolute
 
 if TYPE_CHECKING:
     from distributed import Security
+
+
+def security(authority: str, certificate: str, key: str, **settings: None) -> Security:
+    """Return what Dask takes for TLS in every role, encryption required.
+
+    Parameters
+    ----------
+    authority, certificate, key : str
+        PEM, or paths of PEM files.
+    **settings
+        What is not to be taken from Dask's configuration, such as ``tls_ciphers=None``.
+    """
+    from distributed import Security
+
+    parts = {"cert": certificate, "key": key}
+    roles = {f"tls_{role}_{part}": value for role in ("client", "scheduler", "worker") for part, value in parts.items()}
+    return Security(require_encryption=True, tls_ca_file=authority, **roles, **settings)
 
 
 def read_security(files: Mapping[str, str], where: str) -> Security:
@@ -28,9 +46,7 @@ def read_security(files: Mapping[str, str], where: str) -> Security:
     ConfigError
         If one cannot be read, or is not what it should be.
     """
-    from distributed import Security
-
-    paths = {name: str(Path(path).expanduser()) for name, path in files.items()}
+    paths = {name: str(absolute(path)) for name, path in files.items()}
     for name, path in paths.items():
         try:
             with Path(path).open("rb"):
@@ -54,8 +70,4 @@ def read_security(files: Mapping[str, str], where: str) -> Security:
             where=f"{where}.key",
             remedy="give two PEM files that belong together, the key without a password",
         ) from error
-    return Security(
-        tls_ca_file=paths["ca_file"],
-        require_encryption=True,
-        **{f"tls_{role}_{part}": paths[part] for role in ("client", "scheduler", "worker") for part in ("cert", "key")},
-    )
+    return security(paths["ca_file"], paths["cert"], paths["key"])

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from relufit.clusters.workers import ask_workers, reached, some
 from relufit.errors import ClusterError
-from relufit.reuse import code_digest
+from relufit.sources import code_digest
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -56,15 +56,15 @@ def differences(places: Mapping[str, Mapping[str, str]]) -> str:
     places : dict of dict
         What other processes run, by the name of the process; what one does not tell is not compared.
     """
-    mine, found = here(), dict[tuple[str, str], list[str]]()
+    mine, mismatches = here(), dict[tuple[str, str], list[str]]()
     for place, theirs in places.items():
         for name, value in theirs.items():
             if value != mine.get(name):
-                found.setdefault((name, value), []).append(place)
-    if not found:
+                mismatches.setdefault((name, value), []).append(place)
+    if not mismatches:
         return ""
     rows = [("", "here", "there", "where")]
-    rows += [(name, mine.get(name, "none"), value, some(where)) for (name, value), where in sorted(found.items())]
+    rows += [(name, mine.get(name, "none"), value, some(where)) for (name, value), where in sorted(mismatches.items())]
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     lines = (
         "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3]]) for row in rows
@@ -111,7 +111,7 @@ def check_versions(client: Client, *, where: str, seconds: float) -> None:
 
 
 def _places(scheduler: Any, workers: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ANN401 - what they say
-    return {"scheduler": scheduler, **{f"worker {address}": told for address, told in workers.items()}}
+    return {"scheduler": scheduler, **{f"worker {address}": answer for address, answer in workers.items()}}
 
 
 def refusal(table: str, where: str) -> ClusterError:
@@ -128,11 +128,11 @@ def _refuse(places: Mapping[str, Mapping[str, str]], where: str) -> None:
 def _told(answer: Any) -> dict[str, str]:  # noqa: ANN401 - what Dask says, or an exception
     if isinstance(answer, BaseException):
         return {"python": f"no answer ({type(answer).__name__})"}
-    found = answer["packages"]
+    packages = answer["packages"]
     # Dask gives Python's version with as many dots as it happens to have parts.
     return {
-        "python": _minor(*found["python"].split(".")[:2]),
-        **{package: found[package] or "none" for package in _PACKAGES},
+        "python": _minor(*packages["python"].split(".")[:2]),
+        **{package: packages[package] or "none" for package in _PACKAGES},
     }
 
 

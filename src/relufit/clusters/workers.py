@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import copy
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -12,12 +11,11 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from relufit.errors import ClusterError
+from relufit.transport.slot import SLOT
 
 if TYPE_CHECKING:
     from distributed import Client
 
-#: The Dask resource of which a rank takes one.
-SLOT = "slot"
 _POLLING_SECONDS = 0.1
 _MORE_WORKERS = f"start more workers, each with `--resources {SLOT}=1`, ask for fewer ranks, or wait longer"
 #: How long it is waited for a master's slot once all ranks have theirs.
@@ -124,9 +122,9 @@ def ask_workers(
             late = error
     addresses = sorted(workers_of(client, seconds=_ALONE_SECONDS, where=where))
     with reached(where):
-        found = client.sync(silent, addresses, callback_timeout=2 * _ALONE_SECONDS)
+        missing = client.sync(silent, addresses, callback_timeout=2 * _ALONE_SECONDS)
     raise ClusterError(
-        f"no answer within {seconds:g} s from {some(found) if found else 'a worker'}",
+        f"no answer within {seconds:g} s from {some(missing) if missing else 'a worker'}",
         where=where,
         remedy="see what that worker and its host are busy with, or end it",
     ) from late
@@ -183,27 +181,6 @@ def _slots(client: Client, seconds: float, where: str) -> int:
     """Return the number of slots; of a cluster that knows none, each worker is given one by the run."""
     known = workers_of(client, seconds=seconds, where=where)
     return sum(int(worker["resources"].get(SLOT, 0)) for worker in known.values()) or len(known)
-
-
-@contextmanager
-def defaults_of_dask() -> Iterator[None]:
-    """Set Dask's configuration to its defaults for a while.
-
-    A cluster that is started on other machines sends all of it there, where nothing of this machine belongs; and
-    some of Dask's own leave their certificates in it.
-    """
-    import dask
-    import distributed  # noqa: F401 - has defaults of its own
-
-    whole: dict[str, Any] = dask.config.config
-    before = copy.deepcopy(whole)
-    try:
-        whole.clear()
-        whole.update(copy.deepcopy(dask.config.merge(*dask.config.defaults)))
-        yield
-    finally:
-        whole.clear()
-        whole.update(before)
 
 
 def close_within(seconds: float, close: Callable[[], object]) -> bool:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 import struct
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import fields, is_dataclass
+from inspect import Parameter, signature
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
+from relufit.compression.sums import Terms, sum_terms
 from relufit.errors import PayloadError
-from relufit.kernels import Descent, descend_towards
 
 _HEADER = struct.Struct("<BBH")
 HEADER_BYTES = _HEADER.size
@@ -21,8 +24,47 @@ _FLOATS = (np.dtype(np.float64), np.dtype(np.float32))
 Pieces = bytes | memoryview | tuple[bytes | memoryview, bytes | memoryview]
 
 
+class Anatomy(NamedTuple):
+    """The parts of the payload of a quantizer.
+
+    Parameters
+    ----------
+    start : int
+        Bytes before the code of the levels.
+    coding : str
+        Name of the code.
+    symbols : (d,) array
+        A number for each coordinate, the same for coordinates of one level and sign.
+    """
+
+    start: int
+    coding: str
+    symbols: np.ndarray
+
+
 class Compressor(ABC):
-    """A map from vectors to bytes and back."""
+    """A map from vectors to bytes and back, and everything that others need to know of it.
+
+    A subclass has a `name`, is a frozen dataclass whose fields are its parameters, so that equal parameters give equal
+    compressors, and can be pickled. `relufit.testing.check_compressor` checks all that is promised here.
+    """
+
+    #: What `relufit.compression.make_compressor` finds the class by.
+    name: ClassVar[str]
+    #: Whether what a rank sends depends on what it has sent before.
+    stateful: ClassVar[bool] = False
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The parameters, as `relufit.compression.make_compressor` takes them beside the name."""
+        if not is_dataclass(self):
+            return {}
+        return {listed.name: getattr(self, listed.name) for listed in fields(self) if listed.init}
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """The name and the parameters, which make this compressor again."""
+        return {"name": self.name, **self.parameters}
 
     @abstractmethod
     def encode(self, vector: np.ndarray, key: int) -> bytes:
@@ -48,7 +90,7 @@ class Compressor(ABC):
         Parameters
         ----------
         payload : bytes
-            Anything: whatever is no payload is refused.
+            Any bytes: those that are no payload are refused.
         size : int
             The number of coordinates d.
         out : (size,) float64 or float32, optional
@@ -60,72 +102,81 @@ class Compressor(ABC):
             If the payload is not one that this compressor makes of a vector of that size.
         """
 
-    def pieces(self, vector: np.ndarray, key: int, place: Place | None = None, squares: float = math.nan) -> Pieces:
+    def pieces(
+        self, vector: np.ndarray, key: int, scratch: ScratchBuffer | None = None, squares: float = math.nan
+    ) -> Pieces:
         """Return what `encode` returns, perhaps in pieces.
 
         Parameters
         ----------
         vector, key
             As for `encode`.
-        place : Place, optional
-            Where it may be made. It is good until `vector` changes or `place` is used again.
+        scratch : ScratchBuffer, optional
+            Memory for the payload, which is good until `vector` changes or `scratch` is used again.
         squares : float
-            `relufit.kernels.energy` of `vector`, if that is known; finite only where all numbers are.
+            `relufit.numerics.kernels.energy` of `vector`, if that is known; finite only where all numbers are.
         """
         return self.encode(vector, key)
 
-    def add(self, payload: bytes | memoryview, total: np.ndarray, room: np.ndarray) -> None:
-        """Add what `decode` returns to `total`, (d,) float64, with the help of `room`, another such array.
+    def add(self, payload: bytes | memoryview, total: np.ndarray, scratch: np.ndarray) -> None:
+        """Add what `decode` returns to `total`, (d,) float64; `scratch` is another such array.
 
         After an error `total` may hold anything.
         """
-        total += self.decode(payload, total.size, out=room)
+        total += self.decode(payload, total.size, out=scratch)
 
-    def together(self, size: int) -> int:
-        """Return how many payloads of vectors of that size are better added together than one by one."""
+    def max_fused_payloads(self, size: int) -> int:
+        """Return how many payloads of vectors of that size one pass can add; 1 where each needs a pass of its own.
+
+        More than 1 only if `terms` describes them.
+        """
         return 1
 
-    def sum(
-        self,
-        payloads: Sequence[Pieces],
-        total: np.ndarray,
-        *,
-        fresh: bool,
-        room: np.ndarray,
-        descent: Descent | None = None,
-    ) -> float:
+    def terms(self, payloads: Sequence[Pieces], size: int) -> Terms | None:
+        """Return payloads as terms that are added block by block, or None where they are added one by one.
+
+        Parameters
+        ----------
+        payloads : sequence of bytes
+            At most as many as `max_fused_payloads` says.
+        size : int
+            The number of coordinates d.
+
+        Raises
+        ------
+        PayloadError
+            If a payload is seen to be invalid already.
+        """
+        return None
+
+    def sum(self, payloads: Sequence[Pieces], total: np.ndarray, *, fresh: bool, scratch: np.ndarray) -> None:
         """Add what payloads decode to to `total`, or to zero if `fresh`, in their order.
 
         Parameters
         ----------
         payloads : sequence of bytes
-            At most as many as `together` says.
-        total, room : (d,) float64
+            At most as many as `max_fused_payloads` says.
+        total, scratch : (d,) float64
             After an error they may hold anything.
         fresh : bool
             Whether `total` counts as zero.
-        descent : Descent, optional
-            If given a step is taken along the sum: `total` is set to ``w - step * sum``.
-
-        Returns
-        -------
-        float
-            With a descent, the squared distance of `total` from its target.
 
         Raises
         ------
         PayloadError
             As `decode`.
         """
+        if (terms := self.terms(payloads, total.size)) is not None:
+            sum_terms(terms, total, fresh)
+            return
         if fresh:
             total[:] = 0.0
         for payload in payloads:
-            self.add(joined(payload), total, room)
-        return descend_towards(descent.w, total, descent.step, descent.target, total) if descent else 0.0
+            self.add(joined(payload), total, scratch)
 
     @abstractmethod
     def variance(self, size: int) -> float | None:
-        """Return omega, where ``E ||decode(encode(v)) - v||^2 = omega ||v||^2``, or None where there is none.
+        """Return omega, where ``E ||decode(encode(v)) - v||^2 = omega ||v||^2``, or None for a biased compressor.
 
         The mean is over the compressor's own draws and over a uniformly distributed direction of v in `size`
         dimensions. Rounding to nearest, as casting does, draws nothing: its omega is 0.
@@ -134,6 +185,47 @@ class Compressor(ABC):
     @abstractmethod
     def variance_bound(self, size: int) -> float | None:
         """Return the published bound on omega, which holds for every vector, or None where there is none."""
+
+    def expected_bits(self, size: int) -> float | None:
+        """Return the expected bits of the payload of a Gaussian vector, header included, or None where unknown."""
+        return None
+
+    def coding_name(self, size: int) -> str:
+        """Return the name of the code in which vectors of that size are sent; empty where there is no choice."""
+        return ""
+
+    def resolution(self, size: int) -> float:
+        """Return the quantization levels over sqrt(size), on which seconds depend; 0 where there is no such choice."""
+        return 0.0
+
+    @classmethod
+    def family(cls, resolutions: Sequence[float]) -> Iterator[tuple[float, Callable[[int], Self]]]:
+        """Yield the members that planning times and chooses from: a resolution, and a maker that takes the size.
+
+        Parameters
+        ----------
+        resolutions : sequence of float
+            Those wanted of a compressor that has a choice of them. All others yield 0.
+
+        Notes
+        -----
+        By default it is the compressor with its default parameters alone, or nothing where one has no default.
+        """
+        needed = signature(cls).parameters.values()
+        if all(parameter.default is not Parameter.empty for parameter in needed):
+            yield 0.0, lambda size: cls()
+
+    def anatomy(self, payload: bytes, size: int) -> Anatomy | None:
+        """Return the parts of a payload of `size` coordinates; None where there are no levels."""
+        return None
+
+
+def payload_bound(size: int) -> int:
+    """Return the most bytes that a payload of a vector of `size` coordinates may have: longer ones are not received.
+
+    It leaves room for a norm and a level of 8 bytes a coordinate, and for tables of frequencies.
+    """
+    return HEADER_BYTES + 256 + 16 * size
 
 
 def length_of(payload: Pieces) -> int:
@@ -146,20 +238,24 @@ def joined(payload: Pieces) -> bytes | memoryview:
     return b"".join(payload) if isinstance(payload, tuple) else payload
 
 
-class Place:
+class ScratchBuffer:
     """Memory in which one payload is made after the other: new memory costs more than what is written there."""
 
     def __init__(self) -> None:
         self._memory, self._start = np.empty(0, np.uint8), 0
 
-    def begin(self, start: bytes, room: int) -> np.ndarray:
-        """Begin a payload, over the one before, and return what follows its `start`: (room,) uint8, zeros at first."""
-        self._start, size = len(start), len(start) + room
+    def begin(self, start: bytes, capacity: int, *, zeros: bool = True) -> np.ndarray:
+        """Begin a payload, over the one before, and return what follows `start`: (capacity,) uint8.
+
+        They are zeros at first, or anything where the caller writes all of them and sets `zeros` to False.
+        """
+        self._start, size = len(start), len(start) + capacity
         if self._memory.size < size:
             self._memory = np.empty(size, np.uint8)
         self._memory[: self._start] = np.frombuffer(start, np.uint8)
         body = self._memory[self._start : size]
-        body[:] = 0
+        if zeros:
+            body[:] = 0
         return body
 
     def finish(self, length: int) -> memoryview:
@@ -187,9 +283,9 @@ def split(payload: Pieces, version: int) -> tuple[int, int, memoryview]:
         if len(view) < HEADER_BYTES:
             raise PayloadError(f"a payload of {len(view)} bytes has no header")
         start, body = view, view[HEADER_BYTES:]
-    kind, found, parameter = _HEADER.unpack_from(start)
-    if found != version:
-        raise PayloadError(f"a payload of kind {kind} in version {found}, not {version}")
+    kind, sent_version, parameter = _HEADER.unpack_from(start)
+    if sent_version != version:
+        raise PayloadError(f"a payload of kind {kind} in version {sent_version}, not {version}")
     return kind, parameter, body
 
 
@@ -205,7 +301,7 @@ def check_vector(vector: np.ndarray) -> np.ndarray:
     return vector
 
 
-def room_for(size: int, out: np.ndarray | None) -> np.ndarray:
+def output_for(size: int, out: np.ndarray | None) -> np.ndarray:
     """Return `out` after a check, or a new array, (size,) float64."""
     if size < 1:
         raise ValueError(f"size must be at least 1, not {size}")
@@ -216,10 +312,11 @@ def room_for(size: int, out: np.ndarray | None) -> np.ndarray:
     return out
 
 
-def check_range(numbers: np.ndarray, out: np.ndarray) -> None:
-    """Refuse a payload with numbers too large for the array that takes them."""
-    if out.dtype == np.float32 and np.max(numbers) > np.finfo(np.float32).max:
+def check_range(numbers: np.ndarray, dtype: np.typing.DTypeLike) -> None:
+    """Raise PayloadError for numbers too large for the type that they are decoded to."""
+    if dtype == np.float32 and np.max(numbers) > np.finfo(np.float32).max:
         raise PayloadError("numbers beyond the range of float32, which was asked for")
 
 
 NOT_FINITE = "NaN or infinity in the vector: nothing can be sent of it"
+OVERFLOW = "the Euclidean norm of the vector is beyond the range of float64, though its numbers are not"

@@ -12,13 +12,7 @@ _NAMES = {coding.kind: name for name, coding in CODINGS.items()}
 
 
 def check_coding(name: str) -> None:
-    """Refuse a coding that there is not.
-
-    Raises
-    ------
-    ConfigError
-        With the names of those that there are.
-    """
+    """Raise ConfigError, with the known names, for an unknown coding."""
     if name != AUTO and name not in CODINGS:
         known = ", ".join([*CODINGS, AUTO])
         raise ConfigError(f"unknown coding {name!r}", where="coding", remedy=f"choose one of {known}")
@@ -41,3 +35,8 @@ def coding_of(kind: int, name: str) -> Coding:
     if known is None or name not in (known, AUTO):
         raise PayloadError(f"a payload of kind {kind}, which is not in the coding {name}")
     return CODINGS[known]
+
+
+def name_of(kind: int) -> str:
+    """Return the name of the coding that the kind of a valid payload names."""
+    return _NAMES[kind]

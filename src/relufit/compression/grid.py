@@ -6,12 +6,12 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numba.extending import overload
 
 from relufit.compression.levels import is_a, put, take
-from relufit.kernels import energy
-from relufit.simd import round_levels
+from relufit.numerics.compiled_cache import compiled
+from relufit.numerics.kernels import energy
+from relufit.numerics.simd import round_levels
 
 #: For each precision the integers that its numbers are read as, and the bits of a magnitude.
 MAGNITUDE_BITS: dict[str, tuple[Any, Any]] = {
@@ -70,7 +70,7 @@ class Added(NamedTuple):
 def norms_of(v: np.ndarray, bucket: int, norm: str, squares: float = math.nan) -> np.ndarray:
     """Return the norm of each bucket, ``"l2"`` or ``"max"``, in float64; not finite where an element is not.
 
-    `squares` is `relufit.kernels.energy` of `v`, if that is known.
+    `squares` is `relufit.numerics.kernels.energy` of `v`, if that is known.
     """
     count = -(-v.size // bucket)
     if norm == "l2" and count == 1 and _SMALL < squares < _LARGE:
@@ -86,7 +86,7 @@ def norms_of(v: np.ndarray, bucket: int, norm: str, squares: float = math.nan) -
     return largest.view(v.dtype).astype(np.float64)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def check_norms(norms: np.ndarray) -> tuple[bool, bool]:
     """Tell whether all norms are finite and at least zero, and whether there is one above zero."""
     sound, some = True, False
@@ -96,7 +96,7 @@ def check_norms(norms: np.ndarray) -> tuple[bool, bool]:
     return sound, some
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _largest_bits(v: np.ndarray, mask: np.uint64, bucket: int, out: np.ndarray) -> None:
     for j in range(out.size):
         largest = mask & v[j * bucket]
@@ -105,13 +105,13 @@ def _largest_bits(v: np.ndarray, mask: np.uint64, bucket: int, out: np.ndarray) 
         out[j] = largest
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _euclidean(v: np.ndarray, bucket: int, norms: np.ndarray) -> None:
     for j in range(norms.size):
         norms[j] = _norm(v[j * bucket : min((j + 1) * bucket, v.size)])
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _largest(v: np.ndarray) -> float:
     """Return the largest magnitude; NaN if there is NaN or infinity."""
     largest = 0.0
@@ -122,7 +122,7 @@ def _largest(v: np.ndarray) -> float:
     return largest
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _norm(v: np.ndarray) -> float:
     """Return the Euclidean norm without overflow or underflow; not finite if an element is not, or if it is not.
 
@@ -141,7 +141,7 @@ def _norm(v: np.ndarray) -> float:
     return largest * math.sqrt(squares)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _round(source: Rounded, start: int, levels: np.ndarray) -> None:
     """Round towards zero after a random part of a level was added.
 
@@ -162,7 +162,7 @@ def _round(source: Rounded, start: int, levels: np.ndarray) -> None:
         at = stop
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def add_levels(v: np.ndarray, norms: np.ndarray, s: int, bucket: int, start: int, levels: np.ndarray) -> None:
     """Add levels times norm / s to `v`, both being those from index `start` on."""
     at, end = start, start + levels.size
@@ -180,14 +180,14 @@ def add_levels(v: np.ndarray, norms: np.ndarray, s: int, bucket: int, start: int
         at = stop
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _add(target: Added, start: int, levels: np.ndarray) -> None:
     """Add to each number what `_restore` would replace it by."""
     v = target.vector[start : start + levels.size]
     add_levels(v, target.norms, target.s, target.bucket, start, levels)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _restore(target: Restored, start: int, levels: np.ndarray) -> None:
     at, end = start, start + levels.size
     while at < end:

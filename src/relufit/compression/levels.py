@@ -10,8 +10,10 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 import numpy as np
-from numba import njit, types
+from numba import types
 from numba.extending import overload
+
+from relufit.numerics.compiled_cache import compiled
 
 #: How many levels are taken or put at a time: whole blocks of every layout, few enough for the fastest cache.
 BLOCK = 2560
@@ -40,12 +42,12 @@ def is_a(kind: Any, name: type) -> bool:  # noqa: ANN401 - numba's types are unt
     return isinstance(kind, types.BaseNamedTuple) and kind.instance_class is name
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _copy(source: np.ndarray, first: int, target: np.ndarray, start: int, size: int) -> None:
     some = source[first : first + size]
-    place = target[start : start + size]
+    copied = target[start : start + size]
     for i in range(size):
-        place[i] = some[i]
+        copied[i] = some[i]
 
 
 @overload(take)

@@ -8,32 +8,34 @@ from __future__ import annotations
 
 import math
 import struct
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import NamedTuple
+from functools import lru_cache, partial
+from typing import ClassVar, NamedTuple, Self
 
 import numpy as np
-from numba import njit
 from numba.extending import overload
 
 from relufit import theory
 from relufit.compression.base import (
     HEADER_BYTES,
     NOT_FINITE,
+    Anatomy,
     Compressor,
-    Place,
+    ScratchBuffer,
     check_range,
     check_vector,
     header,
-    room_for,
+    output_for,
     split,
 )
-from relufit.compression.choice import AUTO, check_coding, coding_of, shortest
+from relufit.compression.choice import AUTO, check_coding, coding_of, name_of, shortest
 from relufit.compression.coding import CODINGS, Coding
 from relufit.compression.grid import MAGNITUDE_BITS
 from relufit.compression.levels import is_a, put, take
 from relufit.errors import PayloadError
-from relufit.simd import draw
+from relufit.numerics.compiled_cache import compiled
+from relufit.numerics.simd import draw
 from relufit.streams import words
 
 _VERSION = 1
@@ -88,6 +90,8 @@ class Natural(Compressor):
         If there is no such coding.
     """
 
+    name: ClassVar[str] = "natural"
+
     coding: str = "rans"
 
     def __post_init__(self) -> None:
@@ -105,9 +109,9 @@ class Natural(Compressor):
         return bytes(self.pieces(vector, key))
 
     def pieces(
-        self, vector: np.ndarray, key: int, place: Place | None = None, squares: float = math.nan
+        self, vector: np.ndarray, key: int, scratch: ScratchBuffer | None = None, squares: float = math.nan
     ) -> bytes | memoryview:
-        """Return the payload, made in `place` if that is given."""
+        """Return the payload, made in `scratch` if that is given."""
         vector = check_vector(vector)
         least, largest = _range(vector)
         if not math.isfinite(largest):
@@ -120,13 +124,13 @@ class Natural(Compressor):
             raise PayloadError("numbers from 2^1023 on, which have no power of two above them")
         span = top - math.frexp(least)[1] + 2
         start = header(_KINDS + coding.kind, _VERSION, span) + _TOP.pack(top)
-        return coding.write(Powers(vector, top, words(key)), span, start, place or Place())
+        return coding.write(Powers(vector, top, words(key)), span, start, scratch or ScratchBuffer())
 
     def decode(self, payload: bytes | memoryview, size: int, out: np.ndarray | None = None) -> np.ndarray:
         """Return the vector, (size,) float64 or `out`."""
         kind, span, body = split(payload, _VERSION)
         coding = coding_of(kind - _KINDS, self.coding)
-        vector = room_for(size, out)
+        vector = output_for(size, out)
         if not span and not len(body):
             vector[:] = 0
             return vector
@@ -136,7 +140,7 @@ class Natural(Compressor):
         if not 2 <= span <= top - _LEAST_EXPONENT + 1 or top > _LARGEST_EXPONENT:
             raise PayloadError(f"{span} exponents up to {top} are beyond double precision")
         powers = np.append(0.0, np.ldexp(1.0, np.arange(top, top - span, -1)))
-        check_range(powers, vector)
+        check_range(powers, vector.dtype)
         coding.restore(np.frombuffer(body[_TOP.size :], np.uint8), FromPowers(vector, powers), span)
         return vector
 
@@ -156,8 +160,27 @@ class Natural(Compressor):
         law, span = _law(size)
         return 8 * (HEADER_BYTES + _TOP.size) + self._coding(size).expected_bits([(size, law)], span)
 
+    def coding_name(self, size: int) -> str:
+        """Return the name of the coding, that of the shortest one if it is ``"auto"``."""
+        return _shortest(size) if self.coding == AUTO else self.coding
+
+    @classmethod
+    def family(cls, resolutions: Sequence[float]) -> Iterator[tuple[float, Callable[[int], Self]]]:
+        """Yield each coding."""
+        for coding in CODINGS:
+            yield 0.0, partial(cls._in, coding)
+
+    @classmethod
+    def _in(cls, coding: str, size: int) -> Self:
+        return cls(coding)
+
+    def anatomy(self, payload: bytes, size: int) -> Anatomy:
+        """Return the parts of a payload; each level is one number."""
+        start = min(HEADER_BYTES + _TOP.size, len(payload))
+        return Anatomy(start, name_of(payload[0] - _KINDS), self.decode(payload, size))
+
     def _coding(self, size: int) -> Coding:
-        return CODINGS[_shortest(size) if self.coding == AUTO else self.coding]
+        return CODINGS[self.coding_name(size)]
 
 
 def _law(size: int) -> tuple[np.ndarray, int]:
@@ -180,7 +203,7 @@ def _range(v: np.ndarray) -> tuple[float, float]:
     return float(ends[0]), float(ends[1])
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _range_of_bits(bits: np.ndarray, mask: np.uint64) -> tuple[int, int]:
     below, largest = np.uint64(2**64 - 1), np.uint64(0)
     for number in bits:
@@ -190,7 +213,7 @@ def _range_of_bits(bits: np.ndarray, mask: np.uint64) -> tuple[int, int]:
     return below + np.uint64(1), largest
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _round(source: Powers, start: int, levels: np.ndarray) -> None:
     """Round up where a random part is below the fraction of the magnitude over the power of two below it."""
     key = (source.key[0], source.key[1], source.key[2], source.key[3])
@@ -218,7 +241,7 @@ def _round(source: Powers, start: int, levels: np.ndarray) -> None:
                 levels[i] += -_LIFT if v[i] < 0.0 else _LIFT
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _restore(target: FromPowers, start: int, levels: np.ndarray) -> None:
     for i in range(levels.size):
         power = target.powers[abs(levels[i])]

@@ -9,32 +9,37 @@ arXiv:1705.07878.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
+from typing import ClassVar, Self
 
 import numpy as np
 
 from relufit import theory
 from relufit.compression.base import (
+    HEADER_BYTES,
     NOT_FINITE,
+    OVERFLOW,
+    Anatomy,
     Compressor,
     Pieces,
-    Place,
+    ScratchBuffer,
     check_range,
     check_vector,
     header,
-    room_for,
+    output_for,
     split,
 )
-from relufit.compression.choice import AUTO, check_coding, coding_of, shortest
+from relufit.compression.choice import AUTO, check_coding, coding_of, name_of, shortest
 from relufit.compression.coding import CODINGS, Coding, Law
 from relufit.compression.coding.base import no_code
 from relufit.compression.coding.packed import Packed
 from relufit.compression.grid import Added, Restored, Rounded, check_norms, norms_of
-from relufit.compression.sums import TOGETHER, sum_packed
+from relufit.compression.packed_terms import PackedTerm
+from relufit.compression.sums import MAX_FUSED, Terms
 from relufit.errors import ConfigError, PayloadError
-from relufit.kernels import Descent
+from relufit.parameters import whole
 from relufit.streams import words
 
 _VERSION = 1
@@ -70,6 +75,8 @@ class QSGD(Compressor):
         If a parameter is impossible.
     """
 
+    name: ClassVar[str] = "qsgd"
+
     levels: int
     coding: str = "packed"
     bucket_size: int | None = None
@@ -77,109 +84,101 @@ class QSGD(Compressor):
 
     def __post_init__(self) -> None:
         """Refuse impossible parameters."""
-        if isinstance(self.levels, bool) or not isinstance(self.levels, int) or not 1 <= self.levels <= MAX_LEVELS:
+        levels, size = whole(self.levels), whole(self.bucket_size)
+        if levels is None or not 1 <= levels <= MAX_LEVELS:
             raise ConfigError(f"{self.levels!r} quantization levels", where="levels", remedy=f"give 1 to {MAX_LEVELS}")
         check_coding(self.coding)
-        size = self.bucket_size
-        if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
+        if self.bucket_size is not None and (size is None or size < 1):
             raise ConfigError(
-                f"buckets of {size!r} coordinates", where="bucket_size", remedy="give at least 1, or none"
+                f"buckets of {self.bucket_size!r} coordinates", where="bucket_size", remedy="give at least 1, or none"
             )
         if self.norm not in NORMS:
             raise ConfigError(f"unknown norm {self.norm!r}", where="norm", remedy=f"choose one of {', '.join(NORMS)}")
+        object.__setattr__(self, "levels", levels)
+        object.__setattr__(self, "bucket_size", size)
 
     def encode(self, vector: np.ndarray, key: int) -> bytes:
         """Return the payload; the roundings are drawn from the stream with that key."""
         return bytes(self.pieces(vector, key))
 
     def pieces(
-        self, vector: np.ndarray, key: int, place: Place | None = None, squares: float = math.nan
+        self, vector: np.ndarray, key: int, scratch: ScratchBuffer | None = None, squares: float = math.nan
     ) -> bytes | memoryview:
-        """Return the payload, made in `place` if that is given."""
+        """Return the payload, made in `scratch` if that is given."""
         vector = check_vector(vector)
         bucket = self._bucket(vector.size)
         norms = norms_of(vector, bucket, self.norm, squares)
         sound, some = check_norms(norms)
         if not sound:
-            raise PayloadError(NOT_FINITE)
+            raise _cannot_be_sent(vector)
         coding = self._coding(vector.size)
         start = header(coding.kind, _VERSION, self.levels)
         if not some:
             return start
         levels = Rounded(vector, norms, self.levels, bucket, words(key))
-        return coding.write(levels, self.levels, start + norms.tobytes(), place or Place())
+        return coding.write(levels, self.levels, start + norms.tobytes(), scratch or ScratchBuffer())
 
     def decode(self, payload: bytes | memoryview, size: int, out: np.ndarray | None = None) -> np.ndarray:
         """Return the vector, (size,) float64 or `out`."""
-        vector = room_for(size, out)
+        vector = output_for(size, out)
         if not self._give(payload, vector, Restored):
             vector[:] = 0
         return vector
 
-    def add(self, payload: bytes | memoryview, total: np.ndarray, room: np.ndarray) -> None:
-        """Add the vector to `total` as it is decoded; `room` is not needed."""
+    def add(self, payload: bytes | memoryview, total: np.ndarray, scratch: np.ndarray) -> None:
+        """Add the vector to `total` as it is decoded; `scratch` is not needed."""
         self._give(payload, total, Added)
 
-    def together(self, size: int) -> int:
-        """Return how many payloads are read side by side: levels of a fixed width can be read at any place."""
-        return TOGETHER if isinstance(self._coding(size), Packed) else 1
+    def max_fused_payloads(self, size: int) -> int:
+        """Return how many payloads are read side by side: levels of a fixed width can be read from any block on."""
+        return MAX_FUSED if self._coding(size).fixed_width else 1
 
-    def sum(
-        self,
-        payloads: Sequence[Pieces],
-        total: np.ndarray,
-        *,
-        fresh: bool,
-        room: np.ndarray,
-        descent: Descent | None = None,
-    ) -> float:
-        """Add the vectors of payloads to `total`, or to zero if `fresh`; `room` is not needed."""
-        size, found = total.size, list[tuple[Coding, np.ndarray, np.ndarray]]()
-        if self.together(size) > 1:
-            found = [its for payload in payloads if (its := self._read(payload, total))]
-            payloads = () if all(isinstance(coding, Packed) for coding, _, _ in found) else payloads
-        if payloads or not found:
-            return super().sum(payloads, total, fresh=fresh, room=room, descent=descent)
-        bodies = [Packed.checked(body, size, self.levels) for _, _, body in found]
-        norms = np.array([its for _, its, _ in found])
-        squares = sum_packed(bodies, norms, self.levels, self._bucket(size), total, fresh, descent)
-        if squares is None:
-            raise no_code(size, self.levels)
-        return squares
+    def terms(self, payloads: Sequence[Pieces], size: int) -> Terms | None:
+        """Return the levels of payloads in a fixed width; vectors of zeros are left out."""
+        if not self._coding(size).fixed_width:
+            return None
+        parsed = [parts for payload in payloads if (parts := self._read(payload, size, np.float64))]
+        if not parsed or not all(coding.fixed_width for coding, _, _ in parsed):
+            return None
+        bucket = self._bucket(size)
+        terms = [
+            PackedTerm(Packed.checked(body, size, self.levels), norms.copy(), self.levels, bucket)
+            for _, norms, body in parsed
+        ]
+        return Terms.of(terms, no_code(size, self.levels))
 
     def _give(self, payload: bytes | memoryview, vector: np.ndarray, how: type[Restored | Added]) -> bool:
-        """Give the levels of a payload to a vector, and tell whether there were any."""
-        found = self._read(payload, vector)
-        if found is None:
+        """Give the levels of a payload to a vector, and return whether there were any."""
+        parsed = self._read(payload, vector.size, vector.dtype)
+        if parsed is None:
             return False
-        coding, norms, body = found
+        coding, norms, body = parsed
         coding.restore(body, how(vector, norms, self.levels, self._bucket(vector.size)), self.levels)
         return True
 
-    def _read(self, payload: Pieces, vector: np.ndarray) -> tuple[Coding, np.ndarray, np.ndarray] | None:
-        """Return the coding, the norms and the levels of a payload for such a vector; None if that is zero."""
+    def _read(
+        self, payload: Pieces, size: int, dtype: np.typing.DTypeLike
+    ) -> tuple[Coding, np.ndarray, np.ndarray] | None:
+        """Return the coding, the norms and the levels of a payload for a vector of a type; None if that is zero."""
         kind, levels, body = split(payload, _VERSION)
         coding = coding_of(kind, self.coding)
         if levels != self.levels:
             raise PayloadError(f"a payload of {levels} levels, not {self.levels}")
         if not len(body):
             return None
-        buckets = -(-vector.size // self._bucket(vector.size))
+        buckets = -(-size // self._bucket(size))
         ends = _NORM.itemsize * buckets
         if len(body) < ends:
-            raise PayloadError(f"a body of {len(body)} bytes has not the norms of {vector.size} coordinates")
+            raise PayloadError(f"a body of {len(body)} bytes has not the norms of {size} coordinates")
         norms = np.frombuffer(body, _NORM, buckets)
         if check_norms(norms) != (True, True):
             raise PayloadError("a norm that is negative or not finite, or none above zero")
-        check_range(norms, vector)
+        check_range(norms, dtype)
         return coding, norms, np.frombuffer(body, np.uint8, offset=ends)
 
     def variance(self, size: int) -> float:
         """Return omega; a bucket has its share of the energy and the omega of its own size."""
-        omega = sum(
-            count * part * theory.qsgd_variance(part, self.levels, norm=self.norm) for count, part in self._parts(size)
-        )
-        return omega / size
+        return sum(count * part * _variance(part, self.levels, self.norm) for count, part in self._parts(size)) / size
 
     def variance_bound(self, size: int) -> float:
         """Return the published bound for the largest bucket; see `relufit.theory.qsgd_variance_bound`."""
@@ -192,6 +191,33 @@ class QSGD(Compressor):
             + 64 * sum(count for count, _ in self._parts(size))
             + self._coding(size).expected_bits(self._laws(size), self.levels)
         )
+
+    def coding_name(self, size: int) -> str:
+        """Return the name of the coding, that of the shortest one if it is ``"auto"``."""
+        return _shortest(self, size) if self.coding == AUTO else self.coding
+
+    def resolution(self, size: int) -> float:
+        """Return the levels over the root of the size."""
+        return self.levels / math.sqrt(size)
+
+    @classmethod
+    def family(cls, resolutions: Sequence[float]) -> Iterator[tuple[float, Callable[[int], Self]]]:
+        """Yield each resolution in each coding, over whole vectors."""
+        for coding in CODINGS:
+            for resolution in resolutions:
+                yield resolution, partial(cls._at, resolution, coding)
+
+    @classmethod
+    def _at(cls, resolution: float, coding: str, size: int) -> Self:
+        return cls(min(MAX_LEVELS, max(1, round(resolution * math.sqrt(size)))), coding)
+
+    def anatomy(self, payload: bytes, size: int) -> Anatomy:
+        """Return the parts of a payload; the levels are the symbols."""
+        start = min(HEADER_BYTES + _NORM.itemsize * -(-size // self._bucket(size)), len(payload))
+        # With s in place of each norm the decoded numbers are the levels.
+        norms = np.full((start - HEADER_BYTES) // _NORM.itemsize, float(self.levels))
+        levels = self.decode(payload[:HEADER_BYTES] + norms.tobytes() + payload[start:], size)
+        return Anatomy(start, name_of(payload[0]), levels.astype(np.int16))
 
     def _bucket(self, size: int) -> int:
         if size < 1:
@@ -211,7 +237,19 @@ class QSGD(Compressor):
         ]
 
     def _coding(self, size: int) -> Coding:
-        return CODINGS[_shortest(self, size) if self.coding == AUTO else self.coding]
+        return CODINGS[self.coding_name(size)]
+
+
+def _cannot_be_sent(vector: np.ndarray) -> PayloadError:
+    """Return what is wrong with a vector that has a norm which is not finite."""
+    if not np.isfinite(vector).all():
+        return PayloadError(NOT_FINITE)
+    return PayloadError(OVERFLOW, remedy="divide the vector by a number, or take the norm 'max'")
+
+
+@lru_cache(maxsize=1024)
+def _variance(size: int, levels: int, norm: str) -> float:
+    return theory.qsgd_variance(size, levels, norm=norm)
 
 
 @lru_cache(maxsize=1024)
@@ -229,7 +267,23 @@ class Ternary(QSGD):
         See `QSGD`.
     """
 
+    name: ClassVar[str] = "ternary"
+
     levels: int = field(default=1, init=False)
     coding: str = "packed"
     bucket_size: int | None = None
     norm: str = field(default="max", init=False)
+
+    def resolution(self, size: int) -> float:
+        """Return 0: there is one level, whatever the size is."""
+        return 0.0
+
+    @classmethod
+    def family(cls, resolutions: Sequence[float]) -> Iterator[tuple[float, Callable[[int], Self]]]:
+        """Yield each coding, over whole vectors."""
+        for coding in CODINGS:
+            yield 0.0, partial(cls._in, coding)
+
+    @classmethod
+    def _in(cls, coding: str, size: int) -> Self:
+        return cls(coding=coding)

@@ -1,163 +1,119 @@
-"""Sums of payloads that can be read at any place: some at a time, block by block, and the step along the sum with them.
+"""Sums of payloads that can be read from any block on: several at a time, so that the sum passes through memory once.
 
-Vectors are long and memory is slow: a sum that is never written down takes half of the time. Every coordinate goes
-through the same operations in the same order as if one payload were added after the other.
+Vectors are long and memory is slow: a sum that is not written after each payload takes half of the time. Every
+coordinate goes through the same operations in the same order as if one payload were added after the other.
+
+A compressor whose payloads can be read in this way describes each by a named tuple, a term, and overloads `add_block`
+for its type, see `relufit.compression.packed_terms`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
+from numba.extending import overload
 
-from relufit.compression.coding.packed import restore_block, width_of
-from relufit.compression.grid import add_levels
-from relufit.kernels import BLOCK, Descent, descend_block
+from relufit.compression.levels import is_a
+from relufit.errors import PayloadError
+from relufit.numerics.compiled_cache import compiled
+from relufit.numerics.kernels import BLOCK
 
-#: How many payloads are added together at most. What came before them is decoded while others are waited for, and not
-#: kept, so that it is few.
-TOGETHER = 4
+#: The most payloads in one sum. They are decoded while others are waited for, so that few are there at a time.
+MAX_FUSED = 4
 #: The bits of a float64 that are all set in NaN and infinity alone.
 EXPONENT = np.uint64(0x7FF << 52)
 
 
-def sum_vectors(vectors: Sequence[np.ndarray], total: np.ndarray, fresh: bool, descent: Descent | None) -> float | None:
-    """Add vectors to `total`, or to zero if `fresh`, in their order.
+class Terms(NamedTuple):
+    """Payloads as the compiled loops take them.
 
     Parameters
     ----------
-    vectors : sequence of (d,) float64
-        At most `TOGETHER`.
-    total : (d,) float64
-    fresh : bool
-    descent : Descent, optional
-        If given `total` is set to ``w - step * sum``, and the squared distance from the target is returned, else 0.
-
-    Returns
-    -------
-    float, optional
-        None if not all were finite; `total` holds anything then.
+    terms : tuple
+        `MAX_FUSED` named tuples of one type, of which the first `used` are payloads.
+    used : int
+        From 1 to `MAX_FUSED`.
+    invalid : PayloadError
+        The error to raise if `add_block` finds a payload invalid.
     """
-    w, step, target = descent or (total, 0.0, total)
-    squares = _sum_vectors(*_filled(vectors), len(vectors), total, fresh, w, step, target, descent is not None)
-    return None if squares < 0 else squares
+
+    terms: tuple[Any, ...]
+    used: int
+    invalid: PayloadError
+
+    @classmethod
+    def of(cls, terms: Sequence[Any], invalid: PayloadError) -> Terms:
+        """Return 1 to `MAX_FUSED` terms; the loops take a fixed number, of which the last ones may not count."""
+        return cls((*terms, *[terms[0]] * (MAX_FUSED - len(terms))), len(terms), invalid)
 
 
-def sum_packed(
-    bodies: Sequence[np.ndarray],
-    norms: np.ndarray,
-    s: int,
-    bucket: int,
-    total: np.ndarray,
-    fresh: bool,
-    descent: Descent | None,
-) -> float | None:
-    """Do as `sum_vectors` with vectors that are quantized levels, packed with a fixed width.
+def sum_terms(terms: Terms, total: np.ndarray, fresh: bool) -> None:
+    """Add terms to `total`, (d,) float64, or to zero if `fresh`, in their order.
 
-    Parameters
-    ----------
-    bodies : sequence of (bytes,) uint8
-        The levels, at most `TOGETHER`, each of the length that d levels have.
-    norms : (bodies, buckets) float64
-    s, bucket : int
-        Levels, and coordinates that share a norm.
-    total, fresh, descent
-        As for `sum_vectors`.
-
-    Returns
-    -------
-    float, optional
-        None if not all levels are at most `s`; `total` holds anything then.
+    Raises
+    ------
+    PayloadError
+        If a payload is invalid; `total` holds anything then.
     """
-    w, step, target = descent or (total, 0.0, total)
-    squares = _sum_packed(*_filled(bodies), norms, s, bucket, total, fresh, w, step, target, descent is not None)
-    return None if squares < 0 else squares
+    if not _sum_terms(terms.terms, terms.used, total, fresh):
+        raise terms.invalid
 
 
-def _filled(arrays: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
-    """Return as many as the loops here take; the last ones do not count."""
-    return (*arrays, *[arrays[0]] * (TOGETHER - len(arrays)))
+def add_block(term: Any, start: int, block: np.ndarray, levels: np.ndarray) -> bool:  # noqa: ANN401 - any term
+    """Add the coordinates of `term` from index `start` on to `block`, and return whether they are valid.
+
+    `start` is a multiple of `BLOCK`; `block`, float64, has `BLOCK` coordinates, or those that are left at the end;
+    `levels` is scratch of that size, int16.
+    """
+    raise NotImplementedError
 
 
-@njit(nogil=True, cache=True)
-def _begin(total: np.ndarray, fresh: bool, some: np.ndarray) -> None:
+@compiled
+def begin_block(total: np.ndarray, fresh: bool, block: np.ndarray) -> None:
+    """Write zeros to `block` if `fresh`, else `total`."""
     if fresh:
-        for k in range(some.size):
-            some[k] = 0.0
+        for k in range(block.size):
+            block[k] = 0.0
     else:
-        for k in range(some.size):
-            some[k] = total[k]
+        for k in range(block.size):
+            block[k] = total[k]
 
 
-@njit(nogil=True, cache=True)
-def _end(
-    some: np.ndarray, start: int, total: np.ndarray, w: np.ndarray, step: float, target: np.ndarray, descending: bool
-) -> float:
-    stop = start + some.size
-    out = total[start:stop]
-    if descending:
-        return descend_block(w[start:stop], some, step, target[start:stop], out)  # type: ignore[no-any-return]
-    for k in range(some.size):
-        out[k] = some[k]
-    return 0.0
-
-
-@njit(nogil=True, cache=True)
-def _sum_vectors(
-    a: np.ndarray,
-    b: np.ndarray,
-    c: np.ndarray,
-    d: np.ndarray,
-    count: int,
-    total: np.ndarray,
-    fresh: bool,
-    w: np.ndarray,
-    step: float,
-    target: np.ndarray,
-    descending: bool,
-) -> float:
-    room, squares = np.empty(min(total.size, BLOCK)), 0.0
+@compiled
+def _sum_terms(terms: tuple[Any, ...], count: int, total: np.ndarray, fresh: bool) -> bool:
+    scratch, levels = np.empty(min(total.size, BLOCK)), np.empty(BLOCK, np.int16)
     for start in range(0, total.size, BLOCK):
-        some = room[: min(BLOCK, total.size - start)]
-        _begin(total[start : start + some.size], fresh, some)
-        largest = np.uint64(0)
+        block = scratch[: min(BLOCK, total.size - start)]
+        out = total[start : start + block.size]
+        begin_block(out, fresh, block)
         for number in range(count):
-            part = (a, b, c, d)[number][start : start + some.size]
-            bits = part.view(np.uint64)
-            for k in range(some.size):
-                some[k] += part[k]
-                largest = max(largest, bits[k] & EXPONENT)
-        if largest == EXPONENT:
-            return -1.0
-        squares += _end(some, start, total, w, step, target, descending)
-    return squares
+            if not add_block(terms[number], start, block, levels[: block.size]):
+                return False
+        for k in range(block.size):
+            out[k] = block[k]
+    return True
 
 
-@njit(nogil=True, cache=True)
-def _sum_packed(
-    a: np.ndarray,
-    b: np.ndarray,
-    c: np.ndarray,
-    d: np.ndarray,
-    norms: np.ndarray,
-    s: int,
-    bucket: int,
-    total: np.ndarray,
-    fresh: bool,
-    w: np.ndarray,
-    step: float,
-    target: np.ndarray,
-    descending: bool,
-) -> float:
-    room, found, squares, width = np.empty(min(total.size, BLOCK)), np.empty(BLOCK, np.int16), 0.0, width_of(s)
-    for start in range(0, total.size, BLOCK):
-        some = room[: min(BLOCK, total.size - start)]
-        levels = found[: some.size]
-        _begin(total[start : start + some.size], fresh, some)
-        for number in range(norms.shape[0]):
-            if not restore_block((a, b, c, d)[number], start, s, width, levels):
-                return -1.0
-            add_levels(some, norms[number], s, bucket, start, levels)
-        squares += _end(some, start, total, w, step, target, descending)
-    return squares
+class VectorTerm(NamedTuple):
+    """A vector, (d,) float64, that a payload holds as it is."""
+
+    vector: np.ndarray
+
+
+@compiled
+def _add_vector(term: VectorTerm, start: int, block: np.ndarray) -> bool:
+    largest, part = np.uint64(0), term.vector[start : start + block.size]
+    bits = part.view(np.uint64)
+    for k in range(block.size):
+        block[k] += part[k]
+        largest = max(largest, bits[k] & EXPONENT)
+    return largest != EXPONENT  # type: ignore[no-any-return]
+
+
+@overload(add_block)
+def _add_block_of_vector(term, start, block, levels):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    if not is_a(term, VectorTerm):
+        return None
+    return lambda term, start, block, levels: _add_vector(term, start, block)

@@ -1,50 +1,76 @@
-"""What is run: the catalogue of experiments. A new one is a module here and a line in `CATALOGUE`."""
+"""What is run: the catalogue of experiments. A new one is a package here and a line in `CATALOGUE`.
+
+The package of an experiment has two modules: ``section``, its part of the configuration, and ``experiment``, its
+settings and its judgement. The names of their classes are those of `CATALOGUE`, the former with ``Section`` at the end.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import importlib
+from collections.abc import Iterator, Mapping
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 from relufit.errors import ConfigError
-from relufit.experiments.ablations import Ablations
-from relufit.experiments.base import Experiment, Judgement, Setting
-from relufit.experiments.batch_scaling import BatchScaling
-from relufit.experiments.bits_to_accuracy import BitsToAccuracy
-from relufit.experiments.geometric_convergence import GeometricConvergence
-from relufit.experiments.initial_error import InitialError
-from relufit.experiments.initializations import Initializations
-from relufit.experiments.link_speed import LinkSpeed
-from relufit.experiments.one_step_contraction import OneStepContraction
-from relufit.experiments.qsgd_convergence import QsgdConvergence
-from relufit.experiments.quantizer_variance import QuantizerVariance
-from relufit.experiments.sample_complexity import SampleComplexity
-from relufit.experiments.step_instability import StepInstability
-from relufit.experiments.time_to_accuracy import TimeToAccuracy
-from relufit.experiments.trajectory import Trajectory
-from relufit.experiments.worker_scaling import WorkerScaling
 
-__all__ = ["CATALOGUE", "Experiment", "Judgement", "Setting", "find_experiment", "find_group"]
+if TYPE_CHECKING:
+    from relufit.experiments.framework.base import Experiment, Setting
+    from relufit.schema import Section
 
-CATALOGUE: dict[str, Experiment] = {
-    experiment.NAME: experiment
-    for experiment in (
-        OneStepContraction(),
-        GeometricConvergence(),
-        BatchScaling(),
-        SampleComplexity(),
-        InitialError(),
-        Initializations(),
-        QuantizerVariance(),
-        QsgdConvergence(),
-        WorkerScaling(),
-        StepInstability(),
-        BitsToAccuracy(),
-        Trajectory(),
-        Ablations(),
-        TimeToAccuracy(),
-        LinkSpeed(),
-    )
-}
+__all__ = ["CATALOGUE", "find_experiment", "find_group"]
+
+
+class _Catalogue(Mapping[str, "Experiment"]):
+    """The experiments in the order in which they are run, each imported on first use."""
+
+    def __init__(self, classes: Mapping[str, str]) -> None:
+        self._classes = classes
+
+    def __getitem__(self, name: str) -> Experiment:
+        return _experiment(name, self._classes[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._classes)
+
+    def __len__(self) -> int:
+        return len(self._classes)
+
+    def sections(self) -> dict[str, type[Section]]:
+        """Return the parts of the configuration by the names of the experiments, which are not imported."""
+        return {name: _imported(name, "section", f"{kind}Section") for name, kind in self._classes.items()}
+
+
+@cache
+def _experiment(name: str, kind: str) -> Experiment:
+    return _imported(name, "experiment", kind)()  # type: ignore[no-any-return]
+
+
+def _imported(name: str, module: str, kind: str) -> Any:  # noqa: ANN401 - a class
+    return getattr(importlib.import_module(f"{__name__}.{name}.{module}"), kind)
+
+
+CATALOGUE = _Catalogue(
+    {
+        "one_step_contraction": "OneStepContraction",
+        "geometric_convergence": "GeometricConvergence",
+        "batch_scaling": "BatchScaling",
+        "sample_complexity": "SampleComplexity",
+        "initial_error": "InitialError",
+        "initializations": "Initializations",
+        "initialization_scale": "InitializationScale",
+        "quantizer_variance": "QuantizerVariance",
+        "qsgd_convergence": "QsgdConvergence",
+        "exchange_convergence": "ExchangeConvergence",
+        "worker_scaling": "WorkerScaling",
+        "local_steps": "LocalSteps",
+        "step_instability": "StepInstability",
+        "bits_to_accuracy": "BitsToAccuracy",
+        "trajectory": "Trajectory",
+        "ablations": "Ablations",
+        "time_to_accuracy": "TimeToAccuracy",
+        "link_speed": "LinkSpeed",
+    }
+)
 
 
 def find_group(config: Mapping[str, Any], experiment: str, group: str) -> list[Setting]:

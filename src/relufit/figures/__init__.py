@@ -14,82 +14,142 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-__all__ = ["FIGURES", "FigureSpec", "draw"]
+__all__ = ["ENDINGS", "FIGURES", "FigureSpec", "draw", "find_figure", "module_of"]
 
 
 @dataclass(frozen=True)
 class FigureSpec:
-    """A figure: its title, the experiment it belongs to, the tables it is drawn from."""
+    """A figure.
+
+    Parameters
+    ----------
+    title : str
+        What is plotted: the quantity, against what, of which method.
+    experiment : str
+        The experiment it belongs to.
+    tables : tuple of str
+        The tables it is drawn from.
+    optional : tuple of str
+        Those of them that may have no rows while the others are worth a figure; without rows of any other table the
+        figure is a notice.
+    why : str
+        Why a table may have no rows, for that notice.
+    """
 
     title: str
     experiment: str
     tables: tuple[str, ...]
+    optional: tuple[str, ...] = ()
+    why: str = "no trial has left any"
 
+
+#: A figure is a file with each of these endings.
+ENDINGS = ("svg", "png")
 
 FIGURES = {
     "one_step_contraction": FigureSpec(
-        "What one step takes off the squared error",
+        "Squared error removed by one step of SGD and of QSGD, against the step",
         "one_step_contraction",
         ("one_step_contraction.points", "one_step_contraction.predictions"),
     ),
     "geometric_convergence": FigureSpec(
-        "Relative error against iterations", "geometric_convergence", ("geometric_convergence.curves",)
+        "Relative error of SGD against iterations, for several n/d",
+        "geometric_convergence",
+        ("geometric_convergence.curves",),
     ),
     "batch_scaling": FigureSpec(
-        "Iterations against the mini-batch", "batch_scaling", ("batch_scaling.summary", "batch_scaling.predictions")
+        "Iterations of SGD to the tolerance, against the mini-batch",
+        "batch_scaling",
+        ("batch_scaling.summary", "batch_scaling.predictions"),
     ),
     "sample_complexity": FigureSpec(
-        "Share of successes against n/d",
+        "Share of trials that reach the tolerance, against n/d, by method",
         "sample_complexity",
         ("sample_complexity.cells", "sample_complexity.crossings", "sample_complexity.predictions"),
     ),
     "samples_against_dimension": FigureSpec(
-        "Samples a dimension that half of the trials need", "sample_complexity", ("sample_complexity.crossings",)
+        "Samples for each dimension at which half of the trials succeed, against the dimension",
+        "sample_complexity",
+        ("sample_complexity.crossings",),
     ),
     "initial_error": FigureSpec(
-        "Error of the initial weights", "initial_error", ("initial_error.cells", "initial_error.predictions")
+        "Squared error of the initial weights, against n/d",
+        "initial_error",
+        ("initial_error.cells", "initial_error.predictions"),
     ),
     "initializations": FigureSpec(
-        "Iterations from other starts", "initializations", ("initializations.trials", "initializations.summary")
+        "Iterations of gradient descent to the tolerance, by start",
+        "initializations",
+        ("initializations.trials", "initializations.summary"),
+    ),
+    "initialization_scale": FigureSpec(
+        "Successes from starts of growing norm",
+        "initialization_scale",
+        ("initialization_scale.cells", "initialization_scale.predictions"),
     ),
     "quantizer_variance": FigureSpec(
-        "The variance of quantizers against the number of levels",
+        "Variance of quantizers, against the number of levels",
         "quantizer_variance",
         ("quantizer_variance.cells", "quantizer_variance.predictions"),
     ),
     "qsgd_convergence": FigureSpec(
-        "Relative error against iterations, SGD and QSGD", "qsgd_convergence", ("qsgd_convergence.curves",)
+        "Relative error of SGD and QSGD against iterations", "qsgd_convergence", ("qsgd_convergence.curves",)
     ),
     "qsgd_against_sgd": FigureSpec(
-        "QSGD against SGD: iterations and bytes to the same error",
+        "Iterations and uplink bytes of QSGD to the tolerance, against the number of levels",
         "qsgd_convergence",
         (
             "qsgd_convergence.summary",
             "qsgd_convergence.predictions",
-            "bits_to_accuracy.topologies",
+            "bits_to_accuracy.exchanges",
             "bits_to_accuracy.predictions",
         ),
     ),
+    "exchange_convergence": FigureSpec(
+        "Iterations of QSGD against bytes that a rank sends, sums encoded again",
+        "exchange_convergence",
+        ("exchange_convergence.summary",),
+    ),
     "worker_scaling": FigureSpec(
-        "Iterations against the number of ranks", "worker_scaling", ("worker_scaling.iterations",)
+        "Iterations of SGD and QSGD to the tolerance, against the number of ranks",
+        "worker_scaling",
+        ("worker_scaling.iterations",),
+    ),
+    "local_steps": FigureSpec(
+        "Exchanges and bytes that a rank sends to the tolerance, against local steps",
+        "local_steps",
+        ("local_steps.summary",),
     ),
     "step_instability": FigureSpec(
-        "QSGD at the step of SGD and at its own", "step_instability", ("step_instability.curves",)
+        "Relative error of QSGD against iterations, at two step rules", "step_instability", ("step_instability.curves",)
     ),
     "bytes_by_coding": FigureSpec(
-        "Bytes in each coding", "bits_to_accuracy", ("bits_to_accuracy.codings", "bits_to_accuracy.predictions")
+        "Payload length and uplink bytes of QSGD in each coding, against the number of levels",
+        "bits_to_accuracy",
+        ("bits_to_accuracy.codings", "bits_to_accuracy.predictions"),
     ),
     "error_against_bytes": FigureSpec(
-        "Relative error against bytes", "bits_to_accuracy", ("bits_to_accuracy.curves", "bits_to_accuracy.summary")
-    ),
-    "bits_by_topology": FigureSpec(
-        "What is saved over each topology",
+        "Relative error against uplink bytes, by compressor and mini-batch",
         "bits_to_accuracy",
-        ("bits_to_accuracy.topologies", "bits_to_accuracy.predictions"),
+        ("bits_to_accuracy.curves", "bits_to_accuracy.summary"),
     ),
-    "trajectory": FigureSpec("The whole way from w0", "trajectory", ("trajectory.curves",)),
+    "bits_by_exchange": FigureSpec(
+        "Bytes of SGD in fp32, in the same exchange and by all-reduce, over those of QSGD, against the levels",
+        "bits_to_accuracy",
+        ("bits_to_accuracy.exchanges", "bits_to_accuracy.predictions"),
+    ),
+    "gain_by_ranks": FigureSpec(
+        "Modelled bytes of SGD in fp32, in the same exchange and by all-reduce, over those of QSGD, against the ranks",
+        "bits_to_accuracy",
+        ("bits_to_accuracy.ranks",),
+    ),
+    "trajectory": FigureSpec(
+        "Relative error of SGD and QSGD from w0, and its distance from the prediction",
+        "trajectory",
+        ("trajectory.curves",),
+    ),
     "summary": FigureSpec(
-        "The claims on one page",
+        "Six measurements behind the claims: error, samples, mini-batch, ranks, levels, bytes",
         "qsgd_convergence",
         (
             "geometric_convergence.curves",
@@ -105,7 +165,7 @@ FIGURES = {
         ),
     ),
     "ablations": FigureSpec(
-        "Noise, inputs, buckets, steps",
+        "Label noise, step length, inputs and buckets, one at a time",
         "ablations",
         (
             "ablations.noise",
@@ -116,28 +176,56 @@ FIGURES = {
         ),
     ),
     "time_to_accuracy.timing": FigureSpec(
-        "Relative error against seconds", "time_to_accuracy", ("time_to_accuracy.timing-curves",)
+        "Relative error against seconds, ranks on a Dask cluster",
+        "time_to_accuracy",
+        ("time_to_accuracy.timing-curves",),
     ),
     "link_speed.timing": FigureSpec(
-        "What compression gains, against the rate of the links",
+        "Seconds of an iteration of SGD in fp32 over those of QSGD, against the rate of the links",
         "link_speed",
         ("link_speed.timing-iterations", "link_speed.timing-model"),
+        optional=("link_speed.timing-iterations",),
     ),
     "link_runs.timing": FigureSpec(
-        "Relative error against seconds between hosts", "link_speed", ("link_speed.timing-curves",)
+        "Relative error against seconds between emulated hosts, by exchange",
+        "link_speed",
+        ("link_speed.timing-curves",),
     ),
     "plan_validation.timing": FigureSpec(
-        "What is planned against what was measured", "link_speed", ("link_speed.timing-plan",)
+        "Seconds of an iteration, measured against planned",
+        "link_speed",
+        ("link_speed.timing-plan",),
+        why="hosts were not emulated in this run",
     ),
     "predicted_speed_up.timing": FigureSpec(
-        "What compression gains, planned for more hosts", "link_speed", ("link_speed.timing-plan-speed-up",)
+        "Seconds to the same error of SGD in fp32 over those of QSGD, planned, against the rate of the links",
+        "link_speed",
+        ("link_speed.timing-plan-speed-up",),
     ),
     "iteration_time.timing": FigureSpec(
-        "Where the time of an iteration goes; fp64 and packed gradients are decoded with the update",
+        "Milliseconds of an iteration by part; fp64 and packed gradients are decoded with the update",
         "time_to_accuracy",
         ("time_to_accuracy.timing-parts",),
     ),
 }
+
+
+def find_figure(name: str) -> FigureSpec:
+    """Return a figure by its name.
+
+    Raises
+    ------
+    ConfigError
+        If there is none.
+    """
+    if name not in FIGURES:
+        raise ConfigError(f"unknown figure {name!r}", where="figure", remedy=f"choose one of {', '.join(FIGURES)}")
+    return FIGURES[name]
+
+
+def module_of(name: str) -> str:
+    """Return the module that draws a figure, below the package."""
+    return f"figures.{name.removesuffix('.timing')}"
 
 
 def draw(name: str, tables: Path, output: Path) -> None:
@@ -150,11 +238,17 @@ def draw(name: str, tables: Path, output: Path) -> None:
     DataError
         If a table is missing.
     """
-    if name not in FIGURES:
-        raise ConfigError(f"unknown figure {name!r}", where="figure", remedy=f"choose one of {', '.join(FIGURES)}")
+    spec = find_figure(name)
     from relufit.figures import style
 
     function: Callable[[list[pd.DataFrame]], Figure]
-    function = import_module(f"relufit.figures.{name.removesuffix('.timing')}").draw
+    function = import_module(f"relufit.{module_of(name)}").draw
     with style.in_house():
-        style.save(function([style.read(tables / f"{table}.csv") for table in FIGURES[name].tables]), output / name)
+        read = {table: style.read(tables / f"{table}.csv") for table in spec.tables}
+        empty = [table for table, rows in read.items() if rows.empty and table not in spec.optional]
+        if empty:
+            figure = style.blank(f"No figure: the table {empty[0]} has no rows, since {spec.why}.")
+        else:
+            figure = function(list(read.values()))
+        style.explain(figure)
+        style.save(figure, output / name)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pandas as pd
-from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -19,7 +20,7 @@ _INPUTS = {
 }
 _NORMS = {"l2": "#0072B2", "max": "#D55E00"}
 _QUANTITIES = {
-    "saving": ("bytes of SGD in fp32 over those of QSGD", "^"),
+    "saving": ("bytes of SGD in fp32, same exchange, over QSGD's", "^"),
     "slower": ("iterations over those of SGD", "o"),
 }
 
@@ -27,11 +28,19 @@ _QUANTITIES = {
 def draw(tables: list[pd.DataFrame]) -> Figure:
     """Draw the figure from the tables of noise, inputs, buckets, steps and predictions."""
     noise, inputs, buckets, steps, predictions = tables
-    figure, ((first, second), (third, fourth)) = plt.subplots(2, 2, figsize=(7.0, 6.2))
-    _noise(first, noise, predictions[predictions["part"] == "noise"])
-    _steps(second, steps, predictions[predictions["part"] == "steps"])
-    _inputs(third, inputs)
-    _buckets(fourth, buckets, predictions[predictions["part"] == "buckets"])
+    figure, panels = style.canvas(2, 2, figsize=(7.4, 6.6))
+    parts: list[tuple[Callable[[Axes, pd.DataFrame, pd.DataFrame], None], str, pd.DataFrame]] = [
+        (_noise, "noise", noise),
+        (_steps, "steps", steps),
+        (_inputs, "inputs", inputs),
+        (_buckets, "buckets", buckets),
+    ]
+    for axes, (panel, name, rows) in zip(panels.flat, parts, strict=True):
+        if rows.empty or predictions.empty:
+            style.notice(axes, f"no data: the table of {name} or of predictions has no rows")
+        else:
+            panel(axes, rows, predictions[predictions["part"] == name])
+    style.legend_below(figure, panels[1][1], prediction=False, title="buckets and norms", ncols=2)
     return figure
 
 
@@ -46,7 +55,7 @@ def _noise(axes: Axes, noise: pd.DataFrame, lines: pd.DataFrame) -> None:
     axes.set(xscale="log", yscale="log", title="label noise, both at the same step")
     axes.set_xticks(stds, [f"{std:g}" for std in stds])
     axes.xaxis.minorticks_off()
-    style.legend(axes, loc="lower right", fontsize="small")
+    style.legend(axes, loc="lower right")
 
 
 def _steps(axes: Axes, steps: pd.DataFrame, lines: pd.DataFrame) -> None:
@@ -59,12 +68,12 @@ def _steps(axes: Axes, steps: pd.DataFrame, lines: pd.DataFrame) -> None:
     axes.set(title="length of the step", ylim=(0, None))
 
 
-def _inputs(axes: Axes, inputs: pd.DataFrame) -> None:
+def _inputs(axes: Axes, inputs: pd.DataFrame, lines: pd.DataFrame) -> None:
     places = pd.Series(range(len(inputs)))
     bars = [inputs["mean"] - inputs["low"], inputs["high"] - inputs["mean"]]
     axes.errorbar(inputs["mean"], places, xerr=bars, fmt="o", color="black", markersize=4, elinewidth=1, capsize=2)
-    for place, predicted in zip(places, inputs["predicted"], strict=True):
-        style.predicted(axes, pd.Series([predicted, predicted]), pd.Series([place - 0.4, place + 0.4]))
+    for y, predicted in zip(places, inputs["predicted"], strict=True):
+        style.predicted(axes, pd.Series([predicted, predicted]), pd.Series([y - 0.4, y + 0.4]))
     axes.set_yticks(places, [_INPUTS[name] for name in inputs["inputs"]])
     axes.invert_yaxis()
     axes.set(xlabel="rate of SGD over the prediction for Gaussian", title="inputs", xlim=(0, None))
@@ -87,4 +96,3 @@ def _buckets(axes: Axes, buckets: pd.DataFrame, lines: pd.DataFrame) -> None:
     ticks = [tick for tick in (1, 2, 5, 10, 20, 50) if low <= tick <= high]
     axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.yaxis.minorticks_off()
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), fontsize="small")

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
+import math
+
 import pandas as pd
-from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from relufit.figures import style
 
-#: Colours and marks that can be told apart without colour.
-_LOOKS = {"rans": ("#0072B2", "o"), "elias": ("#D55E00", "s"), "packed": ("#009E73", "^"), "auto": ("#CC79A7", "D")}
-
 
 def draw(tables: list[pd.DataFrame]) -> Figure:
     """Draw the figure from the tables of codings and of predictions."""
     codings, predictions = tables
-    figure, (left, right) = plt.subplots(1, 2, figsize=(7.0, 3.8))
+    figure, (left, right) = style.canvas(1, 2, figsize=(7.0, 3.8))
     names = list(dict.fromkeys(codings["coding"]))
     levels = sorted(codings["levels"].unique())
     for coding in names:
-        colour, mark = _LOOKS[coding]
+        colour, mark = style.CODINGS[coding]
         rows = codings[codings["coding"] == coding].sort_values("levels")
         left.plot(rows["levels"], rows["bits"], mark, color=colour, markersize=4, label=coding)
         bars = [rows["saving"] - rows["low"], rows["high"] - rows["saving"]]
@@ -32,19 +30,22 @@ def draw(tables: list[pd.DataFrame]) -> Figure:
     left.plot(entropy["levels"], entropy["entropy"], "-", color="0.55", linewidth=1.2, label="entropy of the levels")
     _line(left, levels, 32, "fp32")
     _line(left, levels, 16, "fp16")
-    left.set(ylabel="payload in bits a coordinate", yscale="log")
+    left.set(title="length of a payload", ylabel="payload in bits a coordinate", yscale="log")
     left.set_yticks([0.25, 0.5, 1, 2, 4, 8, 16, 32], ["1/4", "1/2", "1", "2", "4", "8", "16", "32"])
     _line(right, levels, 1, "SGD, fp32")
-    right.set(ylabel="uplink bytes of SGD in fp32\nover those of QSGD, to the same error", ylim=(0, None))
+    # In an all-gather every saving is the same multiple of that against the baseline.
+    even = float((codings["saving"] / codings["baseline_saving"]).mean())
+    if math.isfinite(even):
+        label = "as few as fp32 by all-reduce, in an all-gather (model)"
+        right.axhline(even, color="0.35", linewidth=1.2, linestyle="-.", label=label)
+    ylabel = "uplink bytes of SGD in fp32\nover those of QSGD, same exchange"
+    right.set(title="bytes to the same error", ylabel=ylabel, ylim=(0, None))
     for axes in (left, right):
         axes.set_xscale("log", base=2)
         axes.set(xlabel="quantization levels $s$")
         axes.set_xticks(levels, [f"{level:g}" for level in levels])
         axes.minorticks_off()
-    handles, labels = left.get_legend_handles_labels()
-    handles.append(style.prediction_line())
-    labels.append("predicted, nothing fitted")
-    figure.legend(handles, labels, loc="outside lower center", ncols=3)
+    style.legend_below(figure, left, right, ncols=3, columnspacing=1.2)
     return figure
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from relufit.figures import style
@@ -17,12 +16,20 @@ def draw(tables: list[pd.DataFrame]) -> Figure:
     """Draw the figure from the tables of trials and of starts."""
     trials, summary = tables
     starts, ratios = list(dict.fromkeys(summary["start"])), sorted(summary["ratio"].unique())
-    figure, axes = plt.subplots(figsize=(7.0, 3.6))
-    for ratio, mark, colour in zip(ratios, _MARKS, style.colours(len(ratios)), strict=False):
-        its = trials[(trials["ratio"] == ratio) & trials["reached"]]
+    figure, axes = style.canvas(figsize=(7.0, 4.0))
+    for ratio, mark in zip(ratios, _MARKS * len(ratios), strict=False):
+        rows = trials[(trials["ratio"] == ratio) & trials["reached"]]
         # Trials lie side by side in the order of their numbers, so that marks do not hide each other.
-        places = its["start"].map(starts.index) + _SPREAD * (2 * its["trial"] / max(1, trials["trial"].max()) - 1)
-        axes.plot(places, its["iterations"], mark, color=colour, markersize=2, alpha=0.7, label=f"{ratio:g}")
+        places = rows["start"].map(starts.index) + _SPREAD * (2 * rows["trial"] / max(1, trials["trial"].max()) - 1)
+        axes.plot(
+            places,
+            rows["iterations"],
+            mark,
+            color=style.ratio_colour(ratio),
+            markersize=2,
+            alpha=0.7,
+            label=f"{ratio:g}",
+        )
         due = summary[(summary["ratio"] == ratio) & summary["predicted"].notna()]
         for start, iterations in zip(due["start"], due["predicted"], strict=True):
             ends = starts.index(start) + np.array([-_HALF, _HALF])
@@ -32,10 +39,10 @@ def draw(tables: list[pd.DataFrame]) -> Figure:
     for start in starts:
         stuck = summary.loc[summary["start"] == start, "share"]
         if (stuck == 0).all():
-            axes.annotate("never", (starts.index(start), np.sqrt(low * high)), ha="center", rotation=90)
+            axes.annotate("never reached", (starts.index(start), np.sqrt(low * high)), ha="center", rotation=90)
     axes.set_xticks(range(len(starts)), [_label(start) for start in starts], rotation=35, ha="right")
     axes.set_xlabel("start")
-    style.legend(axes, title="$n / d$", loc="center left", bbox_to_anchor=(1.0, 0.5))
+    style.legend_below(figure, axes, title="$n / d$, a mark a data set", ncols=len(ratios) + 1, markerscale=2)
     return figure
 
 

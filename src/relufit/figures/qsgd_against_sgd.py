@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pandas as pd
-from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -13,27 +12,28 @@ _LOOK = {"marker": "o", "color": "#0072B2", "label": "QSGD, measured"}
 
 
 def draw(tables: list[pd.DataFrame]) -> Figure:
-    """Draw the figure from the summary and predictions of iterations, and from the topologies and predictions of bytes.
+    """Draw the figure from the summary and predictions of iterations, and from the exchanges and predictions of bytes.
 
     Bytes are those of the uplink, at each number of levels in the coding that is cheapest there.
     """
-    summary, due, topologies, saved = tables
-    figure, (left, right) = plt.subplots(1, 2, figsize=(7.0, 3.0))
+    summary, due, exchanges, saved = tables
+    figure, (left, right) = style.canvas(1, 2, figsize=(7.0, 3.0))
     iterations = summary[summary["quantity"] == "iterations"]
     sgd, quantized = iterations[iterations["levels"].isna()].iloc[0], iterations.dropna(subset="levels")
     ratios.points(left, quantized["levels"], quantized, **_LOOK)
     style.predicted(left, due["levels"], due["iterations"])
     _line(left, quantized["levels"].min(), sgd["mean"], "SGD", "left")
-    left.set(ylabel="iterations to the tolerance", yscale="log")
+    left.set(ylabel="iterations to the tolerance", yscale="log", title="iterations")
+    style.plain_ticks(left)
     style.legend(left, loc="upper right")
-    saving = topologies.dropna(subset="levels").rename(
+    saving = exchanges.dropna(subset="levels").rename(
         columns={"uplink_saving": "mean", "uplink_low": "low", "uplink_high": "high"}
     )
     ratios.points(right, saving["levels"], saving, **_LOOK)
     best = saved.groupby("levels")["uplink_saving"].max()
     style.predicted(right, best.index.to_series(), best)
     _line(right, saving["levels"].max(), 1, "SGD, fp32", "right")
-    right.set(ylabel="uplink bytes of SGD in fp32\nover those of QSGD", ylim=(0, None))
+    right.set(ylabel="uplink bytes of SGD in fp32\nover QSGD's, same exchange", ylim=(0, None), title="uplink bytes")
     for axes, rows in ((left, quantized), (right, saving)):
         axes.set_xscale("log", base=2)
         axes.set(xlabel="quantization levels $s$")

@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import pandas as pd
-from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from relufit.figures import ratios, style
 
-_MARKS = "osD^vP"
 _BUCKETS, _TERNARY, _NATURAL = "#D55E00", "#CC79A7", "#0072B2"
 _PUBLISHED: dict[str, Any] = {"linewidth": 1.0, "linestyle": "-"}
 _DERIVED: dict[str, Any] = {"linewidth": 1.2, "linestyle": ":"}
-#: Marks at one number of levels stand side by side in the strip, and so does ternary beside s = 1.
-_APART, _BESIDE = 1.15, 1.5
+#: In the strips, marks at one number of levels stand side by side on a shaded ground, each this many times further
+#: right than the one before it.
+_APART = 1.16
 
 
 def draw(tables: list[pd.DataFrame]) -> Figure:
     """Draw the figure from the tables of cells and of predictions."""
     cells, predictions = tables
-    figure, panels = plt.subplots(
+    figure, panels = style.canvas(
         2, 3, figsize=(7.0, 4.6), sharex="col", sharey="row", height_ratios=[3, 1], width_ratios=[1, 1, 0.55]
     )
     (l2, largest, natural), strips = panels
@@ -31,6 +31,8 @@ def draw(tables: list[pd.DataFrame]) -> Figure:
     _buckets(l2, strips[0], _kind(cells, "buckets"), _kind(predictions, "buckets"))
     _against_levels(largest, strips[1], _kind(cells, "max"), _kind(predictions, "max"), _DERIVED)
     _ternary(largest, strips[1], _kind(cells, "ternary"))
+    for axes in strips[:2]:
+        _ground(axes, cells["levels"].dropna().unique())
     _natural(natural, strips[2], _kind(cells, "natural"))
     l2.set(title=r"QSGD, $\ell_2$ norm", ylabel=r"variance $\omega$", yscale="log")
     largest.set(title="QSGD, max norm")
@@ -52,13 +54,13 @@ def _against_levels(
 ) -> None:
     dimensions = sorted(cells["dimension"].unique())
     colours = style.colours(len(dimensions))
-    for place, (d, mark, colour) in enumerate(zip(dimensions, _MARKS * len(dimensions), colours, strict=False)):
+    for index, (d, mark, colour) in enumerate(zip(dimensions, style.MARKS * len(dimensions), colours, strict=False)):
         rows, curve = cells[cells["dimension"] == d], predictions[predictions["dimension"] == d]
         upper.plot(curve["levels"], curve["bound"], color=colour, **bound)
         style.predicted(upper, curve["levels"], curve["predicted"])
         look = {"color": colour, "marker": mark}
         ratios.points(upper, rows["levels"], rows, **look, label=f"$d = {d}$")
-        ratios.strip(lower, rows["levels"] * _APART ** (place - len(dimensions) // 2), rows, **look)
+        ratios.strip(lower, rows["levels"] * _APART ** (index - 2), rows, **look)
     upper.set_xscale("log", base=2)
     levels = sorted(cells["levels"].unique())
     lower.set_xticks(levels, [f"{level:g}" for level in levels])
@@ -71,7 +73,7 @@ def _buckets(upper: Axes, lower: Axes, cells: pd.DataFrame, predictions: pd.Data
     size, d = cells["bucket_size"].iloc[0], cells["dimension"].iloc[0]
     look = {"color": _BUCKETS, "marker": "h", "mfc": "white"}
     ratios.points(upper, cells["levels"], cells, **look, label=f"{d}, buckets of {size:g}")
-    ratios.strip(lower, cells["levels"] * _BESIDE, cells, **look)
+    ratios.strip(lower, cells["levels"] * _APART**2, cells, **look)
     upper.legend(loc="lower left")
 
 
@@ -79,9 +81,15 @@ def _ternary(upper: Axes, lower: Axes, cells: pd.DataFrame) -> None:
     # Rings around what they must coincide with, QSGD of one level.
     look = {"color": _TERNARY, "marker": "o", "mfc": "none"}
     ratios.points(upper, cells["levels"], cells, **look, markersize=8, label="ternary, all $d$")
-    apart = _APART ** pd.Series(range(len(cells)), cells.index)
-    ratios.strip(lower, cells["levels"] * _BESIDE * apart, cells, **look)
+    apart = _APART ** pd.Series(range(1, 1 + len(cells)), cells.index)
+    ratios.strip(lower, cells["levels"] * apart, cells, **look)
     upper.legend(loc="lower left")
+
+
+def _ground(axes: Axes, levels: Iterable[float]) -> None:
+    """Shade where the marks of each number of levels stand."""
+    for level in levels:
+        axes.axvspan(level * _APART**-3, level * _APART**4, color="0.95", linewidth=0, zorder=0)
 
 
 def _natural(upper: Axes, lower: Axes, cells: pd.DataFrame) -> None:

@@ -3,32 +3,35 @@
 from __future__ import annotations
 
 import pandas as pd
-from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from relufit.figures import ratios, style
 
-_MARKS = "osD^vP"
+#: In the strips marks at one number of ranks stand side by side, each this many times further right.
+_APART = 1.16
 
 
 def draw(tables: list[pd.DataFrame]) -> Figure:
     """Draw the figure from the table of iterations."""
     (iterations,) = tables
-    figure, panels = plt.subplots(2, 2, figsize=(7.0, 3.8), sharex=True, sharey="row", height_ratios=[3, 1])
+    figure, panels = style.canvas(2, 2, figsize=(7.0, 4.2), sharex=True, sharey="row", height_ratios=[3, 1])
     for (upper, lower), given in zip(panels.T, ("mini-batch", "rank"), strict=True):
         rows = iterations[iterations["given"] == given]
+        if rows.empty:
+            style.notice(upper, f"no run with the batch of the {given} given")
+            continue
         upper.set_yscale("log")
         lower.set_xscale("log", base=2)
         _series(upper, lower, rows)
+        style.plain_ticks(upper)
         upper.set_title(_title(rows.iloc[0], given))
-        lower.set_xlabel("ranks $K$")
+        lower.set_xlabel("ranks $K$; below, marks side by side")
         ratios.label(lower, ratios.reach(iterations))
-        lower.set_xticks(rows["workers"].unique(), [f"{workers:g}" for workers in rows["workers"].unique()])
-        lower.xaxis.minorticks_off()
+        style.thin_ticks(lower, rows["workers"].unique())
     panels[0][0].set_ylabel("iterations to the tolerance")
     panels[1][0].set_ylabel("measured /\npredicted")
-    style.legend(panels[0][1], loc="center left", bbox_to_anchor=(1.0, 0.5))
+    style.legend_below(figure, *panels[0], ncols=4)
     return figure
 
 
@@ -42,9 +45,10 @@ def _series(upper: Axes, lower: Axes, rows: pd.DataFrame) -> None:
     kinds = sorted(rows["levels"].dropna().unique())
     series = [(f"QSGD, $s$ = {levels:g}", rows[rows["levels"] == levels]) for levels in kinds]
     series.append(("SGD", rows[rows["levels"].isna()]))
-    looks = zip([*style.colours(len(kinds)), "black"], _MARKS * len(series), strict=False)
-    for (label, its), (colour, mark) in zip(series, looks, strict=True):
+    colours = [*(style.level_colour(levels) for levels in kinds), style.PLAIN["fp64"]]
+    looks = zip(colours, style.MARKS * len(series), strict=False)
+    for k, ((label, subset), (colour, mark)) in enumerate(zip(series, looks, strict=True)):
         look = {"color": colour, "marker": mark}
-        ratios.points(upper, its["workers"], its, **look, label=label)
-        style.predicted(upper, its["workers"], its["predicted"])
-        ratios.strip(lower, its["workers"], its, **look)
+        ratios.points(upper, subset["workers"], subset, **look, label=label)
+        style.predicted(upper, subset["workers"], subset["predicted"])
+        ratios.strip(lower, subset["workers"] * _APART ** (k - (len(series) - 1) / 2), subset, **look)

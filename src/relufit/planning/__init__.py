@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from relufit.instance_types import INSTANCES, Instance
+from relufit.planning.comparators import BASELINE, Comparator
+from relufit.planning.contention import Machine
 from relufit.planning.costs import Codec, Costs
-from relufit.planning.instances import INSTANCES, Instance
 from relufit.planning.measuring import measure
 from relufit.planning.predictions import Host, Problem, predict
 from relufit.planning.search import best, plan
-from relufit.planning.sharing import Machine
-from relufit.planning.sweeping import sweep
+from relufit.planning.sweep import sweep
 from relufit.planning.validation import validate
 
 __all__ = [
+    "BASELINE",
     "INSTANCES",
     "Codec",
+    "Comparator",
     "Costs",
     "Host",
     "Instance",

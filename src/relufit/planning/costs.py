@@ -5,22 +5,25 @@ from __future__ import annotations
 import bisect
 import json
 import math
+import re
+from ast import literal_eval
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import lru_cache
+from functools import partial
+from inspect import signature
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from relufit.compression import Compressor
-from relufit.compression.base import HEADER_BYTES
-from relufit.compression.choice import AUTO, shortest
-from relufit.compression.natural import Natural
-from relufit.compression.qsgd import QSGD, Ternary
+from relufit.compression import Compressor, make_compressor
+from relufit.compression.lengths import payload_bits
 from relufit.errors import ConfigError, DataError
-from relufit.files import write_text
+from relufit.exchange import Exchange
+from relufit.files.atomic import write_text
 
 _VERSION = 2
+#: Between the parts of a label, of which the first letter is no digit: a number may have a sign.
+_PARTS = re.compile(r"-(?=[^\d.])")
 
 
 @dataclass(frozen=True)
@@ -40,8 +43,8 @@ class Curve:
 
     def __call__(self, count: float) -> float:
         """Return the seconds of so many."""
-        place = min(max(bisect.bisect_left(self.sizes, count), 1), len(self.sizes) - 1)
-        (few, many), (less, more) = self.sizes[place - 1 : place + 1], self.seconds[place - 1 : place + 1]
+        after = min(max(bisect.bisect_left(self.sizes, count), 1), len(self.sizes) - 1)
+        (few, many), (less, more) = self.sizes[after - 1 : after + 1], self.seconds[after - 1 : after + 1]
         return max(0.0, less + (more - less) * (count - few) / (many - few))
 
 
@@ -104,11 +107,12 @@ class Costs:
         DataError
             If there are none.
         """
-        name, coding, sigma = described(compressor, size)
-        found = [codec for codec in self.codecs if (codec.name, codec.coding) == (name, coding)]
-        if not found:
-            raise DataError(f"no costs of {name} {coding}".strip(), where="costs", remedy="measure again")
-        return min(found, key=lambda codec: abs(math.log((codec.sigma or 1) / (sigma or 1))))
+        name, coding, sigma = compressor.name, compressor.coding_name(size), compressor.resolution(size)
+        measured = [codec for codec in self.codecs if (codec.name, codec.coding) == (name, coding)]
+        if not measured:
+            remedy = "measure again: relufit plan --measure"
+            raise DataError(f"no costs of {name} {coding}".strip(), where="costs", remedy=remedy)
+        return min(measured, key=lambda codec: abs(math.log((codec.sigma or 1) / (sigma or 1))))
 
     def curves(self) -> list[tuple[str, Curve]]:
         """Return the name of each part that depends on the number of coordinates, and its seconds."""
@@ -176,46 +180,46 @@ class Costs:
             raise DataError(f"no costs of this version ({error!r})", where=str(path), remedy=again) from error
 
 
-def mean(found: Sequence[Costs]) -> Costs:
+def mean(measurements: Sequence[Costs]) -> Costs:
     """Return the means of costs that were measured in the same way."""
-    first = found[0]
+    first = measurements[0]
 
     def curve(curves: Sequence[Curve]) -> Curve:
-        return Curve(curves[0].sizes, tuple(map(fmean, zip(*(its.seconds for its in curves), strict=True))))
+        return Curve(curves[0].sizes, tuple(map(fmean, zip(*(c.seconds for c in curves), strict=True))))
 
     def codec(codecs: Sequence[Codec]) -> Codec:
-        return replace(
-            codecs[0], encode=curve([its.encode for its in codecs]), decode=curve([its.decode for its in codecs])
-        )
+        return replace(codecs[0], encode=curve([c.encode for c in codecs]), decode=curve([c.decode for c in codecs]))
 
     return Costs(
-        batch=curve([its.batch for its in found]),
-        row=curve([its.row for its in found]),
-        update=curve([its.update for its in found]),
-        message=fmean(its.message for its in found),
-        byte=fmean(its.byte for its in found),
-        codecs=tuple(codec(each) for each in zip(*(its.codecs for its in found), strict=True)),
+        batch=curve([measurement.batch for measurement in measurements]),
+        row=curve([measurement.row for measurement in measurements]),
+        update=curve([measurement.update for measurement in measurements]),
+        message=fmean(measurement.message for measurement in measurements),
+        byte=fmean(measurement.byte for measurement in measurements),
+        codecs=tuple(codec(each) for each in zip(*(measurement.codecs for measurement in measurements), strict=True)),
         machine=first.machine,
     )
 
 
-def described(compressor: Compressor, size: int) -> tuple[str, str, float]:
-    """Return the name of a compressor, its coding, and its levels over the root of the size."""
-    from relufit.compression import COMPRESSORS
+def kind(compressor: Compressor) -> str:
+    """Return the name of a compressor, with the parameters that are not its defaults, but for levels and coding.
 
-    name = next(name for name, kind in COMPRESSORS.items() if kind is type(compressor))
-    coding = getattr(compressor, "coding", "")
-    if coding == AUTO:
-        coding = shortest(compressor._laws(size), compressor.levels) if isinstance(compressor, QSGD) else "rans"
-    has_levels = isinstance(compressor, QSGD) and not isinstance(compressor, Ternary)
-    return name, coding, compressor.levels / math.sqrt(size) if has_levels else 0.0  # type: ignore[attr-defined]
+    For example ``qsgd``, ``qsgd-norm=max`` or ``random_fraction-fraction=0.5``.
+    """
+    defaults = {name: parameter.default for name, parameter in signature(type(compressor)).parameters.items()}
+    changed = (
+        f"{name}={value}"
+        for name, value in compressor.parameters.items()
+        if name not in ("levels", "coding") and value != defaults[name]
+    )
+    return "-".join([compressor.name, *changed])
 
 
 def label(compressor: Compressor) -> str:
     """Return a compressor in a word: ``fp32``, ``qsgd-s16-rans``, ``natural-rans``; `named` reads it."""
-    name, coding, _ = described(compressor, 1)
-    levels = f"s{compressor.levels}" if isinstance(compressor, QSGD) and name == "qsgd" else ""
-    return "-".join(part for part in (name, levels, getattr(compressor, "coding", "") or coding) if part)
+    parameters = compressor.parameters
+    levels = f"s{parameters['levels']}" if "levels" in parameters else ""
+    return "-".join(part for part in (kind(compressor), levels, parameters.get("coding", "")) if part)
 
 
 def named(text: str) -> Compressor:
@@ -226,12 +230,13 @@ def named(text: str) -> Compressor:
     ConfigError
         If it names none.
     """
-    from relufit.compression import make_compressor
-
-    name, *rest = text.split("-")
+    name, *rest = _PARTS.split(text)
     parameters: dict[str, Any] = {}
     for part in rest:
-        if part[:1] == "s" and part[1:].isdigit():
+        key, equals, value = part.partition("=")
+        if equals:
+            parameters[key] = _value(value)
+        elif part[:1] == "s" and part[1:].isdigit():
             parameters["levels"] = int(part[1:])
         elif "coding" not in parameters and part:
             parameters["coding"] = part
@@ -242,24 +247,20 @@ def named(text: str) -> Compressor:
 
 def payload_bytes(compressor: Compressor, size: int) -> float:
     """Return the expected bytes of a payload of a vector of that size."""
-    its: Any = compressor
-    return _known(its, size)[0]
+    return payload_bits(compressor, size) / 8
 
 
-def variance(compressor: Compressor, size: int) -> float:
-    """Return the compressor's omega; 0 where nothing is drawn."""
-    its: Any = compressor
-    return _known(its, size)[1]
+def vector_bytes(compressor: Compressor, exchange: Exchange, dimension: int, workers: int) -> float:
+    """Return the expected bytes of an encoded vector in an exchange of K ranks, of all parts that it is cut into."""
+    return exchange.vector_length(partial(payload_bytes, compressor), dimension, workers)
 
 
-@lru_cache(maxsize=10_000)
-def _known(compressor: Any, size: int) -> tuple[float, float]:  # noqa: ANN401 - a compressor, hashable
-    if isinstance(compressor, (QSGD, Natural)):
-        length = compressor.expected_bits(size) / 8
-    else:
-        # A floating-point format: a header, and the numbers.
-        length = float(HEADER_BYTES + compressor.dtype.itemsize * size)
-    return length, float(compressor.variance(size) or 0.0)
+def _value(text: str) -> Any:  # noqa: ANN401 - a parameter of any type
+    """Return a parameter that `kind` has written."""
+    try:
+        return literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
 
 
 def _number(value: Any) -> float:  # noqa: ANN401 - this is the check of its type

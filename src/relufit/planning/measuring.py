@@ -7,7 +7,6 @@ of the time, or less where vectors are short.
 
 from __future__ import annotations
 
-import math
 import os
 import platform
 import statistics
@@ -17,13 +16,13 @@ from time import perf_counter, sleep
 
 import numpy as np
 
-from relufit import kernels, streams
-from relufit.compression import Compressor, make_compressor
-from relufit.compression.base import Place, joined
-from relufit.compression.coding import CODINGS
-from relufit.planning import together
-from relufit.planning.costs import Codec, Costs, Curve, described, mean
-from relufit.planning.echo import messages
+from relufit import streams
+from relufit.compression import Compressor, compressor_classes
+from relufit.compression.base import ScratchBuffer, joined
+from relufit.numerics import kernels
+from relufit.planning import concurrent_processes
+from relufit.planning.costs import Codec, Costs, Curve, mean
+from relufit.planning.loopback_probe import messages
 from relufit.transport.frames import body_digest
 
 #: Levels over the root of the dimension at which QSGD's seconds are measured.
@@ -60,8 +59,10 @@ def measure(tries: int = _TRIES, *, at_once: int = 1) -> Costs:
     ClusterError
         If one of the processes ends early.
     """
-    found = together.run(partial(_measure, tries), at_once) if at_once > 1 else [_measure(tries, lambda: None)]
-    return mean(found)
+    measurements = (
+        concurrent_processes.run(partial(_measure, tries), at_once) if at_once > 1 else [_measure(tries, lambda: None)]
+    )
+    return mean(measurements)
 
 
 def _measure(tries: int, meet: Pause) -> Costs:
@@ -79,7 +80,7 @@ def _measure(tries: int, meet: Pause) -> Costs:
         update=_update(tries, pause),
         message=message,
         byte=byte,
-        codecs=tuple(_codec(compressor, sigma, tries, pause) for compressor, sigma in _compressors()),
+        codecs=tuple(_codec(make, sigma, tries, pause) for sigma, make in _families()),
         machine={
             "machine": platform.machine(),
             "cores": str(os.cpu_count()),
@@ -139,55 +140,42 @@ def _update(tries: int, pause: Pause) -> Curve:
     return Curve(SIZES, tuple(seconds))
 
 
-def _compressors() -> Iterator[tuple[Callable[[int], Compressor], float]]:
-    """Yield ways to make a compressor for a size, and its levels over the root of the size."""
-    for name in ("fp64", "fp32", "fp16"):
-        yield lambda size, name=name: make_compressor(name), 0.0  # type: ignore[misc]
-    for coding in CODINGS:
-        for name in ("ternary", "natural"):
-            yield lambda size, name=name, coding=coding: make_compressor(name, coding=coding), 0.0  # type: ignore[misc]
-        for sigma in SIGMAS:
-            yield (
-                (
-                    lambda size, sigma=sigma, coding=coding: make_compressor(  # type: ignore[misc]
-                        "qsgd", levels=max(1, round(sigma * math.sqrt(size))), coding=coding
-                    )
-                ),
-                sigma,
-            )
+def _families() -> Iterator[tuple[float, Callable[[int], Compressor]]]:
+    """Yield the levels over the root of the size, and a maker of compressors with these, of all compressors."""
+    for compressor in compressor_classes():
+        yield from compressor.family(SIGMAS)
 
 
 def _codec(make: Callable[[int], Compressor], sigma: float, tries: int, pause: Pause) -> Codec:
-    found = [_coded(make(size), size, tries, pause) for size in SIZES]
-    name, coding, _ = described(make(SIZES[-1]), SIZES[-1])
-    encode, decode = zip(*found, strict=True)
-    return Codec(name, coding, sigma, Curve(SIZES, encode), Curve(SIZES, decode))
+    encode, decode = zip(*(_coded(make(size), size, tries, pause) for size in SIZES), strict=True)
+    longest = make(SIZES[-1])
+    return Codec(longest.name, longest.coding_name(SIZES[-1]), sigma, Curve(SIZES, encode), Curve(SIZES, decode))
 
 
 def _coded(compressor: Compressor, size: int, tries: int, pause: Pause) -> tuple[float, float]:
     """Return the seconds to encode a gradient that was just computed, and to add one whose payload has just come.
 
-    Where payloads are added together, it is one's part of that.
+    Where one pass adds several payloads, it is one's part of that.
     """
     vector = streams.generator(streams.key(0, purpose="costs")).standard_normal(size)
-    room, total, place, energy = np.empty(size), np.zeros(size), Place(), kernels.energy(vector)
+    scratch, total, buffer, energy = np.empty(size), np.zeros(size), ScratchBuffer(), kernels.energy(vector)
     sent = bytes(joined(compressor.pieces(vector, 0)))
-    came = [memoryview(bytearray(len(sent))) for _ in range(compressor.together(size))]
+    received = [memoryview(bytearray(len(sent))) for _ in range(compressor.max_fused_payloads(size))]
 
     def compute() -> None:
         pause()
         np.negative(vector, out=vector)
 
     def encode() -> None:
-        body_digest(compressor.pieces(vector, 0, place, energy))
+        body_digest(compressor.pieces(vector, 0, buffer, energy))
 
     def receive() -> None:
         pause()
-        for its in came:
-            its[:] = sent
-            body_digest(its)
+        for payload in received:
+            payload[:] = sent
+            body_digest(payload)
 
     def decode() -> None:
-        compressor.sum(came, total, fresh=False, room=room)
+        compressor.sum(received, total, fresh=False, scratch=scratch)
 
-    return _median(encode, tries, compute), _median(decode, tries, receive) / len(came)
+    return _median(encode, tries, compute), _median(decode, tries, receive) / len(received)

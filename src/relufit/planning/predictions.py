@@ -11,8 +11,9 @@ from relufit import theory
 from relufit.compression import Compressor
 from relufit.compression.cast import Float64
 from relufit.errors import ConfigError
-from relufit.planning.costs import Costs, described, payload_bytes, variance
-from relufit.planning.instances import MTU, Instance
+from relufit.exchange import Exchange, find_exchange
+from relufit.instance_types import Instance
+from relufit.planning.costs import Costs, kind, vector_bytes
 from relufit.theory.network import FRAME_BYTES, Network, Work
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 #: Vectors of d float64 that a member holds: weights, sum, part, gradient, target, and two in passing.
 _VECTORS = 7
+#: Bytes of a packet with jumbo frames, which are the default within a VPC.
+_VPC_MTU = 9001
 #: An instance is paid for at least so long.
 _LEAST_SECONDS = 60.0
 _EXACT = Float64()
@@ -87,7 +90,7 @@ class Host:
     @classmethod
     def of(cls, instance: Instance, round_trip: float) -> Host:
         """Return the host that an instance is, in a network with that round trip in seconds."""
-        return cls(Network(instance.rate, round_trip / 2, MTU), instance.memory, instance.price)
+        return cls(Network(instance.rate, round_trip / 2, _VPC_MTU), instance.memory, instance.price)
 
 
 @dataclass(frozen=True)
@@ -104,7 +107,7 @@ class Prediction:
     omega : float
         Variance of the compressor.
     payload : float
-        Bytes of a gradient, expected.
+        Bytes of a gradient, expected; of all of its parts where the exchange cuts it into some.
     iterations : float
         To the tolerance, infinite where it is not reached.
     iteration, at_least : float
@@ -164,8 +167,8 @@ def predict(
 ) -> Prediction:
     """Return what a run takes, at the optimal step with its compressor's omega, drawn with replacement.
 
-    Iterations are those of `relufit.theory.iterations_fixed`, the seconds of one the upper bound of
-    `relufit.theory.iteration`, which is what links shared evenly come to. The costs are of one core of the machine
+    Iterations are those of `relufit.exchange.Exchange.iterations`, the seconds of one the upper bound of its
+    `iteration`, which is what links shared evenly come to. The costs are of one core of the machine
     where they were measured, taken for the hosts' as well. What is not in it: starting hosts, loading data, TLS, memory
     bandwidth that hosts share.
 
@@ -179,28 +182,32 @@ def predict(
     if mini_batch < workers:
         raise ConfigError(f"{mini_batch} samples for {workers} ranks", where="mini_batch", remedy="give each rank one")
     d = problem.dimension
-    omega = variance(compressor, d)
-    payload = payload_bytes(compressor, d)
-    work = work_of(costs, compressor, d, math.ceil(mini_batch / workers))
-    one = theory.iteration(exchange, workers, payload, d, host.network, work)
-    iterations = theory.iterations_fixed(d, mini_batch, problem.ratio, problem.tolerance, omega=omega, workers=workers)
+    scheme = find_exchange(exchange)
+    omega, sum_omega = scheme.variances(compressor.variance, d, workers)
+    if omega is None:
+        what = f"{compressor.name} is biased: it has no omega that iterations follow from"
+        raise ConfigError(what, where="compressor", remedy="choose an unbiased one")
+    payload = vector_bytes(compressor, scheme, d, workers)
+    work = work_of(costs, compressor, scheme, d, workers, math.ceil(mini_batch / workers))
+    one = scheme.iteration(workers, payload, d, host.network, work)
+    iterations = theory.iterations_fixed(
+        d, mini_batch, problem.ratio, problem.tolerance, omega=omega, workers=workers, sum_omega=sum_omega
+    )
     # Half of the rows have a label above zero, and only these count in the initial weights.
     rows = math.ceil(problem.rows / workers)
     first = Work(compute=rows / 2 * costs.row(d), message=costs.message, byte=costs.byte)
-    start = theory.iteration(exchange, workers, theory.weights_bytes(d), d, host.network, first).upper
+    start = scheme.iteration(workers, theory.weights_bytes(d), d, host.network, first).upper
     seconds = start + (math.ceil(iterations) * one.upper if iterations < math.inf else math.inf)
-    gradients, weights = theory.messages_sent(exchange, workers)
-    up = workers if exchange != "all_to_all" else gradients
-    down = (gradients - up) * payload + weights * theory.weights_bytes(d)
-    hosts = workers + (exchange != "all_to_all")
-    vectors = 8.0 * d * _VECTORS + _waiting(exchange, workers) * (payload + FRAME_BYTES)
+    sent = scheme.sent(workers)
+    down = sent.down * payload + sent.weights * theory.weights_bytes(d)
+    hosts = workers + scheme.has_master
+    vectors = 8.0 * d * _VECTORS + scheme.waiting_payloads(workers) * (payload + FRAME_BYTES)
     shard = rows * (4.0 * d + 8)
-    name, coding, _ = described(compressor, d)
     return Prediction(
         exchange=exchange,
-        compressor=name,
-        coding=coding,
-        levels=getattr(compressor, "levels", 0) if name == "qsgd" else 0,
+        compressor=kind(compressor),
+        coding=compressor.coding_name(max(scheme.part_sizes(d, workers))),
+        levels=compressor.parameters.get("levels", 0),
         workers=workers,
         mini_batch=mini_batch,
         omega=omega,
@@ -217,7 +224,7 @@ def predict(
         link=one.link,
         start=start,
         seconds=seconds,
-        uplink=iterations * up * payload,
+        uplink=iterations * sent.up * payload,
         downlink=iterations * down,
         hosts=hosts,
         dollars=math.nan if host.price is None else hosts * host.price * max(seconds, _LEAST_SECONDS) / 3600,
@@ -228,29 +235,30 @@ def predict(
     )
 
 
-def work_of(costs: Costs, compressor: Compressor, dimension: int, rows: int) -> Work:
-    """Return the seconds of the parts of an iteration in which a rank has so many rows.
+def work_of(costs: Costs, compressor: Compressor, exchange: Exchange, dimension: int, workers: int, rows: int) -> Work:
+    """Return the seconds of the parts of an iteration of K ranks, each of which has so many rows.
+
+    Where the exchange cuts vectors into parts, each is encoded and decoded by itself.
 
     Raises
     ------
     DataError
         If there are no costs of the compressor.
     """
-    d, codec, exact = dimension, costs.codec(compressor, dimension), costs.codec(_EXACT, dimension)
+    d, exact = dimension, costs.codec(_EXACT, dimension)
+    encode = decode = 0.0
+    for size, count in exchange.part_sizes(d, workers).items():
+        codec = costs.codec(compressor, size)
+        encode, decode = encode + count * codec.encode(size), decode + count * codec.decode(size)
     return Work(
         compute=costs.batch(d) + rows * costs.row(d),
-        encode=codec.encode(d),
-        decode=codec.decode(d),
+        encode=encode,
+        decode=decode,
         update=costs.update(d),
         weights=(exact.encode(d) + exact.decode(d)) / 2,
         message=costs.message,
         byte=costs.byte,
     )
-
-
-def _waiting(exchange: str, workers: int) -> int:
-    """Return how many payloads lie at the member that has most of them at a time."""
-    return {"master": workers, "relay": 2 * workers, "all_to_all": workers}[exchange]
 
 
 def describe_row(row: Mapping[Any, Any] | pd.Series) -> str:

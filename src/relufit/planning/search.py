@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -11,13 +11,12 @@ import numpy as np
 import pandas as pd
 
 from relufit import theory
-from relufit.compression import Compressor, make_compressor
-from relufit.compression.coding import CODINGS
-from relufit.compression.qsgd import MAX_LEVELS
+from relufit.compression import Compressor, compressor_classes
 from relufit.errors import ConfigError
+from relufit.exchange import EXCHANGES, find_exchange
+from relufit.planning.comparators import BASELINE, Comparator
 from relufit.planning.costs import Costs
 from relufit.planning.predictions import Host, Prediction, Problem, predict
-from relufit.theory.network import EXCHANGES
 
 #: Levels over the root of the dimension: fewest bytes are sent near .6; where others cost more, finer ones are better.
 SIGMAS = (0.05, 0.1, 0.2, 0.3, 0.45, 0.6, 0.8, 1.0, 1.5, 2.5, 4.0)
@@ -29,16 +28,10 @@ GOALS = ("seconds", "dollars", "bytes")
 MAX_WORKERS = 100_000
 
 
-def compressors(dimension: int) -> Iterator[Compressor]:
-    """Yield what a plan chooses from."""
-    for name in ("fp64", "fp32", "fp16"):
-        yield make_compressor(name)
-    levels = sorted({min(MAX_LEVELS, max(1, round(sigma * math.sqrt(dimension)))) for sigma in SIGMAS})
-    for coding in CODINGS:
-        yield make_compressor("ternary", coding=coding)
-        yield make_compressor("natural", coding=coding)
-        for count in levels:
-            yield make_compressor("qsgd", levels=count, coding=coding)
+def compressors(dimension: int) -> list[Compressor]:
+    """Return what a plan chooses from: the families of all unbiased compressors."""
+    members = [make(dimension) for family in compressor_classes() for _, make in family.family(SIGMAS)]
+    return [member for member in dict.fromkeys(members) if member.variance(dimension) is not None]
 
 
 def batches(problem: Problem, workers: int) -> list[int]:
@@ -56,7 +49,8 @@ def plan(
     workers: Sequence[int],
     *,
     goal: str = "seconds",
-    exchanges: Sequence[str] = EXCHANGES,
+    exchanges: Sequence[str] = tuple(EXCHANGES),
+    against: Comparator = BASELINE,
 ) -> pd.DataFrame:
     """Return, for each number of ranks, exchange and compressor, the prediction at its best mini-batch.
 
@@ -70,17 +64,21 @@ def plan(
         What is to be small: ``"seconds"``, ``"dollars"`` or ``"bytes"``.
     exchanges : sequence of str
         Ways to exchange gradients.
+    against : Comparator
+        What gains are stated against: SGD in fp32 by all-reduce if not given.
 
     Returns
     -------
     DataFrame
-        A row a plan, with the columns of `Prediction` and ``bytes``, the best first: those that fit into memory, then
-        those whose vectors do, then the rest, each by the goal.
+        A row a plan, with the columns of `Prediction`, ``bytes`` and ``gain``, the best first: those that fit into
+        memory, then those whose vectors do, then the rest, each by the goal. ``gain`` is what the comparator takes of
+        the goal, on as many ranks at its own best mini-batch, over what the plan takes: below 1 the plan is the worse
+        one. It is NaN where neither takes anything, or neither comes to the tolerance.
 
     Raises
     ------
     ConfigError
-        If a number of ranks is impossible, or money is the goal and there is no price.
+        If a number of ranks is impossible, money is the goal and there is no price, or the comparator is biased.
     """
     if goal not in GOALS:
         raise ConfigError(f"unknown goal {goal!r}", where="goal", remedy=f"choose one of {', '.join(GOALS)}")
@@ -90,14 +88,16 @@ def plan(
         if not 1 <= count <= min(MAX_WORKERS, problem.rows):
             most = min(MAX_WORKERS, problem.rows)
             raise ConfigError(f"{count} ranks", where="workers", remedy=f"give 1 to {most}")
-    rows = []
+    rows, gains = [], []
     for count in workers:
-        sizes = batches(problem, count)
+        compared = _value(best_batch(problem, host, costs, against.exchange, against.compressor, count, goal), goal)
         for exchange in exchanges:
-            for compressor in compressors(problem.dimension):
-                tried = (predict(problem, host, costs, exchange, compressor, count, m) for m in sizes)
-                rows.append(min(tried, key=lambda its: (_value(its, goal), its.mini_batch)))
-    table = pd.DataFrame([asdict(row) for row in rows])
+            # Where vectors are cut into parts, levels follow the coordinates of a part.
+            for compressor in compressors(max(find_exchange(exchange).part_sizes(problem.dimension, count))):
+                row = best_batch(problem, host, costs, exchange, compressor, count, goal)
+                rows.append(row)
+                gains.append(_ratio(compared, _value(row, goal)))
+    table = pd.DataFrame([asdict(row) for row in rows]).assign(gain=gains)
     table.insert(table.columns.get_loc("hosts"), "bytes", table["uplink"] + table["downlink"])  # type: ignore[arg-type]
     order = ["shard_fits", "fits", goal, "seconds", "workers"]
     ascending = [False, False, True, True, True]
@@ -117,6 +117,20 @@ def best(table: pd.DataFrame, **fixed: Any) -> pd.Series:  # noqa: ANN401 - valu
     if table.empty:
         raise ConfigError(f"no plan with {fixed}", where="plan")
     return table.iloc[0]
+
+
+def best_batch(
+    problem: Problem, host: Host, costs: Costs, exchange: str, compressor: Compressor, workers: int, goal: str
+) -> Prediction:
+    """Return the prediction at the mini-batch that is best by the goal."""
+    tried = (predict(problem, host, costs, exchange, compressor, workers, m) for m in batches(problem, workers))
+    return min(tried, key=lambda prediction: (_value(prediction, goal), prediction.mini_batch))
+
+
+def _ratio(compared: float, value: float) -> float:
+    if compared == value == 0 or (math.isinf(compared) and math.isinf(value)):
+        return math.nan
+    return compared / value if value else math.inf
 
 
 def _value(prediction: Prediction, goal: str) -> float:

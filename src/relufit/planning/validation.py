@@ -6,13 +6,13 @@ import math
 
 import pandas as pd
 
-from relufit import theory
-from relufit.errors import DataError
-from relufit.planning.costs import named, payload_bytes
+from relufit.errors import ConfigError, DataError
+from relufit.exchange import find_exchange
+from relufit.planning.costs import named, vector_bytes
 from relufit.theory.network import Network, Work
 
 #: Columns that must be there, and what the others are where they are not.
-COLUMNS = ("topology", "compressor", "K", "d", "rate", "round_trip", "compute", "encode", "decode", "seconds")
+COLUMNS = ("exchange", "compressor", "K", "d", "rate", "round_trip", "compute", "encode", "decode", "seconds")
 _DEFAULTS = {"update": 0.0, "weights": 0.0, "message": 0.0, "byte": 0.0, "mtu": 1500, "apart": True}
 
 
@@ -22,7 +22,7 @@ def validate(measured: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     measured : DataFrame
-        A row a setting: ``topology`` (``master``, ``relay`` or ``all_to_all``), ``compressor`` (such as ``fp32`` or
+        A row a setting: ``exchange`` (a key of `relufit.exchange.EXCHANGES`), ``compressor`` (such as ``fp32`` or
         ``qsgd-s16-rans``), ``K``, ``d``, ``rate`` (bit/s, infinite for none), ``round_trip``, ``seconds`` (of an
         iteration), and the costs in seconds: ``compute`` and ``encode`` of the slowest rank, ``decode`` of *one*
         gradient (the column of a trace is of all K). Optional: ``payload``, the bytes of a gradient, in place of what
@@ -45,32 +45,31 @@ def validate(measured: pd.DataFrame) -> pd.DataFrame:
     if missing:
         raise DataError(f"no column {', '.join(missing)}", where="measured iterations", remedy="see `validate`")
     made = []
-    for place, row in enumerate(measured.to_dict("records")):
+    for index, row in enumerate(measured.to_dict("records")):
         try:
             made.append(_row({str(key): value for key, value in row.items()}))
-        except (ValueError, TypeError) as error:
-            raise DataError(str(error), where=f"measured iterations, row {place}") from error
+        except (ValueError, TypeError, ConfigError) as error:
+            raise DataError(str(error), where=f"measured iterations, row {index}") from error
     return pd.concat([measured.reset_index(drop=True), pd.DataFrame(made)], axis=1)
 
 
 def _row(given: dict[str, object]) -> dict[str, float]:
     values: dict[str, object] = _DEFAULTS | given
-    number = {key: float(str(values[key])) for key in values if key not in ("topology", "compressor", "apart")}
+    number = {key: float(str(values[key])) for key in values if key not in ("exchange", "compressor", "apart")}
     d, seconds = int(number["d"]), number["seconds"]
     if not 0 < seconds < math.inf:
         raise ValueError(f"seconds must be finite and above 0, not {seconds!r}")
-    payload = number.get("payload") or payload_bytes(named(str(values["compressor"])), d)
     work = Work(**{name: number[name] for name in vars(Work())})
     network = Network(number["rate"], number["round_trip"] / 2, int(number["mtu"]))
-    its = theory.iteration(
-        str(values["topology"]), int(number["K"]), payload, d, network, work, apart=bool(values["apart"])
-    )
-    outside = max(0.0, seconds / its.upper - 1) + min(0.0, seconds / its.lower - 1)
+    exchange, workers = find_exchange(str(values["exchange"])), int(number["K"])
+    payload = number.get("payload") or vector_bytes(named(str(values["compressor"])), exchange, d, workers)
+    iteration = exchange.iteration(workers, payload, d, network, work, apart=bool(values["apart"]))
+    outside = max(0.0, seconds / iteration.upper - 1) + min(0.0, seconds / iteration.lower - 1)
     return {
-        "lower": its.lower,
-        "upper": its.upper,
-        "network": (its.link + its.latency) / its.upper,
-        "lower_ratio": its.lower / seconds,
-        "upper_ratio": its.upper / seconds,
+        "lower": iteration.lower,
+        "upper": iteration.upper,
+        "network": (iteration.link + iteration.latency) / iteration.upper,
+        "lower_ratio": iteration.lower / seconds,
+        "upper_ratio": iteration.upper / seconds,
         "error": outside,
     }

@@ -14,10 +14,11 @@ from typing import Any, NamedTuple
 import yaml
 
 from relufit.claims.abstract import CLAIMS, FINDINGS
-from relufit.config import load
+from relufit.claims.topics import Topic
 from relufit.errors import DataError
 from relufit.figures import FIGURES
-from relufit.manifest import is_timed
+from relufit.pipeline import config as configuration
+from relufit.pipeline.manifest import is_timed
 from relufit.report import captions as rst
 from relufit.report import provenance
 
@@ -30,7 +31,7 @@ class Bearing(NamedTuple):
     experiment: str
     title: str
     verdict: str
-    topics: dict[str, Counter[str]]
+    topics: dict[Topic, Counter[str]]
 
 
 class Statement(NamedTuple):
@@ -77,13 +78,13 @@ class Experiment:
     @property
     def verdicts(self) -> list[dict[str, Any]]:
         """All its statistics."""
-        return [verdict for its in self.judged["verdicts"].values() for verdict in its]
+        return [verdict for verdicts in self.judged["verdicts"].values() for verdict in verdicts]
 
     @property
     def trials(self) -> str:
         """How many trials its statistics rest on."""
-        found = [verdict["trials"] for verdict in self.verdicts] or [0]
-        return f"{min(found)}" if min(found) == max(found) else f"{min(found)} to {max(found)}, by statistic"
+        counts = [verdict["trials"] for verdict in self.verdicts] or [0]
+        return f"{min(counts)}" if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}, by statistic"
 
     @property
     def notes(self) -> list[str]:
@@ -125,19 +126,19 @@ def read(folder: Path, captions: Path, timings: Mapping[str, Iterable[Path]]) ->
     Raises
     ------
     ConfigError
-        If the run's configuration is missing or wrong.
+        If the run's configuration is missing or no YAML; its keys were checked when it was written.
     DataError
-        If another of its files is.
+        If another of its files is missing or wrong.
     """
     content = _claims(folder / "claims.json")
-    config = load([folder / "config.yaml"])
+    config = configuration.read([folder / "config.yaml"])
     experiments: dict[str, dict[str, Any]] = content["experiments"]
     return Run(
         name=content["run"],
         seed=content["seed"],
         source=content["source"],
-        claims=[_statement(its, experiments) for its in content["claims"]],
-        findings=[_statement(its, experiments) for its in content["findings"]],
+        claims=[_statement(entry, experiments) for entry in content["claims"]],
+        findings=[_statement(entry, experiments) for entry in content["findings"]],
         experiments=[
             Experiment(
                 name,
@@ -154,8 +155,10 @@ def read(folder: Path, captions: Path, timings: Mapping[str, Iterable[Path]]) ->
 
 def tally(verdicts: Iterable[str]) -> str:
     """Return in words how many of some verdicts are which: ``3 confirmed, 1 refuted``."""
-    found = Counter(verdicts)
-    return ", ".join(f"{found[kind]} {kind}" for kind in ("confirmed", "refuted", "inconclusive") if found[kind])
+    counts = Counter(verdicts)
+    return ", ".join(
+        f"{counts[kind]} {kind}" for kind in ("confirmed", "refuted", "inconclusive", "described") if counts[kind]
+    )
 
 
 def _claims(path: Path) -> dict[str, Any]:
@@ -166,10 +169,10 @@ def _claims(path: Path) -> dict[str, Any]:
         missing = wanted - set(content)
         for judged in () if missing else content["experiments"].values():
             missing |= shown - set(judged)
-        for its in () if missing else (*content["claims"], *content["findings"]):
-            missing |= set(its["experiments"]) - set(content["experiments"])
+        for entry in () if missing else (*content["claims"], *content["findings"]):
+            missing |= set(entry["experiments"]) - set(content["experiments"])
     except FileNotFoundError as error:
-        raise DataError("there are no verdicts", where=str(path), remedy="make them with `relufit verdicts`") from error
+        raise DataError("there are no verdicts", where=str(path), remedy="make them with `relufit claims`") from error
     except (ValueError, TypeError, AttributeError, KeyError) as error:
         raise DataError(f"no verdicts of ours ({error})", where=str(path), remedy="make them again") from error
     if missing:
@@ -177,14 +180,14 @@ def _claims(path: Path) -> dict[str, Any]:
     return content
 
 
-def _statement(its: dict[str, Any], experiments: dict[str, dict[str, Any]]) -> Statement:
+def _statement(entry: dict[str, Any], experiments: dict[str, dict[str, Any]]) -> Statement:
     bearing = []
-    for name, verdict in its["experiments"].items():
+    for name, verdict in entry["experiments"].items():
         filed = experiments[name]["verdicts"]
-        topics = [topic for topic in _TOPICS.get(its["claim"], ()) if filed.get(topic)]
+        topics = [topic for topic in _TOPICS.get(entry["claim"], ()) if filed.get(topic)]
         counts = {topic: Counter(v["verdict"] for v in filed[topic]) for topic in topics}
         bearing.append(Bearing(name, experiments[name]["title"], verdict, counts))
-    return Statement(its["claim"], its["words"], its["verdict"], its["condition"], its["note"], bearing)
+    return Statement(entry["claim"], entry["words"], entry["verdict"], entry["condition"], entry["note"], bearing)
 
 
 def _drawn(experiment: str, run: set[str]) -> list[str]:
@@ -208,11 +211,11 @@ def _figure(name: str, folder: Path, captions: Path, config: dict[str, Any]) -> 
 
 def _size(image: bytes, path: Path) -> tuple[int, int]:
     """Return width and height in CSS pixels, for the page to leave room before the image is decoded."""
-    found = re.search(rb'<svg\b[^>]*\bviewBox="0 0 ([\d.]+) ([\d.]+)"', image)
-    if found is None:
+    match = re.search(rb'<svg\b[^>]*\bviewBox="0 0 ([\d.]+) ([\d.]+)"', image)
+    if match is None:
         raise DataError("is no SVG with a viewBox from 0 0", where=str(path), remedy="draw it again")
     # A figure counts in points, 72 to an inch, and CSS has 96 pixels to an inch.
-    width, height = (round(float(side) * 96 / 72) for side in found.groups())
+    width, height = (round(float(side) * 96 / 72) for side in match.groups())
     return width, height
 
 

@@ -6,7 +6,7 @@ import re
 
 import jinja2
 
-from relufit.claims.report import number, wanted
+from relufit.claims.report import interval, number, wanted
 from relufit.report.content import Run, tally
 
 #: Tables with more rows are folded where all their verdicts are confirmed.
@@ -25,6 +25,7 @@ def render(run: Run) -> str:
     )
     environment.filters |= {
         "slug": slug,
+        "interval": interval,
         "number": number,
         "wanted": wanted,
         "tally": tally,

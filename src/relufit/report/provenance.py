@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from relufit import records
+from relufit.claims import trace_files
 from relufit.errors import DataError
 
 #: Kinds of clusters whose ranks all run on the machine that the workflow runs on.
@@ -35,9 +35,11 @@ class Provenance:
     Parameters
     ----------
     command, commit : str
-        Empty where they are not known.
+        Empty where they are not known, as the commit of a package that was installed is not.
+    version : str
+        Of relufit.
     machines : tuple of dict
-        Those that trials ran on, see `relufit.experiments.trials.machine`.
+        Those that trials ran on, see `relufit.experiments.framework.trials.machine`.
     clusters : tuple of str
         Those that ranks ran on in processes of their own, as ``kind, number of processes``.
     here : bool
@@ -50,6 +52,7 @@ class Provenance:
 
     command: str
     commit: str
+    version: str
     machines: tuple[dict[str, Any], ...]
     clusters: tuple[str, ...]
     here: bool
@@ -68,19 +71,21 @@ def read(manifest: Path, timings: Mapping[str, Iterable[Path]]) -> Provenance:
     try:
         content = json.loads(manifest.read_text(encoding="utf-8"))
         command, commit, digests = content["command"], content["commit"], len(content["sha256"])
+        version = content["version"]
     except FileNotFoundError as error:
         raise DataError(
             "there is no manifest", where=str(manifest), remedy="make it with `relufit manifest`"
         ) from error
     except (ValueError, TypeError, KeyError) as error:
         raise DataError(f"no manifest of ours ({error})", where=str(manifest), remedy="make it again") from error
-    abouts = {name: [records.read(path).about for path in paths] for name, paths in timings.items()}
-    everything = [about for its in abouts.values() for about in its]
+    abouts = {name: [trace_files.read(path).about for path in paths] for name, paths in timings.items()}
+    everything = [about for group in abouts.values() for about in group]
     clusters = [about["cluster"] for about in everything if about.get("cluster")]
-    costs = {name: _cost(its) for name, its in abouts.items()}
+    costs = {name: _cost(group) for name, group in abouts.items()}
     return Provenance(
         command=command or "",
         commit=commit or "",
+        version=version,
         machines=_distinct(about["machine"] for about in everything if about.get("machine")),
         clusters=tuple(dict.fromkeys(_words(cluster) for cluster in clusters)),
         here=all(cluster.get("kind") in _HERE for cluster in clusters),
@@ -90,15 +95,15 @@ def read(manifest: Path, timings: Mapping[str, Iterable[Path]]) -> Provenance:
 
 
 def _cost(abouts: list[dict[str, Any]]) -> Cost:
-    told = [about for about in abouts if "seconds" in about]
-    if not told or len(told) < len(abouts):
+    timed = [about for about in abouts if "seconds" in about]
+    if not timed or len(timed) < len(abouts):
         return Cost(len(abouts), None, None, None)
-    spans = [(about["began"], about["began"] + about["seconds"]) for about in told]
+    spans = [(about["began"], about["began"] + about["seconds"]) for about in timed]
     return Cost(
         len(abouts),
-        sum(about["seconds"] for about in told),
+        sum(about["seconds"] for about in timed),
         _covered(spans),
-        max(about["peak_bytes"] for about in told),
+        max(about["peak_bytes"] for about in timed),
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from relufit import kernels
+from relufit.numerics import kernels
 from relufit.solvers.base import Solution
 from relufit.solvers.least_squares import fit
 

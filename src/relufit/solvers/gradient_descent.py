@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from numba import njit
 
-from relufit import kernels
+from relufit.numerics import kernels
+from relufit.numerics.compiled_cache import compiled
 from relufit.solvers.base import Solution
 
 #: Steps between two questions whether the weights are near enough.
@@ -40,7 +40,7 @@ def gradient_descent(
     return Solution(w, done)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _descend(
     x: np.ndarray, y: np.ndarray, rows: np.ndarray, scale: float, count: int, total: np.ndarray, w: np.ndarray
 ) -> int:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import scipy
 
+from relufit.numerics.blas import one_blas_thread
 from relufit.solvers.base import Solution
 
 #: Share of its largest number from which on no number on the diagonal of a triangle is a rounding error.
@@ -52,12 +53,14 @@ def fit(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     matrix = np.asfortranarray(x, np.float64)
     right = np.zeros(max(rows, columns))
     right[:rows] = y
-    workspace = int(scipy.linalg.lapack.dgels_lwork(rows, columns, 1)[0])
-    factors, solution, _ = scipy.linalg.lapack.dgels(matrix, right, lwork=workspace)
-    diagonal = np.abs(np.diagonal(factors))
-    if not diagonal.min() > _CERTAIN * diagonal.max():
-        # Singular values below this share of the largest are rounding errors, as in numpy.linalg.lstsq.
-        lost = max(rows, columns) * np.finfo(np.float64).eps
-        solution = scipy.linalg.lstsq(matrix, y, cond=lost, lapack_driver="gelsy", check_finite=False)[0]
+    lapack = scipy.linalg.lapack  # imported here, by its first use
+    with one_blas_thread():
+        workspace = int(lapack.dgels_lwork(rows, columns, 1)[0])
+        factors, solution, _ = lapack.dgels(matrix, right, lwork=workspace)
+        diagonal = np.abs(np.diagonal(factors))
+        if not diagonal.min() > _CERTAIN * diagonal.max():
+            # Singular values below this share of the largest are rounding errors, as in numpy.linalg.lstsq.
+            lost = max(rows, columns) * np.finfo(np.float64).eps
+            solution = scipy.linalg.lstsq(matrix, y, cond=lost, lapack_driver="gelsy", check_finite=False)[0]
     weights: np.ndarray = solution[:columns]
     return weights

@@ -18,12 +18,15 @@ from relufit.theory.coding import (
     omega_length,
     rate_distortion_bits,
     sparse_code_bits,
+    sparse_message_bits,
 )
 from relufit.theory.cost import iterations_fresh, rate_distortion_saving, row_shipping_bits, saving, saving_limit
 from relufit.theory.descent import descent_curve, descent_factor, descent_optimal_step, recovery_ratio
 from relufit.theory.dynamics import global_curve, initial_moments, population_loss
-from relufit.theory.horizon import iterations_fixed
-from relufit.theory.network import Iteration, Network, Work, iteration, messages_sent, weights_bytes, wire_bytes
+from relufit.theory.feedback import SIGN_DELTA, feedback_optimal_step, feedback_rate, top_delta
+from relufit.theory.iteration_complexity import iterations_fixed
+from relufit.theory.local_steps import local_contraction, local_optimal_step
+from relufit.theory.network import Iteration, Network, Work, weights_bytes, wire_bytes
 from relufit.theory.noise import label_noise_curve, label_noise_floor
 from relufit.theory.quantization import (
     level_entropy,
@@ -35,10 +38,12 @@ from relufit.theory.quantization import (
     qsgd_variance,
     qsgd_variance_bound,
 )
+from relufit.theory.quantized_sums import qsgd_sum_variance
 from relufit.theory.sgd import (
     contraction,
     critical_batch,
     initial_error,
+    log_contraction,
     log_error_variance,
     optimal_step,
     recovery_probability,
@@ -53,6 +58,7 @@ from relufit.theory.spectrum import (
 )
 
 __all__ = [
+    "SIGN_DELTA",
     "Iteration",
     "Network",
     "Work",
@@ -63,6 +69,8 @@ __all__ = [
     "descent_factor",
     "descent_optimal_step",
     "elias_bits",
+    "feedback_optimal_step",
+    "feedback_rate",
     "fixed_data_curve",
     "gamma_length",
     "global_curve",
@@ -70,7 +78,6 @@ __all__ = [
     "initial_moments",
     "initial_profile",
     "instance_spectrum",
-    "iteration",
     "iterations_fixed",
     "iterations_fresh",
     "iterations_to",
@@ -78,9 +85,11 @@ __all__ = [
     "label_noise_floor",
     "level_entropy",
     "level_probabilities",
+    "local_contraction",
+    "local_optimal_step",
+    "log_contraction",
     "log_error_variance",
     "marchenko_pastur",
-    "messages_sent",
     "natural_probabilities",
     "natural_variance",
     "natural_variance_bound",
@@ -88,6 +97,7 @@ __all__ = [
     "optimal_step",
     "population_loss",
     "qsgd_limit",
+    "qsgd_sum_variance",
     "qsgd_variance",
     "qsgd_variance_bound",
     "rate_distortion_bits",
@@ -98,7 +108,9 @@ __all__ = [
     "saving",
     "saving_limit",
     "sparse_code_bits",
+    "sparse_message_bits",
     "stability_limit",
+    "top_delta",
     "weights_bytes",
     "wire_bytes",
 ]

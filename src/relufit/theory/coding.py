@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from relufit.theory._checks import nonnegative
+from relufit.theory._checks import nonnegative, whole
 from relufit.theory.quantization import level_probabilities
 
 Array = NDArray[np.float64]
@@ -63,7 +63,7 @@ def sparse_code_bits(probabilities: ArrayLike, length: Callable[[ArrayLike], Len
     Each coordinate with a level other than zero is the code of its distance from the one before, 1 or more, a sign
     bit, and the code of ``|level|``. Coordinates are taken as independent, in a long vector: distances are
     geometric, and summed from one power of two to the next, where both codes have one length. Parameters as in
-    `dense_code_bits`.
+    `dense_code_bits`; `sparse_message_bits` is for a vector of given length.
     """
     probabilities = _law(probabilities)
     nonzero = float(np.sum(probabilities[1:]))
@@ -75,6 +75,31 @@ def sparse_code_bits(probabilities: ArrayLike, length: Callable[[ArrayLike], Len
     rate = math.log1p(-min(nonzero, 1 - 2**-53))
     reached = np.append(np.exp(rate * (start - 1.0)), 0.0)
     return levels + nonzero * float(np.sum((reached[:-1] - reached[1:]) * length(start)))
+
+
+def sparse_message_bits(probabilities: ArrayLike, length: Callable[[ArrayLike], Lengths], d: int) -> float:
+    """Return the expected bits of d independent coordinates in QSGD's sparse code, and of the distance to their end.
+
+    After the last level that is not zero the code of the distance to the end of the vector closes the message. With p
+    the probability of such a level and ``q = 1 - p``, a distance of g, 1 to d, is that between two of them, to the
+    first or to the end ``p q^(g-1) (p (d - g) + 2)`` times in the mean, and one of d + 1, a vector of zeros, ``q^d``
+    times. Parameters as in `dense_code_bits`; d is 1 or more.
+    """
+    probabilities, d = _law(probabilities), whole("d", d)
+    p = min(float(np.sum(probabilities[1:])), 1 - 2**-53)
+    levels = float(np.sum(probabilities[1:] * (length(np.arange(1, len(probabilities))) + 1)))
+    if p == 0:
+        return float(length(d + 1))
+    first = 2 ** np.arange(int(d).bit_length())
+    # Both codes have one length from one power of two to the next.
+    last = np.minimum(2 * first - 1, d)
+    rate = math.log1p(-p)
+    before, after = np.exp(rate * (first - 1.0)), np.exp(rate * last)
+    once = before - after
+    # Sum of g p q^(g-1) over the distances of a group.
+    weighted = first * before - last * after + (before * (1 - p) - after) / p
+    distances = np.sum(length(first) * ((p * d + 2) * once - p * weighted))
+    return d * levels + float(distances) + math.exp(rate * d) * float(length(d + 1))
 
 
 def elias_bits(d: int, levels: int, *, norm: str = "l2") -> dict[str, float]:

@@ -11,7 +11,7 @@ import math
 from relufit.theory._checks import nonnegative, positive, whole
 from relufit.theory.coding import rate_distortion_bits
 from relufit.theory.quantization import qsgd_limit
-from relufit.theory.sgd import optimal_step, stability_limit
+from relufit.theory.sgd import log_contraction, optimal_step, stability_limit
 
 
 def iterations_fresh(
@@ -23,11 +23,15 @@ def iterations_fresh(
     omega: float = 0.0,
     workers: int = 1,
     step: float | None = None,
+    typical: bool = False,
+    sum_omega: float = 0.0,
 ) -> float:
     """Return ``ln(tolerance^2 / start_squared) / ln(contraction)``, the iterations on fresh samples to an accuracy.
 
     It is where the mean squared error comes to ``tolerance^2``, if the rate near w* held from the start; not rounded.
-    0 if the start is there already, and infinite where the step does not contract.
+    0 if the start is there already, and infinite where the step does not contract. A single run is there earlier, at
+    the optimal step by a share of about ``1.25 / d``: `typical` iterations are those with `log_contraction` in place of
+    ``ln(contraction)``.
 
     Parameters
     ----------
@@ -35,7 +39,9 @@ def iterations_fresh(
         Squared relative error at the start, and relative error, not squared, to be reached; finite, above 0.
     step : float, optional
         Step size; `optimal_step` by default.
-    d, m, omega, workers
+    typical : bool
+        Of a single run in place of the mean square of many.
+    d, m, omega, workers, sum_omega
         As in `contraction`.
 
     Raises
@@ -44,7 +50,12 @@ def iterations_fresh(
         If an argument is out of its range.
     """
     fall = math.log(positive("start_squared", start_squared)) - 2 * math.log(positive("tolerance", tolerance))
-    decay = _decay(d, m, omega, workers, step)
+    if step is None:
+        step = optimal_step(d, m, omega=omega, workers=workers, sum_omega=sum_omega)
+    if typical:
+        decay = -log_contraction(d, m, nonnegative("step", step), omega=omega, workers=workers, sum_omega=sum_omega)
+    else:
+        decay = _decay(d, m, omega, workers, step, sum_omega)
     if fall <= 0:
         return 0.0
     return fall / decay if decay > 0 else math.inf
@@ -59,6 +70,7 @@ def saving(
     workers: int = 1,
     reference_bits: float = 32.0,
     downlink_bits: float = 0.0,
+    sum_omega: float = 0.0,
 ) -> float:
     """Return how many times fewer bits than SGD a compressor takes to the same accuracy, whatever the accuracy is.
 
@@ -74,7 +86,7 @@ def saving(
     downlink_bits : float
         What comes down, compressed or not, for each coordinate that goes up: 0 counts the uplink alone, 32 is a copy
         of the weights for each worker, ``32 / workers`` one that all of them hear.
-    d, m, workers
+    d, m, workers, sum_omega
         As in `contraction`.
 
     Raises
@@ -84,7 +96,7 @@ def saving(
     """
     down = nonnegative("downlink_bits", downlink_bits)
     message = positive("bits_per_coordinate", bits_per_coordinate) + down
-    slowdown = _decay(d, m, 0.0, workers) / _decay(d, m, omega, workers)
+    slowdown = _decay(d, m, 0.0, workers) / _decay(d, m, omega, workers, sum_omega=sum_omega)
     return (positive("reference_bits", reference_bits) + down) / (message * slowdown)
 
 
@@ -117,7 +129,8 @@ def row_shipping_bits(n: int, d: int, *, bits_per_number: float = 32.0) -> float
     return whole("n", n) / 2 * (whole("d", d) + 1) * positive("bits_per_number", bits_per_number)
 
 
-def _decay(d: int, m: int, omega: float, workers: int, step: float | None = None) -> float:
+def _decay(d: int, m: int, omega: float, workers: int, step: float | None = None, sum_omega: float = 0.0) -> float:
     """Return ``-ln contraction``, which keeps its digits where that is near 1."""
-    step = optimal_step(d, m, omega=omega, workers=workers) if step is None else nonnegative("step", step)
-    return -math.log1p(-step * (1 - step / stability_limit(d, m, omega=omega, workers=workers)))
+    limit = stability_limit(d, m, omega=omega, workers=workers, sum_omega=sum_omega)
+    step = limit / 2 if step is None else nonnegative("step", step)
+    return -math.log1p(-step * (1 - step / limit))

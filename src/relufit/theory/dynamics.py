@@ -62,13 +62,14 @@ def global_curve(
     inner: float,
     omega: float = 0.0,
     workers: int = 1,
+    sum_omega: float = 0.0,
 ) -> Array:
     """Return the squared relative error of SGD on fresh samples after 0, 1, ... steps, from anywhere.
 
     With g the population gradient at w and ``G = (d + 2) E[r^2 1{<w, x> > 0}]``, one step takes, exactly in the mean,
 
         <w, w*>+ = <w, w*> - step <g, w*>,
-        ||w||^2+ = ||w||^2 - 2 step <g, w> + step^2 [G / m + (1 - 1/m) ||g||^2
+        ||w||^2+ = ||w||^2 - 2 step <g, w> + step^2 (1 + sum_omega) [G / m + (1 - 1/m) ||g||^2
                    + (omega / workers) (G / b + (1 - 1/b) ||g||^2)].
 
     G is the mean squared gradient of one sample: r is homogeneous in x, hence ``r^2 / ||x||^2`` independent of
@@ -80,7 +81,7 @@ def global_curve(
 
     Parameters
     ----------
-    d, m, step, omega, workers
+    d, m, step, omega, workers, sum_omega
         As in `contraction`.
     iterations : int
         Number of steps, 0 or more.
@@ -99,6 +100,7 @@ def global_curve(
     """
     d, m, b = whole("d", d), whole("m", m), worker_batch(m, workers)
     step, noise = nonnegative("step", step), nonnegative("omega", omega) / workers
+    again = nonnegative("sum_omega", sum_omega)
     gap, across = _coordinates(norm_squared, inner)
     curve = np.full(whole("iterations", iterations, least=0) + 1, np.inf)
     for t in range(len(curve)):
@@ -109,6 +111,7 @@ def global_curve(
         mean = _expectations(inner, gap, across)
         sample, batch = (d + 2) * mean.second, mean.along * mean.along + mean.across * mean.across
         spread = (sample - batch) / m + noise * (sample / b + (1 - 1 / b) * batch)
+        spread += again * (spread + batch)
         # Both are kept: one has the digits near w*, the other near 0.
         inner, gap = inner - step * mean.along, gap - step * mean.along
         across = math.hypot(across - step * mean.across, step * math.sqrt(spread))

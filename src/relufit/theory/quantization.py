@@ -167,9 +167,9 @@ def _euclidean(d: int, levels: int) -> _Cells:
     reach = 1.0 if d == 2 else math.sqrt(-math.expm1(-80 / (d - 2)))
     cell = np.arange(min(levels, math.ceil(levels * reach)) + 1)
     edges = np.arcsin(np.minimum(cell / levels, reach))
-    place, weights = _rule(2 * math.sqrt(d) * min(reach, 1 / levels))
+    nodes, weights = _rule(2 * math.sqrt(d) * min(reach, 1 / levels))
     width = np.diff(edges)[:, None]
-    u = np.sin(edges[:-1, None] + width * place)
+    u = np.sin(edges[:-1, None] + width * nodes)
     mass = width * weights * np.exp((d - 2) / 2 * np.log1p(-u * u))
     mass /= mass.sum()
     return _Cells(levels * u - cell[:-1, None], mass, d * mass, 0.0)
@@ -179,9 +179,9 @@ def _gaussian(sigma: float) -> _Cells:
     reach = math.sqrt(80)
     cell = np.arange(math.ceil(sigma * reach) + 1)
     edges = np.minimum(cell / sigma, reach)
-    place, weights = _rule(2 * min(reach, 1 / sigma))
+    nodes, weights = _rule(2 * min(reach, 1 / sigma))
     width = np.diff(edges)[:, None]
-    g = edges[:-1, None] + width * place
+    g = edges[:-1, None] + width * nodes
     mass = width * weights * np.exp(-g * g / 2)
     mass /= mass.sum()
     return _Cells(sigma * g - cell[:-1, None], mass, mass, 0.0)
@@ -204,8 +204,8 @@ def _maximum(d: int, levels: int) -> _Cells:
 
     cell = np.arange(levels)[:, None]
     # Cells of 1/200 of a standard deviation, over which the density is smooth to the end, need three nodes.
-    place, weights = _rule(2 * float(m[-1]) / levels, 6 if levels < 2500 else 3)
-    u = (cell + place) / levels
+    nodes, weights = _rule(2 * float(m[-1]) / levels, 6 if levels < 2500 else 3)
+    u = (cell + nodes) / levels
     mass = weights * np.exp(log_density(0)(u * u))
     scale = (1 - 1 / d) / mass.sum()
     return _Cells(levels * u - cell, scale * mass, scale * weights * np.exp(log_density(2)(u * u)), 1 / d)

@@ -7,7 +7,16 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from relufit.theory._checks import above_threshold, nonnegative, positive, spectrum, squared_start, whole, worker_batch
+from relufit.numerics.blas import one_blas_thread
+from relufit.theory._checks import (
+    above_threshold,
+    nonnegative,
+    positive,
+    spectrum,
+    squared_start,
+    whole,
+    worker_batch,
+)
 
 Array = NDArray[np.float64]
 
@@ -49,6 +58,7 @@ def initial_profile(eigenvalues: ArrayLike, weights: ArrayLike) -> Array:
     return weights * (2 * eigenvalues - 1) ** 2
 
 
+@one_blas_thread()
 def instance_spectrum(x: ArrayLike, y: ArrayLike, w_star: ArrayLike) -> tuple[Array, Array, Array]:
     """Return eigenvalues of one data set's ``H = (1/n) sum_active x x'``, weights, and how its ``w0`` lies to them.
 
@@ -101,6 +111,7 @@ def instance_spectrum(x: ArrayLike, y: ArrayLike, w_star: ArrayLike) -> tuple[Ar
     return np.maximum(eigenvalues, 0.0), np.full(d, 1 / d), start
 
 
+@one_blas_thread()
 def fixed_data_curve(
     eigenvalues: ArrayLike,
     weights: ArrayLike,
@@ -112,6 +123,7 @@ def fixed_data_curve(
     initial_error_squared: ArrayLike,
     omega: float = 0.0,
     workers: int = 1,
+    sum_omega: float = 0.0,
 ) -> Array:
     """Return the expected squared error after 0, 1, ... steps on a fixed data set, drawn with replacement.
 
@@ -119,13 +131,15 @@ def fixed_data_curve(
     and ``L = sum_j lambda_j p_j``, ``L2 = sum_j lambda_j^2 p_j``,
 
         p_j+ = [(1 - step lambda_j)^2 - step^2 lambda_j^2 / m] p_j + 2 (step^2 d / m) w_j lambda_j L
-               + (step^2 omega / workers) [(d / b) L + (1 - 1 / b) L2] w_j.
+               + (1 + sum_omega) (step^2 omega / workers) [(d / b) L + (1 - 1 / b) L2] w_j
+               + sum_omega step^2 [(d / m) L + (1 - 1 / m) L2] w_j.
 
     The first two terms are the mean step and the sampling, ``E (v_j'x)^2 (x'h)^2 = 2 w_j d lambda_j L`` over
-    rows whose left singular vectors are uniformly distributed; the third is the compressor's error, omega
-    times a worker's squared gradient, even over all directions. It is the leading order in 1/d for Gaussian
-    inputs and n > 2 d (about 2/d of the rate is left out), near w* where active rows do not change. As n/d
-    grows the factor becomes `contraction`. A typical run lies lower, by half the variance of the logarithm.
+    rows whose left singular vectors are uniformly distributed; the others are the errors of the compressor, omega
+    times a worker's squared gradient and sum_omega times that of the average, even over all directions. It is the
+    leading order in 1/d for Gaussian inputs and n > 2 d (about 2/d of the rate is left out), near w* where active rows
+    do not change. As n/d grows the factor becomes `contraction`. A typical run lies lower, by half the variance of the
+    logarithm.
 
     Parameters
     ----------
@@ -133,7 +147,7 @@ def fixed_data_curve(
         Spectrum of H: `marchenko_pastur`, or a data set's own eigenvalues with weights 1/d.
     d, m, iterations : int
         Dimension; samples in a step, over all workers; number of steps, 0 or more.
-    step, omega, workers
+    step, omega, workers, sum_omega
         As in `contraction`.
     initial_error_squared : float or array, shape (nodes,)
         A number is spread evenly over all directions; an array, as of `initial_profile`, is the p_j.
@@ -151,19 +165,28 @@ def fixed_data_curve(
     eigenvalues, weights = spectrum(eigenvalues, weights)
     d, m, b = whole("d", d), whole("m", m), worker_batch(m, workers)
     scale = nonnegative("step", step) ** 2
-    noise = scale * nonnegative("omega", omega) / workers
+    noise = compression_noise(d, m, b, nonnegative("omega", omega) / workers, nonnegative("sum_omega", sum_omega))
     p = squared_start(initial_error_squared, weights)
     curve = np.empty(whole("iterations", iterations, least=0) + 1)
     moments = np.stack([np.ones_like(weights), eigenvalues, eigenvalues**2])
     kept = (1 - step * eigenvalues) ** 2 - scale / m * eigenvalues**2
-    by_first = (2 * scale * d / m * eigenvalues + noise * d / b) * weights
-    by_second = noise * (1 - 1 / b) * weights
+    by_first = scale * (2 * d / m * eigenvalues + noise[0]) * weights
+    by_second = scale * noise[1] * weights
     with np.errstate(over="ignore", invalid="ignore"):
         for t in range(len(curve)):
             curve[t], first, second = moments @ p
             p = kept * p + first * by_first + second * by_second
     curve[np.isnan(curve)] = np.inf  # inf - inf, after an overflow
     return curve
+
+
+def compression_noise(d: int, m: int, b: float, noise: float, sum_omega: float) -> tuple[float, float]:
+    """Return the factors of L and L2 in the mean square of the compressor's errors, see `fixed_data_curve`.
+
+    `noise` is omega / workers.
+    """
+    again = (1 + sum_omega) * noise
+    return again * d / b + sum_omega * d / m, again * (1 - 1 / b) + sum_omega * (1 - 1 / m)
 
 
 def iterations_to(curve: ArrayLike, tolerance: float) -> float:

@@ -4,32 +4,34 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from relufit.dataset import open_rows
+from relufit.files import paths
+from relufit.files.outputs import check_output, check_outputs
+from relufit.planted.dataset import open_rows
 from relufit.training import serial
-from relufit.training.checkpoint import EVERY, Keeper
-from relufit.training.loop import News, Progress
+from relufit.training.checkpoint import EVERY, CheckpointManager
+from relufit.training.loop import Progress, ProgressCallback
 from relufit.training.spec import Plan, TrainingSpec, make_plan
-from relufit.training.terms import Patience
 from relufit.training.trace import Trace
+from relufit.transport.timeouts import Timeouts
 
 if TYPE_CHECKING:
     from distributed import Client
 
-__all__ = ["News", "Patience", "Plan", "Progress", "Trace", "TrainingSpec", "train"]
+__all__ = ["Plan", "Progress", "ProgressCallback", "Timeouts", "Trace", "TrainingSpec", "train"]
 
 
 def train(
     spec: TrainingSpec,
     client: Client | None = None,
     *,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     checkpoint_seconds: float = EVERY,
-    patience: Patience | None = None,
+    timeouts: Timeouts | None = None,
     told: Callable[[str], None] | None = None,
+    save: Callable[[Trace], None] | None = None,
 ) -> Trace:
     """Run a specification and return its trace.
 
@@ -40,16 +42,21 @@ def train(
         A Dask cluster with at least K slots: each rank becomes a long-running task on it. Without one all ranks
         run in this process, one after the other; the weights are the same bit for bit.
     progress : callable, optional
-        Told `News` a few times a second.
+        Told `ProgressCallback` a few times a second.
     checkpoint : path, optional
-        A file that the state is kept in while the run goes on, and removed when it has ended. If it is there, the run
-        goes on from it. On a cluster the workers must see it under the same path.
+        A file that the state is kept in while the run goes on, and its end until `save` has returned, or there is
+        none; then it is removed. If it is there, the run goes on from it; one that had ended returns its trace at
+        once. On a cluster the workers must see it under the same path.
     checkpoint_seconds : float
         Seconds between two states that are kept.
-    patience : Patience, optional
+    timeouts : Timeouts, optional
         How long ranks wait for each other on a cluster.
     told : callable, optional
-        Told in words of each fault on a cluster from which the run went on, and that it waits for slots.
+        Told in words of each fault on a cluster from which the run went on, that it waits for slots, and that a
+        checkpoint could not be written or removed.
+    save : callable, optional
+        Called with the trace when the run has ended. Only what it has written outlives this process: if it raises,
+        or the process is killed before it has returned, the checkpoint has the run still.
 
     Raises
     ------
@@ -57,11 +64,16 @@ def train(
         If the specification does not fit the data, the data are damaged, the checkpoint is of another run, or the
         cluster cannot carry the run.
     """
+    path = paths.absolute(checkpoint) if checkpoint is not None else None
+    if path and client is None:
+        check_output(path, stream=False)
+        data = spec.dataset if isinstance(spec.dataset, (str, os.PathLike)) else None
+        check_outputs({"checkpoint": path}, {"the data set": data})
     rows = open_rows(spec.dataset)
     plan = make_plan(spec, rows)
     if client is None:
-        keeper = Keeper(checkpoint, plan, rows.w_star, checkpoint_seconds) if checkpoint else None
-        return serial.train(plan, rows, progress, keeper)
+        manager = CheckpointManager(path, plan, rows.digest, checkpoint_seconds) if path else None
+        return serial.train(plan, rows, progress, manager, told=told, save=save)
     from relufit.training import distributed
 
     return distributed.train(
@@ -69,8 +81,9 @@ def train(
         rows,
         client,
         progress,
-        patience=patience,
-        checkpoint=str(Path(checkpoint).absolute()) if checkpoint else None,
+        timeouts=timeouts,
+        checkpoint=str(path) if path else None,
         checkpoint_seconds=checkpoint_seconds,
         told=told,
+        save=save,
     )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from time import monotonic
@@ -14,29 +14,39 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from relufit.errors import DataError
-from relufit.files import replacing
-from relufit.reuse import code_digest
-from relufit.training.loop import Reporter, Run, Snapshot, Watcher
+from relufit.files.atomic import replacing
+from relufit.files.outputs import resolve
+from relufit.files.staging import sweep
+from relufit.sources import code_digest
+from relufit.training.foreign_code import foreign_code
+from relufit.training.loop import Callback, Reporter, Run, Snapshot
+from relufit.training.master import OUTCOMES
 from relufit.training.spec import Plan
+from relufit.training.trace import TIMINGS
 
 if TYPE_CHECKING:
     from relufit.training.trace import Row
 
-_MAGIC, _VERSION = b"relufit checkpoint\n", 1
-_MOST_HEADER = 1 << 20
+_MAGIC, _VERSION = b"relufit checkpoint\n", 2
+_SEAL_BYTES, _MOST_HEADER, _MOST_COUNT = 32, 1 << 20, (1 << 63) - 1
+#: Columns of the parts of a file that have a row for each row of the trace: floats, counts, seconds.
+_WIDTHS = (3, 2, 2 + len(TIMINGS))
 #: Seconds between two checkpoints.
 EVERY = 10.0
 
 
-def identity(plan: Plan, w_star: np.ndarray) -> dict[str, Any]:
-    """Return what a checkpoint must have been made by: the same run of the same code on the same data."""
+def identity(plan: Plan, rows: str) -> dict[str, Any]:
+    """Return what a checkpoint must have been made by: the same run of the same code on the same rows.
+
+    `rows` is the digest of the rows, see `relufit.planted.dataset.RowSource`.
+    """
     return {
         "spec": json.loads(json.dumps(plan.spec.describe())),
         "n": plan.n,
         "d": plan.d,
         "step_size": plan.step,
-        "w_star": hashlib.sha256(w_star.astype("<f8").tobytes()).hexdigest(),
-        "code": code_digest("trials"),
+        "code": code_digest("training") + foreign_code(plan.compressor),
+        "rows": rows,
     }
 
 
@@ -48,10 +58,10 @@ def write(path: str | os.PathLike[str], snapshot: Snapshot, made_by: dict[str, A
     OSError
         Where the file system refuses; what was there is as it was.
     """
-    rows = np.array(snapshot.rows, np.float64).reshape(len(snapshot.rows), -1)
-    counts = np.array([row[3:] for row in snapshot.rows], np.int64).reshape(len(snapshot.rows), 2)
-    seconds = np.array(snapshot.seconds, np.float64).reshape(len(snapshot.seconds), -1)
-    parts = [snapshot.weights.astype("<f8"), rows[:, :3].astype("<f8"), counts.astype("<i8"), seconds.astype("<f8")]
+    values, counts = [row[:3] for row in snapshot.rows], [row[3:] for row in snapshot.rows]
+    parts = [snapshot.weights.astype("<f8")]
+    for table, width, kind in zip((values, counts, snapshot.seconds), _WIDTHS, ("<f8", "<i8", "<f8"), strict=True):
+        parts.append(np.array(table, kind).reshape(-1, width))
     body = b"".join(part.tobytes() for part in parts)
     about = {
         "version": _VERSION,
@@ -60,6 +70,7 @@ def write(path: str | os.PathLike[str], snapshot: Snapshot, made_by: dict[str, A
         "first_error": float(snapshot.first_error).hex(),
         "uplink": snapshot.uplink,
         "downlink": snapshot.downlink,
+        "outcome": snapshot.outcome,
         "shapes": [part.shape for part in parts],
     }
     header = json.dumps(about, sort_keys=True).encode()
@@ -81,81 +92,161 @@ def read(path: str | os.PathLike[str], made_by: dict[str, Any]) -> Snapshot | No
     Raises
     ------
     DataError
-        If the file is damaged, of another version, or of another run, data or code: it is not used then.
+        If the file is damaged, makes no sense, is of another version, or of another run, data or code.
     """
     try:
-        content = Path(path).read_bytes()
+        content = _content(path, _limit(made_by))
     except FileNotFoundError:
         return None
     except OSError as error:
         raise _refusal(path, f"cannot be read ({error})") from error
-    start = len(_MAGIC) + 32
+    start = len(_MAGIC) + _SEAL_BYTES
     whole = content[start:]
     if not content.startswith(_MAGIC):
         raise _refusal(path, "is no checkpoint")
     if hashlib.sha256(whole).digest() != content[len(_MAGIC) : start]:
         raise _refusal(path, "is damaged: its checksum is wrong")
+    try:
+        about, body = _split(whole)
+        if about["version"] != _VERSION:
+            raise _refusal(path, f"is of version {about['version']!r:.20}, not {_VERSION}")
+        for key, value in made_by.items():
+            if about["made_by"].get(key) != value:
+                raise _refusal(path, f"belongs to another run: another {_NAMES.get(key, key)}")
+        return _snapshot(about, body, made_by)
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+        # Whoever has sealed it can write anything.
+        raise _refusal(path, f"makes no sense ({type(error).__name__}: {' '.join(str(error).split()):.80})") from error
+
+
+_NAMES = {"code": "version of the code", "rows": "data set", "spec": "specification"}
+
+
+def discard(path: str | os.PathLike[str], made_by: dict[str, Any]) -> str:
+    """Remove the checkpoint of a run that has ended; return why not, empty if none is left.
+
+    A file that is none of this run's is left alone.
+    """
+    try:
+        if read(path, made_by) is not None:
+            Path(path).unlink(missing_ok=True)
+    except DataError as refusal:
+        return str(refusal)
+    except OSError as error:
+        return f"{path}: {error.strerror or error}"
+    return ""
+
+
+def _limit(made_by: dict[str, Any]) -> int:
+    """Return the most bytes of a checkpoint."""
+    body: int = 8 * (made_by["d"] + _most_rows(made_by) * sum(_WIDTHS))
+    return len(_MAGIC) + _SEAL_BYTES + 8 + _MOST_HEADER + body
+
+
+def _most_rows(made_by: dict[str, Any]) -> int:
+    spec = made_by["spec"]
+    return int(spec["iterations"] // spec["record_every"] + 2)
+
+
+def _content(path: str | os.PathLike[str], limit: int) -> bytes:
+    """Return the bytes of a file, at most one more than the limit: its checksum is wrong then."""
+    with Path(path).open("rb") as file:
+        return file.read(min(limit + 1, os.fstat(file.fileno()).st_size))
+
+
+def _split(whole: bytes) -> tuple[dict[str, Any], memoryview]:
+    """Return the header and the body of what is sealed."""
     size = int.from_bytes(whole[:8], "little")
-    about = json.loads(whole[8 : 8 + size])
-    if about["version"] != _VERSION:
-        raise _refusal(path, f"is of version {about['version']}, not {_VERSION}")
-    for key, value in made_by.items():
-        if about["made_by"].get(key) != value:
-            raise _refusal(path, f"belongs to another run: another {_NAMES.get(key, key)}")
-    return _snapshot(about, memoryview(whole)[8 + size :])
+    if not 0 < size <= min(_MOST_HEADER, len(whole) - 8):
+        raise ValueError(f"a header of {size} bytes")
+    about: dict[str, Any] = json.loads(whole[8 : 8 + size])
+    return about, memoryview(whole)[8 + size :]
 
 
-_NAMES = {"code": "version of the code", "w_star": "data set", "spec": "specification"}
+def _snapshot(about: dict[str, Any], body: memoryview, made_by: dict[str, Any]) -> Snapshot:
+    """Return the snapshot of a header and a body.
 
-
-def _snapshot(about: dict[str, Any], body: memoryview) -> Snapshot:
+    Raises
+    ------
+    ValueError, KeyError, TypeError
+        If they are not those of a run as `made_by` says.
+    """
+    iteration, rows = _count(about, "iteration", made_by["spec"]["iterations"]), about["shapes"][1][0]
+    if type(rows) is not int or not 0 < rows <= _most_rows(made_by):
+        raise ValueError(f"{rows!r:.20} rows")
+    shapes = [[made_by["d"]], *([rows, width] for width in _WIDTHS)]
+    if about["shapes"] != shapes or len(body) != 8 * sum(map(math.prod, shapes)):
+        raise ValueError("shapes that do not fit")
     parts, at = [], 0
-    for shape, kind in zip(about["shapes"], ("<f8", "<f8", "<i8", "<f8"), strict=True):
-        count = int(np.prod(shape))
-        parts.append(np.frombuffer(body, kind, count, at).reshape(shape))
-        at += 8 * count
-    weights, rows, counts, seconds = parts
+    for shape, kind in zip(shapes, ("<f8", "<f8", "<i8", "<f8"), strict=True):
+        parts.append(np.frombuffer(body, kind, math.prod(shape), at).reshape(shape))
+        at += parts[-1].nbytes
+    weights, values, counts, seconds = parts
+    outcome, first_error = about["outcome"], float.fromhex(about["first_error"])
+    _check_rows(values[:, 0], seconds[:, 0], counts, iteration, outcome)
+    if first_error < 0:
+        raise ValueError("an error below zero")
     table: list[Row] = [
-        (int(row[0]), float(row[1]), float(row[2]), int(count[0]), int(count[1]))
-        for row, count in zip(rows, counts, strict=True)
+        (int(value[0]), float(value[1]), float(value[2]), int(count[0]), int(count[1]))
+        for value, count in zip(values, counts, strict=True)
     ]
     return Snapshot(
-        about["iteration"],
+        iteration,
         weights.astype(np.float64),
-        float.fromhex(about["first_error"]),
-        about["uplink"],
-        about["downlink"],
+        first_error,
+        _count(about, "uplink", _MOST_COUNT),
+        _count(about, "downlink", _MOST_COUNT),
         table,
         [(int(row[0]), *(float(value) for value in row[1:])) for row in seconds],
+        outcome,
     )
+
+
+def _count(about: dict[str, Any], key: str, most: int) -> int:
+    value = about[key]
+    if type(value) is not int or not 0 <= value <= most:
+        raise ValueError(f"{key} {value!r:.20}")
+    return value
+
+
+def _check_rows(recorded: np.ndarray, timed: np.ndarray, counts: np.ndarray, iteration: int, outcome: object) -> None:
+    """Check that rows go from iteration 0 up to the present one, where a run that has ended has its last row."""
+    if outcome not in (None, *OUTCOMES):
+        raise ValueError(f"outcome {outcome!r:.20}")
+    rising = recorded[0] == 0 and (np.diff(recorded) > 0).all() and (recorded % 1 == 0).all()
+    if not (rising and recorded[-1] <= iteration and np.array_equal(recorded, timed) and (counts >= 0).all()):
+        raise ValueError("rows out of order")
+    if outcome and recorded[-1] != iteration:
+        raise ValueError("an end without a row")
 
 
 def _refusal(path: str | os.PathLike[str], what: str) -> DataError:
     return DataError(f"the checkpoint {what}", where=str(path), remedy="delete it, and the run begins anew")
 
 
-class Keeper:
-    """Keeps the checkpoint of one run.
+class CheckpointManager:
+    """Keeps the checkpoint of one run: while it goes on, and its end until the trace is where it is wanted.
 
     Parameters
     ----------
     path : path
     plan : Plan
-    w_star : (d,) float64
+    rows : str
+        The digest of the rows.
     every : float
         Seconds between two checkpoints.
     """
 
-    def __init__(self, path: str | os.PathLike[str], plan: Plan, w_star: np.ndarray, every: float = EVERY) -> None:
+    def __init__(self, path: str | os.PathLike[str], plan: Plan, rows: str, every: float = EVERY) -> None:
         self.path, self.every = Path(path), every
-        self._made_by, self._last = identity(plan, w_star), monotonic()
+        self.made_by, self._last = identity(plan, rows), monotonic()
         #: What went wrong when one was last to be written: a full disk does not end a run.
         self.trouble = ""
 
     def load(self) -> Snapshot | None:
         """Return where to go on, None at the beginning; a file that is none of this run's is a `DataError`."""
         self._sweep()
-        return read(self.path, self._made_by)
+        return read(self.path, self.made_by)
 
     def due(self) -> bool:
         """Tell whether it is time for the next."""
@@ -164,50 +255,54 @@ class Keeper:
     def write(self, snapshot: Snapshot) -> None:
         """Write a checkpoint; if the disk refuses, the one before stays, and `trouble` says why."""
         try:
-            write(self.path, snapshot, self._made_by)
+            write(self.path, snapshot, self.made_by)
             self.trouble = ""
         except OSError as error:
             self.trouble = f"no checkpoint could be written to {self.path} ({error})"
         self._last = monotonic()
 
     def remove(self) -> None:
-        """Remove the checkpoint: the run has ended."""
-        self.path.unlink(missing_ok=True)
+        """Remove the checkpoint: the run has ended, and its trace is where it is wanted; `trouble` says why not."""
+        self.trouble = discard(self.path, self.made_by)
         self._sweep()
 
     def _sweep(self) -> None:
         """Remove what a process that was killed while writing has left."""
-        for part in self.path.parent.glob(f".{self.path.name}.*.part"):
-            shutil.rmtree(part, ignore_errors=True)
+        sweep(resolve(self.path).parent)
 
 
-class Observer(Watcher):
+class Observer(Callback):
     """Tells the news of a run, and keeps its checkpoint.
 
     Parameters
     ----------
     reporter : Reporter, optional
-    keeper : Keeper, optional
+    manager : CheckpointManager, optional
     told : callable, optional
         Told once if no checkpoint can be written.
     """
 
     def __init__(
-        self, reporter: Reporter | None, keeper: Keeper | None, told: Callable[[str], None] | None = None
+        self, reporter: Reporter | None, manager: CheckpointManager | None, told: Callable[[str], None] | None = None
     ) -> None:
-        self._reporter, self._keeper, self._told, self._silent = reporter, keeper, told, False
+        self._reporter, self._manager, self._told, self._silent = reporter, manager, told, False
 
     def iterated(self, run: Run) -> None:
         """Look whether it is time for either."""
         if self._reporter:
             self._reporter.look(run)
-        if self._keeper and self._keeper.due():
+        if self._manager and self._manager.due():
             self.keep(run)
 
     def keep(self, run: Run) -> None:
         """Write a checkpoint."""
-        if self._keeper:
-            self._keeper.write(run.snapshot())
-            if self._keeper.trouble and self._told and not self._silent:
-                self._silent = True
-                self._told(self._keeper.trouble)
+        if self._manager:
+            self._manager.write(run.snapshot())
+            if not self._silent:
+                self.complain()
+
+    def complain(self) -> None:
+        """Tell what went wrong with the checkpoint, if anything did."""
+        if self._manager and self._manager.trouble and self._told:
+            self._silent = True
+            self._told(self._manager.trouble)

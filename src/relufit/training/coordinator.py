@@ -10,13 +10,14 @@ from time import monotonic
 import numpy as np
 
 from relufit.errors import TransportError
-from relufit.training.checkpoint import Keeper, Observer
-from relufit.training.exchanges import Gather, Relay
-from relufit.training.loop import Progress, Reporter, Run, Snapshot
-from relufit.training.terms import (
+from relufit.exchange import find_exchange
+from relufit.training.checkpoint import CheckpointManager, Observer
+from relufit.training.exchanges import endpoints
+from relufit.training.loop import ProgressCallback, Reporter, Run, Snapshot
+from relufit.training.run_context import (
     REPORT_BYTES,
-    Begin,
-    Terms,
+    RunContext,
+    StartMessage,
     close_all,
     pack_state,
     state_limit,
@@ -26,7 +27,7 @@ from relufit.training.terms import (
 from relufit.training.trace import Trace
 from relufit.transport.frames import Kind
 from relufit.transport.link import Link
-from relufit.transport.reception import Guest, Reception
+from relufit.transport.reception import Peer, Rendezvous
 
 logger = logging.getLogger(__name__)
 
@@ -34,17 +35,17 @@ _WAIT_SECONDS = 0.05
 
 
 class Coordinator:
-    """Leads a run; in all-to-all it sees no gradients, but knows who takes part and keeps the trace.
+    """Leads a run; where the ranks exchange among themselves it knows who takes part and keeps the trace.
 
     Parameters
     ----------
-    terms : Terms
+    context : RunContext
     w_star : (d,) float64
         The planted weights.
-    keeper : Keeper, optional
+    manager : CheckpointManager, optional
         Of the checkpoint, from which the run goes on.
     progress : callable, optional
-        Told `News`.
+        Told `ProgressCallback`.
     lost : callable, optional
         Told of ranks that do not come, again and again, each with the name of the worker that it was last on, empty
         for one that has never come.
@@ -56,32 +57,35 @@ class Coordinator:
 
     def __init__(
         self,
-        terms: Terms,
+        context: RunContext,
         w_star: np.ndarray,
         *,
-        keeper: Keeper | None = None,
-        progress: Progress | None = None,
+        manager: CheckpointManager | None = None,
+        progress: ProgressCallback | None = None,
         lost: Callable[[list[tuple[int, str]]], None] | None = None,
         told: Callable[[str], None] | None = None,
         alive: Callable[[], None] | None = None,
     ) -> None:
-        self._terms, self._w_star, self._keeper = terms, w_star, keeper
+        self._context, self._w_star, self._manager = context, w_star, manager
         self._reporter = Reporter(progress) if progress else None
-        self._observer = Observer(self._reporter, keeper, self._say)
+        self._observer = Observer(self._reporter, manager, self._say)
         self._lost, self._told = lost, told
-        self._name, self._generation = secrets.token_hex(8), 0
-        self._members: dict[int, Guest] = {}
+        self._name, self._round = secrets.token_hex(8), 0
+        self._members: dict[int, Peer] = {}
         self._faults: list[str] = []
         self._seen = -1  # the highest iteration heard of
-        self._run = Run(terms.plan, w_star, keeper.load() if keeper else None)
+        self._run = Run(context.plan, w_star, manager.load() if manager else None)
+        # The process that led it, or its client, was lost before the trace was where it is wanted.
+        self._ended = self._run.outcome is not None
         if self._run.begun:
-            self._say(f"went on from the checkpoint of iteration {self._run.master.iteration}")
-        self._reception = Reception(
-            terms.network,
-            terms.run,
-            terms.token,
-            terms.plan.spec.workers,
-            deadline=terms.patience.message,
+            ended = ", where the run had ended" if self._ended else ""
+            self._say(f"went on from the checkpoint of iteration {self._run.master.iteration}{ended}")
+        self._reception = Rendezvous(
+            context.network,
+            context.run,
+            context.token,
+            context.plan.spec.workers,
+            deadline=context.timeouts.message,
             wanted=self._unbroken,
             every=alive,
         )
@@ -104,21 +108,19 @@ class Coordinator:
             while True:
                 self._gather()
                 try:
-                    counted = self._generate()
-                    if self._keeper:
-                        self._keeper.remove()
+                    counted = self._dismiss() if self._ended else self._generate()
                     return self._run.trace(counted, tuple(self._faults))
                 except TransportError as fault:
                     self._note(fault)
                     now = self._reached()
                     attempts, reached = (attempts + 1, reached) if now <= reached else (1, now)
-                    if attempts >= self._terms.patience.attempts or not self._terms.wanted():
+                    if attempts >= self._context.timeouts.attempts or not self._context.wanted():
                         raise
                 finally:
                     close_all([member.link for member in self._members.values()])
         except BaseException:
-            if self._keeper and self._run.whole:
-                self._keeper.write(self._run.snapshot())
+            if self._manager and self._run.whole and not self._ended:
+                self._manager.write(self._run.snapshot())
             raise
         finally:
             close_all([member.link for member in self._members.values()])
@@ -127,7 +129,7 @@ class Coordinator:
     def _note(self, fault: TransportError) -> None:
         reached = self._reached()
         at = f"after iteration {reached}" if reached >= 0 else "before the initial weights"
-        self._say(f"generation {self._generation}, {at}: {fault}")
+        self._say(f"round {self._round}, {at}: {fault}")
 
     def _say(self, said: str) -> None:
         self._faults.append(said)
@@ -140,57 +142,65 @@ class Coordinator:
 
     def _unbroken(self) -> bool:
         """Tell whether to go on waiting; a member that has come back by itself waits in vain until that is noticed."""
-        for rank, guest in self._reception.guests().items():
+        for rank, peer in self._reception.waiting().items():
             member = self._members.get(rank)
-            if member and member.about["name"] == guest.about["name"]:
+            if member and member.about["name"] == peer.about["name"]:
                 raise TransportError("has given up the exchange", where=f"rank {rank}")
-        return self._terms.wanted()
+        return self._context.wanted()
 
     def _gather(self) -> None:
         """Wait until every rank is there."""
-        terms, known = self._terms, {rank: guest.about for rank, guest in self._members.items()}
+        context, known = self._context, {rank: peer.about for rank, peer in self._members.items()}
         self._members, began = {}, monotonic()
-        due = terms.patience.rejoin if known else terms.patience.start / 4
-        ranks = set(range(terms.plan.spec.workers))
+        due = context.timeouts.rejoin if known else context.timeouts.start / 4
+        ranks = set(range(context.plan.spec.workers))
         while True:
-            missing = ranks - set(self._reception.guests())
+            missing = ranks - set(self._reception.waiting())
             if not missing:
-                self._members = {rank: guest for rank in sorted(ranks) if (guest := self._reception.take(rank))}
+                self._members = {rank: peer for rank in sorted(ranks) if (peer := self._reception.take(rank))}
                 if len(self._members) == len(ranks):
                     return
             waited = monotonic() - began
-            if not terms.wanted():
+            if not context.wanted():
                 raise TransportError("the run was cancelled")
-            if waited > terms.patience.start:
+            if waited > context.timeouts.start:
                 raise TransportError(
-                    f"ranks {sorted(missing)} did not come within {terms.patience.start:g} s",
+                    f"ranks {sorted(missing)} did not come within {context.timeouts.start:g} s",
                     remedy="see the logs of the Dask workers, and whether one with a free slot is left",
                 )
             if self._lost and waited > due:
-                due = waited + terms.patience.rejoin
+                due = waited + context.timeouts.rejoin
                 self._lost([(rank, known[rank]["worker"] if rank in known else "") for rank in sorted(missing)])
             self._reception.wait(_WAIT_SECONDS)
 
     def _generate(self) -> dict[str, dict[str, int]]:
-        """Lead one generation to the end of the run, and return what the links counted."""
-        self._generation += 1
+        """Lead one round to the end of the run, and return what the links counted."""
+        self._round += 1
         links = [member.link for member in self._members.values()]
-        if self._terms.plan.spec.exchange == "all_to_all":
-            self._follow(links)
-        else:
+        if find_exchange(self._context.plan.spec.exchange).has_master:
             self._exchange(links)
+        else:
+            self._follow(links)
+        self._observer.keep(self._run)  # the client has it removed when it has the trace
         for link in links:
             link.send(Kind.STOP)
         return {f"the master to rank {rank}": link.counts() for rank, link in enumerate(links)}
 
+    def _dismiss(self) -> dict[str, dict[str, int]]:
+        """Tell the ranks that there is nothing to do; what links counted before is not known any more."""
+        for member in self._members.values():
+            member.link.send(Kind.STOP)
+        return {}
+
     def _exchange(self, links: list[Link]) -> None:
-        plan, relays = self._terms.plan, self._terms.plan.spec.exchange == "relay"
-        begin = Begin(self._generation, self._name, self._run.master.iteration if self._run.begun else None)
+        plan, at_master = self._context.plan, endpoints(self._context.plan.spec.exchange).at_master
+        assert at_master
+        begin = StartMessage(self._round, self._name, self._run.master.iteration if self._run.begun else None)
         for link in links:
             link.send(Kind.BEGIN, begin.to_bytes())
-        if relays and self._run.begun:
+        if find_exchange(plan.spec.exchange).replicas and self._run.begun:
             self._send_state(links)
-        self._run.advance(Relay(plan, links) if relays else Gather(plan, links), self._observer)
+        self._run.advance(at_master(plan, links), self._observer)
 
     def _send_state(self, links: list[Link]) -> None:
         state = pack_state(self._run.snapshot())
@@ -210,8 +220,8 @@ class Coordinator:
         self._seen = max(self._seen, iteration if iteration is not None else -1)
         if source is None:  # the rows after that are to come again
             recorder.forget(-1 if iteration is None else iteration)
-        begin = Begin(
-            self._generation,
+        begin = StartMessage(
+            self._round,
             self._name,
             iteration,
             source=source,
@@ -219,7 +229,7 @@ class Coordinator:
             peers=tuple(tuple(member.about["receives"]) for member in self._members.values()),
             last_row=recorder.rows[-1][0] if recorder.rows else -1,
             elapsed=recorder.seconds[-1][1] if recorder.seconds else 0.0,
-            checkpoint=self._keeper.every if self._keeper else None,
+            checkpoint=self._manager.every if self._manager else None,
         )
         reporting = links[source or 0]
         if source is not None:
@@ -244,7 +254,7 @@ class Coordinator:
 
     def _take_state(self, link: Link) -> bool:
         """Take in a report or a state; tell whether the run has ended."""
-        plan = self._terms.plan
+        plan = self._context.plan
         header, body = link.receive(Kind.REPORT, Kind.STATE, limit=max(REPORT_BYTES, state_limit(plan)))
         if header.kind is Kind.REPORT:
             self._add_rows(body)
@@ -261,7 +271,7 @@ class Coordinator:
             recorder.seconds,
         )
         self._run = Run(plan, self._w_star, whole)
-        if self._keeper and not last:
+        if self._manager and not last:
             self._observer.keep(self._run)
         return last
 
@@ -274,4 +284,4 @@ class Coordinator:
                 recorder.seconds.append(seconds)
             if self._reporter and not recorded:
                 iteration, error, _, uplink, downlink = row
-                self._reporter.tell(self._terms.plan, iteration, error, uplink, downlink)
+                self._reporter.tell(self._context.plan, iteration, error, uplink, downlink)

@@ -16,21 +16,34 @@ from concurrent.futures import CancelledError
 from concurrent.futures import Future as Answer
 from contextlib import suppress
 from dataclasses import replace
-from queue import Empty, SimpleQueue
+from queue import Empty
 from typing import Any
 from uuid import uuid4
 
-from distributed import Client, Future, KilledWorker, Variable, wait
+from distributed import Client, Future, KilledWorker, wait
 
-from relufit.dataset import ArrayRows, RowSource
 from relufit.errors import ClusterError, RelufitError, TransportError
-from relufit.training.loop import News, Progress
-from relufit.training.slots import PREFIX, SLOT, admission, ask, forget, kill_worker, known_workers, tasks_of
+from relufit.planted.dataset import ArrayRows, RowSource
+from relufit.training.checkpoint import discard, identity
+from relufit.training.clients import check_client
+from relufit.training.hearing import Events, forget, heard, topic_of
+from relufit.training.loop import Progress, ProgressCallback
+from relufit.training.slots import PREFIX, admission, ask, kill_worker, known_workers, tasks_of
 from relufit.training.spec import Plan
-from relufit.training.tasks import NoRows, Order, Place, ShippedRows, count_here, lead, serve, serve_and_lead
-from relufit.training.terms import Patience
+from relufit.training.tasks import (
+    NoRows,
+    ProcessLocation,
+    ShippedRows,
+    TaskSpec,
+    count_here,
+    lead,
+    serve,
+    serve_and_lead,
+)
 from relufit.training.trace import Trace
-from relufit.transport.link import TOKEN_BYTES
+from relufit.transport.greeting import TOKEN_BYTES
+from relufit.transport.slot import SLOT
+from relufit.transport.timeouts import Timeouts
 
 _OPTIONS: dict[str, Any] = {"pure": False, "retries": 0, "resources": {SLOT: 1}}
 #: Seconds for a master to end after it has told the ranks to, for all tasks to end when the run has, for tasks to be
@@ -43,48 +56,68 @@ def train(
     plan: Plan,
     rows: RowSource,
     client: Client,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
     *,
-    patience: Patience | None = None,
+    timeouts: Timeouts | None = None,
     checkpoint: str | None = None,
     checkpoint_seconds: float = 10.0,
     told: Callable[[str], None] | None = None,
+    save: Callable[[Trace], None] | None = None,
 ) -> Trace:
     """Run `plan` on a Dask cluster, see `relufit.train`."""
-    # Arrays in the specification would travel whole to every rank; the ranks get their own parts with `rows`.
-    plan, name = replace(plan, spec=replace(plan.spec, dataset="")), f"{PREFIX}{uuid4().hex}"
-    order = Order(
-        plan, rows, secrets.token_bytes(TOKEN_BYTES), name, patience or Patience(), checkpoint, checkpoint_seconds
-    )
-    return _Supervisor(order, client, progress, told).run()
+    check_client(client)
+    plan, name = replace(plan, spec=plan.spec.without_data()), f"{PREFIX}{uuid4().hex}"
+    token, topic = secrets.token_bytes(TOKEN_BYTES), topic_of(client)
+    order = TaskSpec(plan, rows, token, name, topic, timeouts or Timeouts(), checkpoint, checkpoint_seconds)
+    made_by = identity(plan, rows.digest) if checkpoint else {}  # the code may be edited while the run goes on
+    with heard(client, name) as events:
+        trace = _Supervisor(order, client, events, progress, told).run()
+    if save:
+        save(trace)
+    if checkpoint:
+        _discard(client, checkpoint, made_by, told)
+    return trace
+
+
+def _discard(client: Client, checkpoint: str, made_by: dict[str, Any], told: Callable[[str], None] | None) -> None:
+    """Have the workers remove the checkpoint of a run that has ended: the client may not see it."""
+    answers = ask(client, discard, checkpoint, made_by)
+    troubles = sorted({trouble for trouble in answers.values() if trouble})
+    if not answers or troubles:
+        what = troubles[0] if troubles else f"{checkpoint}: no worker has answered"
+        if told:
+            told(f"the checkpoint of the run, which has ended, could not be removed ({what})")
 
 
 class _Supervisor:
     """The client's part in a run: submit the tasks, restart workers that hang, and leave nothing behind."""
 
     def __init__(
-        self, order: Order, client: Client, progress: Progress | None, told: Callable[[str], None] | None
+        self,
+        order: TaskSpec,
+        client: Client,
+        events: Events,
+        progress: ProgressCallback | None,
+        told: Callable[[str], None] | None,
     ) -> None:
         self._order, self._client, self._progress, self._told = order, client, progress, told
-        self._name, self._patience, self._workers = order.name, order.patience, order.plan.spec.workers
-        self._events: SimpleQueue[tuple[Any, ...]] = SimpleQueue()
+        self._name, self._timeouts, self._workers = order.name, order.timeouts, order.plan.spec.workers
+        self._events = events
         self._futures: list[Future] = []
         self._members: dict[str, str] = {}  # by the keys of their tasks
         self._finished: dict[str, float] = {}
         self._said: list[str] = []
         # Where members have begun last, and when the master was heard of, from where.
-        self._begun: dict[str, Place] = {}
+        self._begun: dict[str, ProcessLocation] = {}
         self._led_again = False
-        self._heard: tuple[float, Place | None] = (time.monotonic(), None)
+        self._heard: tuple[float, ProcessLocation | None] = (time.monotonic(), None)
         # Those who have been asked whether they are there, by the workers' addresses.
         self._asked: dict[str, tuple[str, Answer[dict[str, int]]]] = {}
 
     def run(self) -> Trace:
         """Run to the end."""
-        client = self._client
-        client.subscribe_topic(self._name, self._hear)
         try:
-            with admission(client, self._workers, self._patience.queue, self._told) as slots:
+            with admission(self._client, self._workers, self._timeouts.queue, self._told) as slots:
                 self._submit(slots)
                 self._await_places()
             trace = self._result()
@@ -92,9 +125,6 @@ class _Supervisor:
             self._end()
             forget(self._client, self._name)
         return replace(trace, faults=tuple(self._said))
-
-    def _hear(self, event: tuple[float, Any]) -> None:
-        self._events.put(tuple(event[1]))
 
     def _submit(self, slots: int) -> None:
         alone = slots > self._workers
@@ -110,7 +140,7 @@ class _Supervisor:
         self._members[key] = member
         self._futures.append(self._client.submit(task, *arguments, key=key, **_OPTIONS))
 
-    def _part(self, number: int) -> Order:
+    def _part(self, number: int) -> TaskSpec:
         """Return what a rank is told: of arrays its own part alone."""
         rows = self._order.rows
         if isinstance(rows, ArrayRows):
@@ -142,7 +172,7 @@ class _Supervisor:
         trace, counts = result if isinstance(result, tuple) else (result, {})
         ranks = self._futures[1:]
         with suppress(TimeoutError, CancelledError):  # they have been told to stop
-            wait(ranks, timeout=self._patience.rejoin)
+            wait(ranks, timeout=self._timeouts.rejoin)
         for rank in ranks:
             if rank.status == "finished":
                 with suppress(Exception):  # it is lost with the process; then the counts are not there
@@ -155,14 +185,14 @@ class _Supervisor:
 
     def _replace_finished(self) -> None:
         """Start a rank again that was told to stop by a master that was lost before it had told all of them."""
-        for place, future in enumerate(self._futures[1:], 1):
+        for index, future in enumerate(self._futures[1:], 1):
             if not self._led_again or future.status != "finished":
                 continue
             since = self._finished.setdefault(future.key, time.monotonic())
             if time.monotonic() - since > _LAST_SECONDS:
-                number = place - (len(self._futures) > self._workers)
+                number = index - (len(self._futures) > self._workers)
                 self._add(f"rank-{number}", serve, self._part(number), number, again=f"-{uuid4().hex}")
-                self._futures[place] = self._futures.pop()
+                self._futures[index] = self._futures.pop()
 
     def _say(self, said: str) -> None:
         self._said.append(said)
@@ -179,16 +209,16 @@ class _Supervisor:
                     continue
                 self._heard = (time.monotonic(), self._begun.get(self._leader))
                 if kind == "news" and self._progress:
-                    self._progress(News(*what[0]))
+                    self._progress(Progress(*what[0]))
                 elif kind == "fault":
                     self._say(str(what[0]))
                 elif kind == "lost":
                     self._look_after({f"rank-{rank}": worker for rank, worker in what[0]})
-        since, place = self._heard
-        patience = self._patience
-        if time.monotonic() - since > (patience.message + patience.rejoin if place else patience.start / 4):
+        since, location = self._heard
+        timeouts = self._timeouts
+        if time.monotonic() - since > (timeouts.message + timeouts.rejoin if location else timeouts.start / 4):
             self._look_after({self._leader: ""})  # it may only be at the end, and tell no more
-            self._heard = (time.monotonic(), place)
+            self._heard = (time.monotonic(), location)
         self._kill_silent()
 
     @property
@@ -199,7 +229,7 @@ class _Supervisor:
         if member in self._begun:
             self._say(f"{_called(member)} was started again")
             self._led_again = self._led_again or member == self._leader
-        self._begun[member] = Place(address, pid)
+        self._begun[member] = ProcessLocation(address, pid)
 
     def _look_after(self, lost: dict[str, str]) -> None:
         """Kill the processes of members that are where they were lost; ask the others whether they are there."""
@@ -211,7 +241,7 @@ class _Supervisor:
             if begun and begun.address == address and str(begun) == lost[member]:
                 self._kill(member, *begun)
             elif address not in self._asked:
-                asking = _ask_pid(client, address, self._patience.start / 4)
+                asking = _ask_pid(client, address, self._timeouts.start / 4)
                 self._asked[address] = (member, asyncio.run_coroutine_threadsafe(asking, client.loop.asyncio_loop))
 
     def _kill_silent(self) -> None:
@@ -243,7 +273,6 @@ class _Supervisor:
         for _, answer in self._asked.values():
             answer.cancel()
         with suppress(Exception):  # the cluster may be gone
-            client.unsubscribe_topic(self._name)
             held = {address: self._members[key] for key, address in tasks_of(client, self._name).items()}
             client.cancel(self._futures, force=True)
             began = time.monotonic()
@@ -253,11 +282,10 @@ class _Supervisor:
                 silent = {address: held[address] for address in (held.keys() & known) - answers.keys()}
                 if not silent and not any(answers.values()):
                     break
-                if waited > self._patience.rejoin:
+                if waited > self._timeouts.rejoin:
                     for address, member in silent.items():
                         self._kill(member, address, None)
                 time.sleep(0.05)
-            Variable(f"{self._name}-address", client=client).delete()
 
 
 async def _ask_pid(client: Client, address: str, seconds: float) -> dict[str, int]:
@@ -301,5 +329,5 @@ def _raise_cause(failed: list[Future]) -> None:
         raise ClusterError(
             f"the process of {task} died {times} times", where="cluster", remedy="see the logs of the Dask workers"
         )
-    told = f"{type(errors[0]).__name__}: {errors[0]}" if errors else "a task was cancelled"
-    raise ClusterError(f"the run was lost ({told})", where="cluster", remedy="see the logs of the Dask workers")
+    cause = f"{type(errors[0]).__name__}: {errors[0]}" if errors else "a task was cancelled"
+    raise ClusterError(f"the run was lost ({cause})", where="cluster", remedy="see the logs of the Dask workers")

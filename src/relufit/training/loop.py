@@ -1,4 +1,4 @@
-"""The algorithm as every engine and topology runs it: what differs is how a message gets across."""
+"""The algorithm as every engine and exchange runs it: what differs is how a message gets across."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from relufit.compression.base import length_of
+from relufit.exchange import find_exchange
 from relufit.training.master import Master
 from relufit.training.rank import Contribution
 from relufit.training.spec import Plan
@@ -21,7 +22,7 @@ _NEWS_SECONDS = 0.2
 _NEWS_KEPT = 50
 
 
-class News(NamedTuple):
+class Progress(NamedTuple):
     """How far a run is.
 
     `uplink_bytes` and `downlink_bytes` are payload bytes since the start, `speed` is in iterations a second, and
@@ -36,10 +37,10 @@ class News(NamedTuple):
     left: float
 
 
-Progress = Callable[[News], None]
+ProgressCallback = Callable[[Progress], None]
 
 
-class Exchange(Protocol):
+class Endpoint(Protocol):
     """How a member of a run that updates weights reaches the others."""
 
     def moments(self) -> Iterator[bytes | memoryview]:
@@ -48,8 +49,8 @@ class Exchange(Protocol):
     def broadcast(self, iteration: int, weights: np.ndarray) -> int:
         """Set the ranks to work on these weights; return the payload bytes of weights that were sent for that."""
 
-    def collect(self, rank: int, iteration: int) -> Contribution:
-        """Return what a rank has computed with them; it is good until the next broadcast."""
+    def collect(self, index: int, iteration: int) -> Contribution:
+        """Return what a rank has computed with them, or the sum of a part; it is good until the next broadcast."""
 
     def times(self, talked: float) -> Times:
         """Return where the seconds of an iteration went that `broadcast` and `collect` took."""
@@ -69,6 +70,8 @@ class Snapshot:
         Payload bytes so far.
     rows, seconds : list of tuple
         The rows of the trace and of its timing.
+    outcome : str or None
+        How the run has ended, None while it goes on.
     """
 
     iteration: int
@@ -78,9 +81,10 @@ class Snapshot:
     downlink: int
     rows: list[Row] = field(default_factory=list, repr=False)
     seconds: list[Seconds] = field(default_factory=list, repr=False)
+    outcome: str | None = None
 
 
-class Watcher:
+class Callback:
     """What looks on while a run goes on; this one does not care."""
 
     def recorded(self, row: Row, seconds: Seconds) -> None:
@@ -108,11 +112,14 @@ class Run:
         self.begun = snapshot is not None
         #: Whether the state is that between two iterations: an interrupt of the process may come at any moment.
         self.whole = self.begun
-        ranks = plan.spec.workers
-        # How often an encoded gradient goes from a rank to others, and from the master to ranks.
-        self._copies = {"master": (1, 0), "relay": (1, ranks - 1), "all_to_all": (ranks - 1, 0)}[plan.spec.exchange]
+        exchange, ranks = find_exchange(plan.spec.exchange), plan.spec.workers
+        parts = exchange.parts(plan.d, ranks)
+        #: How many payloads there are to collect in an iteration.
+        self._collected = ranks if parts is None else len(parts)
+        # How often what is collected is sent by ranks, and by a master; and a rank's moments.
+        self._copies, self._moment_copies = exchange.copies(ranks), exchange.moment_copies(ranks)
         if snapshot:
-            self.master.restore(snapshot.iteration, snapshot.weights, snapshot.first_error)
+            self.master.restore(snapshot.iteration, snapshot.weights, snapshot.first_error, snapshot.outcome)
             self.recorder.restore(snapshot.rows, snapshot.seconds)
             self.uplink, self.downlink = snapshot.uplink, snapshot.downlink
 
@@ -121,17 +128,17 @@ class Run:
         """How the run has ended, None while it goes on."""
         return self.master.outcome if self.begun else None
 
-    def advance(self, exchange: Exchange, watcher: Watcher | None = None) -> None:
+    def advance(self, endpoint: Endpoint, callback: Callback | None = None) -> None:
         """Go on until the run has converged, diverged or spent its budget.
 
-        Whatever the exchange raises leaves the run between two iterations, from where it can go on with another.
+        Whatever the endpoint raises leaves the run between two iterations, from where it can go on with another.
         """
-        watcher = watcher or Watcher()
+        callback = callback or Callback()
         try:
             if not self.begun:
-                self._initialise(exchange, watcher)
+                self._initialise(endpoint, callback)
             while self.master.outcome is None:
-                self._iterate(exchange, watcher)
+                self._iterate(endpoint, callback)
         except BaseException:
             self.master.drop(weights=not self.begun)
             raise
@@ -148,6 +155,7 @@ class Run:
             self.downlink,
             recorder.rows[:kept],
             recorder.seconds[:kept],
+            self.outcome,
         )
 
     def trace(self, counted: dict[str, dict[str, int]] | None = None, faults: tuple[str, ...] = ()) -> Trace:
@@ -155,45 +163,47 @@ class Run:
         assert self.outcome
         return self.recorder.finish(self.master.weights, self.outcome, counted, faults)
 
-    def _initialise(self, exchange: Exchange, watcher: Watcher) -> None:
+    def _initialise(self, endpoint: Endpoint, callback: Callback) -> None:
         uplink = downlink = 0
-        for payload in exchange.moments():
-            uplink += len(payload) * self._copies[0]
-            downlink += len(payload) * self._copies[1]
+        for payload in endpoint.moments():
+            uplink += len(payload) * self._moment_copies[0]
+            downlink += len(payload) * self._moment_copies[1]
             self.master.add_moments(payload)
         self.master.begin()
         self.begun, self.uplink, self.downlink = True, uplink, downlink
         self.recorder.start()
         row = self.recorder.record(0, self.master.error, np.nan, uplink, downlink)
         self.whole = True
-        watcher.recorded(*row)
+        callback.recorded(*row)
 
-    def _iterate(self, exchange: Exchange, watcher: Watcher) -> None:
+    def _iterate(self, endpoint: Endpoint, callback: Callback) -> None:
         master, spec = self.master, self.plan.spec
-        iteration, squares, talked, decode, uplink = master.iteration, 0.0, 0.0, 0.0, 0
+        iteration, squares, talked, decode = master.iteration, 0.0, 0.0, 0.0
+        collected = gradients = 0
         began = perf_counter()
-        downlink = exchange.broadcast(iteration, master.weights)
-        for rank in range(spec.workers):
-            payload, residuals, *_ = exchange.collect(rank, iteration)
-            came = perf_counter()
-            uplink += length_of(payload)
+        downlink = endpoint.broadcast(iteration, master.weights)
+        for index in range(self._collected):
+            payload, residuals, _, _, its_gradients = endpoint.collect(index, iteration)
+            received = perf_counter()
+            collected += length_of(payload)
+            gradients += its_gradients
             squares += residuals
             master.add(payload)
             added = perf_counter()
-            talked, decode, began = talked + came - began, decode + added - came, added
+            talked, decode, began = talked + received - began, decode + added - received, added
         master.prepare()
         self.whole, row = False, None
         master.commit()
-        self.uplink += uplink * self._copies[0]
-        self.downlink += downlink + uplink * self._copies[1]
-        self.recorder.spend(exchange.times(talked), decode, perf_counter() - began)
+        self.uplink += gradients + collected * self._copies[0]
+        self.downlink += downlink + collected * self._copies[1]
+        self.recorder.spend(endpoint.times(talked), decode, perf_counter() - began)
         if master.iteration % spec.record_every == 0 or master.outcome is not None:
             loss = squares / (2 * spec.batch_size)
             row = self.recorder.record(master.iteration, master.error, loss, self.uplink, self.downlink)
         self.whole = True
         if row:
-            watcher.recorded(*row)
-        watcher.iterated(self)
+            callback.recorded(*row)
+        callback.iterated(self)
 
 
 class Reporter:
@@ -202,10 +212,10 @@ class Reporter:
     Parameters
     ----------
     progress : callable
-        Told `News`.
+        Told `ProgressCallback`.
     """
 
-    def __init__(self, progress: Progress) -> None:
+    def __init__(self, progress: ProgressCallback) -> None:
         self._progress, self._told = progress, perf_counter()
         self._before: deque[tuple[float, int, float]] = deque(maxlen=_NEWS_KEPT)
 
@@ -228,4 +238,4 @@ class Reporter:
         if plan.spec.tolerance is not None and logarithm < before:
             missing = max(0.0, logarithm - math.log(plan.spec.tolerance))
             left = min(left, missing * (iteration - at) / (before - logarithm))
-        self._progress(News(iteration, error, uplink, downlink, speed, left / speed))
+        self._progress(Progress(iteration, error, uplink, downlink, speed, left / speed))

@@ -6,15 +6,20 @@ import math
 
 import numpy as np
 
-from relufit import kernels
-from relufit.compression.base import Pieces
-from relufit.kernels import Descent
+from relufit import streams
+from relufit.compression.base import Pieces, joined
+from relufit.exchange import find_exchange
+from relufit.numerics import kernels
 from relufit.planted import relative_error
+from relufit.planted.starts import STARTS
+from relufit.training.fused_sums import Descent, sum_and_step
 from relufit.training.rank import EXACT, warm_up
 from relufit.training.spec import Plan
 
 #: A run whose relative error exceeds this many times the larger of 1 and its first has diverged.
 DIVERGENCE = 1e3
+#: How a run can end.
+CONVERGED, DIVERGED, SPENT = OUTCOMES = ("converged", "diverged", "budget spent")
 
 
 class Master:
@@ -29,49 +34,60 @@ class Master:
 
     def __init__(self, plan: Plan, w_star: np.ndarray) -> None:
         self._plan, self._compressor, self._w_star = plan, plan.compressor, w_star
-        self.weights, self._sum, self._room = np.zeros(plan.d), np.zeros(plan.d), np.empty(plan.d)
+        self.weights, self._sum, self._scratch = np.zeros(plan.d), np.zeros(plan.d), np.empty(plan.d)
         #: Payloads that are not in the sum yet; whether nothing is in it; and the squared distance after the next step.
         self._held, self._fresh, self._next = list[Pieces](), True, math.nan
-        self._together = plan.compressor.together(plan.d)
+        self._max_held = plan.compressor.max_fused_payloads(plan.d)
+        #: The parts whose sums come in place of gradients, and how many have come.
+        parts = find_exchange(plan.spec.exchange).parts(plan.d, plan.spec.workers)
+        self._parts, self._added = parts or [], 0
         self.iteration, self.error, self.first_error, self._limit = 0, math.nan, math.nan, math.inf
         self._squares = kernels.squared_norm(w_star)
-        #: ``"converged"``, ``"diverged"`` or ``"budget spent"``; None while there is more to do.
+        #: One of `OUTCOMES`; None while there is more to do.
         self.outcome: str | None = None
         warm_up(plan.compressor)
 
     def add_moments(self, payload: bytes | memoryview) -> None:
-        """Add a rank's part of the initial weights; call in the order of the ranks."""
-        EXACT.add(payload, self.weights, self._room)
+        """Add a rank's part of the moment estimate; call in the order of the ranks."""
+        EXACT.add(payload, self.weights, self._scratch)
 
     def begin(self) -> None:
-        """Take the initial weights as complete."""
+        """Take the moments as complete, and the initial weights that follow from them."""
+        spec = self._plan.spec
+        draw = streams.generator(streams.key(spec.seed, purpose="start"))
+        self.weights[:] = STARTS[spec.initial_weights](self.weights, self._w_star, draw)
         self.error = self.first_error = relative_error(self.weights, self._w_star)
         self._limit = DIVERGENCE * max(1.0, self.first_error)
         self._decide()
 
-    def restore(self, iteration: int, weights: np.ndarray, first_error: float) -> None:
-        """Take up the state of a run between two iterations."""
+    def restore(self, iteration: int, weights: np.ndarray, first_error: float, outcome: str | None = None) -> None:
+        """Take up the state of a run between two iterations, or of one that has ended with that outcome."""
         self.weights[:] = weights
         self.iteration, self.first_error = iteration, first_error
         self.error = relative_error(self.weights, self._w_star)
         self._limit = DIVERGENCE * max(1.0, first_error)
         self._decide()
+        self.outcome = outcome or self.outcome
 
     def drop(self, *, weights: bool) -> None:
         """Forget what was added since the last update, and the `weights` too where they are not complete yet."""
-        self._held, self._fresh = [], True
+        self._held, self._fresh, self._added = [], True, 0
         if weights:
             self.weights[:] = 0.0
 
     def add(self, payload: Pieces) -> None:
         """Add a rank's partial gradient; call in the order of the ranks.
 
-        It must not change before the update: where that takes less time, some are decoded together.
+        It must not change before the update: where that takes less time, some are decoded together. In an exchange with
+        parts it is the sum of the next part.
         """
-        if len(self._held) == self._together:
+        if self._parts:
+            self._put(payload)
+            return
+        if len(self._held) == self._max_held:
             self._add_held()
         self._held.append(payload)
-        if self._together == 1:
+        if self._max_held == 1:
             self._add_held()
 
     def update(self) -> None:
@@ -81,7 +97,14 @@ class Master:
 
     def prepare(self) -> None:
         """Compute the next weights beside the present ones."""
-        self._next = self._add_held(Descent(self.weights, self._plan.step, self._w_star))
+        descent = Descent(self.weights, self._plan.step, self._w_star)
+        if self._parts:
+            self._next = kernels.descend_towards(descent.w, self._sum, descent.step, descent.target, self._sum)
+        else:
+            self._next = sum_and_step(
+                self._compressor, self._held, self._sum, descent, fresh=self._fresh, scratch=self._scratch
+            )
+        self._held, self._fresh, self._added = [], False, 0
 
     def commit(self) -> None:
         """Take the next weights in place of the present ones."""
@@ -90,17 +113,23 @@ class Master:
         self.error = math.sqrt(self._next / self._squares)
         self._decide()
 
-    def _add_held(self, descent: Descent | None = None) -> float:
-        squares = self._compressor.sum(self._held, self._sum, fresh=self._fresh, room=self._room, descent=descent)
+    def _put(self, payload: Pieces) -> None:
+        """Decode the sum of the next part to its place."""
+        start, stop = self._parts[self._added]
+        if stop > start:
+            self._compressor.decode(joined(payload), stop - start, out=self._sum[start:stop])
+        self._added += 1
+
+    def _add_held(self) -> None:
+        self._compressor.sum(self._held, self._sum, fresh=self._fresh, scratch=self._scratch)
         self._held, self._fresh = [], False
-        return squares
 
     def _decide(self) -> None:
         spec, outcome = self._plan.spec, None
         if spec.tolerance is not None and self.error <= spec.tolerance:
-            outcome = "converged"
+            outcome = CONVERGED
         elif not self.error <= self._limit:
-            outcome = "diverged"
+            outcome = DIVERGED
         elif self.iteration >= spec.iterations:
-            outcome = "budget spent"
+            outcome = SPENT
         self.outcome = outcome

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 from collections.abc import Callable
 from time import monotonic, sleep
 
-from relufit.dataset import RowSource
 from relufit.errors import TransportError
-from relufit.training.exchanges import AllToAll, Relayed, answer
-from relufit.training.loop import Run, Watcher
+from relufit.exchange import find_exchange
+from relufit.planted.dataset import RowSource
+from relufit.training.exchanges import endpoints
+from relufit.training.loop import Callback, Run
 from relufit.training.rank import Rank
-from relufit.training.terms import (
+from relufit.training.run_context import (
     AGREEMENT_BYTES,
     REPORTS,
-    Begin,
-    Terms,
+    RunContext,
+    StartMessage,
     close_all,
     pack_report,
     pack_state,
@@ -25,14 +27,18 @@ from relufit.training.terms import (
 from relufit.training.trace import TIMINGS, Row, Seconds
 from relufit.transport.frames import Kind
 from relufit.transport.link import Link
-from relufit.transport.reception import Reception, join
+from relufit.transport.reception import Rendezvous, join
+
+logger = logging.getLogger(__name__)
 
 _RETRY_SECONDS = 0.1
+#: Seconds for who receives at the master's address to show that it is the master; then that address is asked for anew.
+_ANSWER_SECONDS = 10.0
 _NEWS_SECONDS = 0.2
 
 
-class _Reports(Watcher):
-    """Sends what the trace needs to the master, which in all-to-all sees no gradients.
+class _Reports(Callback):
+    """Sends what the trace needs to a master that sees no gradients.
 
     Some rows at a time, because the master has to wake up for each message: those that it lacks after a fault it is
     sent again.
@@ -74,7 +80,7 @@ class Member:
 
     Parameters
     ----------
-    terms : Terms
+    context : RunContext
     number : int
         From 0 to K - 1.
     rows : RowSource
@@ -82,12 +88,14 @@ class Member:
         What the rank's process is called, for who may have to restart it.
     """
 
-    def __init__(self, terms: Terms, number: int, rows: RowSource, worker: str = "") -> None:
-        self._terms, self._number, self._rows, self._worker = terms, number, rows, worker
-        self._rank = Rank(terms.plan, number, rows)
+    def __init__(self, context: RunContext, number: int, rows: RowSource, worker: str = "") -> None:
+        self._context, self._number, self._rows, self._worker = context, number, rows, worker
+        self._rank = Rank(context.plan, number, rows)
+        self._exchange = find_exchange(context.plan.spec.exchange)
+        self._peers = self._exchange.links.peers(number, context.plan.spec.workers)
         self._name, self._master, self._met = secrets.token_hex(8), "", False
         self._run: Run | None = None
-        self._reception: Reception | None = None
+        self._reception: Rendezvous | None = None
         self._counts: dict[str, dict[str, int]] = {}
 
     def serve(self, find: Callable[[], tuple[str, int] | None]) -> dict[str, dict[str, int]]:
@@ -103,36 +111,37 @@ class Member:
         TransportError
             If the master cannot be found in time, or the run is not wanted any more.
         """
-        terms = self._terms
-        if terms.plan.spec.exchange == "all_to_all":
-            self._reception = Reception(
-                terms.network,
-                terms.run,
-                terms.token,
-                terms.plan.spec.workers,
-                deadline=terms.patience.message,
-                wanted=terms.wanted,
+        context = self._context
+        if not self._exchange.has_master:
+            self._reception = Rendezvous(
+                context.network,
+                context.run,
+                context.token,
+                context.plan.spec.workers,
+                deadline=context.timeouts.message,
+                wanted=context.wanted,
             )
         try:
-            end = monotonic() + terms.patience.start
+            end = monotonic() + context.timeouts.start
             while True:
                 try:
                     self._take_part(find)
                     return self._counts
                 except TransportError as fault:
                     if self._met:
-                        end = monotonic() + terms.patience.start
-                    if not terms.wanted() or monotonic() > end:
+                        end = monotonic() + context.timeouts.start
+                    if not context.wanted() or monotonic() > end:
                         raise fault
+                    logger.info("rank %d begins again: %s", self._number, fault)
                     sleep(_RETRY_SECONDS)
         finally:
             if self._reception:
                 self._reception.close()
 
     def _take_part(self, find: Callable[[], tuple[str, int] | None]) -> None:
-        """Take part in one generation; return when told to stop."""
+        """Take part in one round; return when told to stop."""
         self._met = False
-        terms, address = self._terms, find()
+        context, address = self._context, find()
         if address is None:
             raise TransportError("the master did not say where it is")
         begun = self._run is not None and self._run.begun
@@ -144,50 +153,53 @@ class Member:
             "iteration": self._run.master.iteration if self._run and begun else None,
         }
         link = join(
-            terms.network,
+            context.network,
             address,
             self._number,
-            terms.run,
-            terms.token,
+            context.run,
+            context.token,
             about,
             peer="the master",
-            deadline=terms.patience.message,
-            wanted=terms.wanted,
+            deadline=context.timeouts.message,
+            wanted=context.wanted,
+            answer=min(context.timeouts.message, _ANSWER_SECONDS),
         )
         try:
             begin = self._begin(link)
             if begin:
                 self._met = True
-                self._exchange(begin, link)
+                self._run_exchange(begin, link)
                 self._count({"the master": link})
         finally:
             link.close()
 
-    def _begin(self, link: Link) -> Begin | None:
+    def _begin(self, link: Link) -> StartMessage | None:
         """Wait for the others; the master answers only when all are there. None if there is nothing to do."""
         link.patient = True
         header, body = link.receive(Kind.BEGIN, Kind.STOP, limit=AGREEMENT_BYTES)
         link.patient = False
         if header.kind is Kind.STOP:
             return None
-        begin = Begin.from_bytes(body)
+        begin = StartMessage.from_bytes(body)
         self._master = begin.master
         return begin
 
-    def _exchange(self, begin: Begin, link: Link) -> None:
-        plan = self._terms.plan
-        if plan.spec.exchange == "master":
-            answer(plan, self._rank, link, begin.iteration)
-        elif plan.spec.exchange == "relay":
+    def _run_exchange(self, begin: StartMessage, link: Link) -> None:
+        plan, ends = self._context.plan, endpoints(self._exchange.name)
+        if ends.answer:
+            ends.answer(plan, self._rank, link, begin.iteration)
+        elif self._exchange.has_master:
+            assert ends.on_rank
             self._restore(begin, link)
             assert self._run is not None
-            self._run.advance(Relayed(plan, self._rank, link))
+            self._run.advance(ends.on_rank(plan, self._rank, dict.fromkeys(range(plan.spec.workers), link)))
             link.receive(Kind.STOP)
         else:
-            self._all_to_all(begin, link)
+            self._run_among_ranks(begin, link)
 
-    def _all_to_all(self, begin: Begin, link: Link) -> None:
-        plan = self._terms.plan
+    def _run_among_ranks(self, begin: StartMessage, link: Link) -> None:
+        plan, on_rank = self._context.plan, endpoints(self._exchange.name).on_rank
+        assert on_rank
         reports = _Reports(link, begin.checkpoint) if begin.reporter == self._number else None
         if begin.source == self._number:
             self._catch_up(begin, link)
@@ -196,7 +208,7 @@ class Member:
             self._share_state(begin, link, peers)
             assert self._run is not None
             self._run.recorder.lag(begin.elapsed)
-            self._run.advance(AllToAll(plan, self._rank, peers), reports)
+            self._run.advance(on_rank(plan, self._rank, peers), reports)
             for peer in peers.values():
                 peer.flush()
             if reports:
@@ -212,7 +224,7 @@ class Member:
     def _count(self, links: dict[str, Link]) -> None:
         self._counts |= {f"rank {self._number} to {peer}": link.counts() for peer, link in links.items()}
 
-    def _catch_up(self, begin: Begin, link: Link) -> None:
+    def _catch_up(self, begin: StartMessage, link: Link) -> None:
         """Send the master the rows that it lacks before anybody relies on its having them."""
         assert self._run is not None
         for row, seconds in zip(self._run.recorder.rows, self._run.recorder.seconds, strict=True):
@@ -220,7 +232,7 @@ class Member:
                 link.post(Kind.REPORT, pack_report(row, seconds), iteration=row[0])
         link.send(Kind.REPORT, b"", iteration=self._run.master.iteration)
 
-    def _share_state(self, begin: Begin, link: Link, peers: dict[int, Link]) -> None:
+    def _share_state(self, begin: StartMessage, link: Link, peers: dict[int, Link]) -> None:
         if begin.source is None:
             self._restore(begin, link)
         elif begin.source != self._number:
@@ -231,43 +243,43 @@ class Member:
             for peer in peers.values():
                 peer.send(Kind.STATE, state, iteration=self._run.master.iteration)
 
-    def _restore(self, begin: Begin, link: Link) -> None:
+    def _restore(self, begin: StartMessage, link: Link) -> None:
         """Take up the state that a link brings, or the beginning."""
-        plan, snapshot = self._terms.plan, None
+        plan, snapshot = self._context.plan, None
         if begin.iteration is not None:
             header, body = link.receive(Kind.STATE, limit=state_limit(plan), iteration=begin.iteration)
             snapshot, _ = unpack_state(header, body, plan)
         self._run = Run(plan, self._rows.w_star, snapshot)
 
-    def _meet(self, begin: Begin) -> dict[int, Link]:
-        """Return a link to every other rank: those before this one are called, those after it call."""
+    def _meet(self, begin: StartMessage) -> dict[int, Link]:
+        """Return a link to every peer: those before this one are called, those after it call."""
         assert self._reception is not None
-        terms, links = self._terms, dict[int, Link]()
-        about = {"generation": begin.generation, "master": begin.master}
+        context, links = self._context, dict[int, Link]()
+        about = {"round": begin.round, "master": begin.master}
         try:
-            for rank in range(self._number):
+            for rank in [peer for peer in self._peers if peer < self._number]:
                 links[rank] = join(
-                    terms.network,
+                    context.network,
                     begin.peers[rank],
                     self._number,
-                    terms.run,
-                    terms.token,
+                    context.run,
+                    context.token,
                     about,
                     peer=f"rank {rank}",
-                    deadline=terms.patience.message,
-                    wanted=terms.wanted,
+                    deadline=context.timeouts.message,
+                    wanted=context.wanted,
                 )
-            end = monotonic() + terms.patience.message
-            while missing := set(range(self._number + 1, terms.plan.spec.workers)) - set(links):
-                for rank in missing & set(self._reception.guests()):
-                    guest = self._reception.take(rank)
-                    if guest and guest.about == about:
-                        links[rank] = guest.link
-                    elif guest:
-                        guest.link.close()
+            end = monotonic() + context.timeouts.message
+            while missing := set(self._peers) - set(links):
+                for rank in missing & set(self._reception.waiting()):
+                    peer = self._reception.take(rank)
+                    if peer and peer.about == about:
+                        links[rank] = peer.link
+                    elif peer:
+                        peer.link.close()
                 if missing <= set(links):
                     break
-                if not terms.wanted() or monotonic() > end:
+                if not context.wanted() or monotonic() > end:
                     raise TransportError(f"ranks {sorted(missing - set(links))} did not come")
                 self._reception.wait(0.05)
         except BaseException:

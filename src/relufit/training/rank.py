@@ -1,4 +1,4 @@
-"""What one rank does: sample its rows, sum their gradients, encode the sum."""
+"""What one rank does: sample its rows, sum their gradients, over local steps too, and encode the sum."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from relufit import kernels, streams
+from relufit import streams
 from relufit.compression import Compressor
-from relufit.compression.base import Pieces, Place, joined
+from relufit.compression.base import Pieces, ScratchBuffer, joined
 from relufit.compression.cast import Float64
-from relufit.dataset import RowSource
 from relufit.errors import PayloadError
-from relufit.kernels import Descent
+from relufit.exchange import find_exchange
+from relufit.files.mapped import Guard
+from relufit.numerics import kernels
+from relufit.planted.dataset import RowSource
+from relufit.training.fused_sums import Descent, sum_and_step
 from relufit.training.sampling import SAMPLINGS, Sampler
 from relufit.training.spec import Plan
 
@@ -27,13 +30,15 @@ class Contribution(NamedTuple):
     """What a rank sends in an iteration.
 
     `payload` is the encoded partial gradient, perhaps in pieces, good until the rank's next step; `squares` the sum
-    of squared residuals of its samples, which goes to the trace; `compute` and `encode` are seconds.
+    of squared residuals of its samples, which goes to the trace; `compute` and `encode` are seconds. Of an encoded sum
+    `gradients` are the payload bytes that were sent for it.
     """
 
     payload: Pieces
     squares: float
     compute: float
     encode: float
+    gradients: int = 0
 
 
 def warm_up(compressor: Compressor) -> None:
@@ -45,14 +50,17 @@ def warm_up(compressor: Compressor) -> None:
     # A code may have one loop for vectors of which most are zero, and one for others.
     for vector in (np.arange(1.0, _WARM_UP_SIZE), np.arange(1.0, _WARM_UP_SIZE) // (_WARM_UP_SIZE - 1)):
         descent = Descent(np.zeros(vector.size), 1.0, vector)
-        for its in (compressor, EXACT):
-            payload = joined(its.pieces(vector, 0))
+        total, scratch = np.zeros(vector.size), np.empty(vector.size)
+        for kind in (compressor, EXACT):
+            payload = joined(kind.pieces(vector, 0))
             for received in (payload, memoryview(bytearray(payload))):
-                its.sum([received], np.zeros(vector.size), fresh=True, room=np.empty(vector.size), descent=descent)
+                kind.decode(received, vector.size, out=scratch)
+                kind.sum([received], total, fresh=True, scratch=scratch)
+                sum_and_step(kind, [received], total, descent, fresh=True, scratch=scratch)
 
 
 class Rank:
-    """One rank of a run; it holds its rows and two vectors, and nothing that changes between iterations.
+    """One rank of a run; it holds its rows and some vectors, and nothing that changes between iterations.
 
     Parameters
     ----------
@@ -67,6 +75,7 @@ class Rank:
         self._plan, self.rank = plan, rank
         self._compressor, self._seed, self._share = plan.compressor, plan.spec.seed, 1.0 / plan.spec.batch_size
         self._shard = rows.shard(rank, plan.spec.workers)
+        self._guard = Guard(*self._shard)
         self._sampler: Sampler = SAMPLINGS[plan.spec.sampling](
             plan.spec.seed,
             rank,
@@ -75,22 +84,67 @@ class Rank:
             rows.model,
             rows.w_star,
         )
-        self._gradient, self._place = np.empty(plan.d), Place()
+        self._gradient, self._scratch = np.empty(plan.d), ScratchBuffer()
+        self._local_steps, self._own_step = plan.spec.local_steps, plan.step * plan.spec.batch_size / plan.batch(rank)
+        #: The rank's own weights, the gradient there, and the step along it.
+        self._local = np.empty((3, plan.d)) if self._local_steps > 1 else np.empty((3, 0))
+        parts = find_exchange(plan.spec.exchange).parts(plan.d, plan.spec.workers) or []
+        self._parts = [(self._gradient[start:stop], ScratchBuffer()) for start, stop in parts]
         warm_up(plan.compressor)
 
     def moments(self) -> bytes:
         """Return this rank's part of the initial weights, (2/n) sum y_i x_i over its rows, as a payload."""
         kernels.moment_sum(*self._shard, self._gradient)
+        self._guard.check()
         return EXACT.encode(self._gradient * (2.0 / self._plan.n), 0)
 
     def step(self, iteration: int, w: np.ndarray) -> Contribution:
         """Return this rank's part of the mini-batch gradient at `w`, divided by the whole batch, as a payload."""
         began = perf_counter()
-        x, y, batch = self._sampler.draw(iteration)
-        residuals, squares = kernels.gradient_sum(x, y, batch, w, self._share, self._gradient)
-        if not residuals < math.inf:
-            raise PayloadError("NaN or infinity in the weights, or near to it")
+        residuals, squares = self._compute(iteration, w)
         computed = perf_counter()
         key = streams.key(self._seed, rank=self.rank, iteration=iteration)
-        payload = self._compressor.pieces(self._gradient, key, self._place, squares)
+        payload = self._compressor.pieces(self._gradient, key, self._scratch, squares)
         return Contribution(payload, residuals, computed - began, perf_counter() - computed)
+
+    def step_in_parts(self, iteration: int, w: np.ndarray) -> list[Contribution]:
+        """Return the same gradient as a payload for each part of the exchange; that of an empty part has no bytes.
+
+        Seconds are those of all parts together.
+        """
+        began = perf_counter()
+        residuals, _ = self._compute(iteration, w)
+        computed, payloads = perf_counter(), list[Pieces]()
+        for owner, (part, scratch) in enumerate(self._parts):
+            key = streams.key(self._seed, rank=self.rank, iteration=iteration, purpose=f"dither of part {owner}")
+            payloads.append(self._compressor.pieces(part, key, scratch) if part.size else b"")
+        encoded = perf_counter()
+        return [Contribution(payload, residuals, computed - began, encoded - computed) for payload in payloads]
+
+    def _compute(self, iteration: int, w: np.ndarray) -> tuple[float, float]:
+        """Compute what is sent; return the sum of squared residuals at `w`, and the energy of what is sent if known.
+
+        That is the gradient at `w`, or with local steps the sum of the gradients on the way. Those are divided by the
+        whole batch: the rank's own steps, which are along means over its part, are that much longer.
+        """
+        first = iteration * self._local_steps
+        residuals, energy = self._compute_gradient(first, w, self._gradient)
+        if self._local_steps == 1:
+            return residuals, energy
+        local, gradient, step = self._local
+        np.copyto(local, w)
+        np.copyto(gradient, self._gradient)
+        for draw in range(first + 1, first + self._local_steps):
+            local -= np.multiply(gradient, self._own_step, out=step)
+            self._compute_gradient(draw, local, gradient)
+            self._gradient += gradient
+        return residuals, math.nan
+
+    def _compute_gradient(self, draw: int, w: np.ndarray, out: np.ndarray) -> tuple[float, float]:
+        """Compute the gradient of a draw; return the sum of squared residuals and the energy of the gradient."""
+        residuals, energy = kernels.gradient_sum(*self._sampler.draw(draw), w, self._share, out)
+        self._guard.check()
+        if not residuals < math.inf:
+            remedy = "; take a shorter step, or fewer local steps" if self._local_steps > 1 else ""
+            raise PayloadError(f"NaN or infinity in the weights, or near to it{remedy}")
+        return residuals, energy

@@ -11,11 +11,13 @@ from typing import Protocol
 import numpy as np
 
 from relufit import streams
-from relufit.dataset import Shard
 from relufit.errors import ConfigError
 from relufit.planted import PlantedModel
+from relufit.planted.dataset import Shard
 
 _ITERATIONS_A_DRAW = 256
+#: Row numbers that are drawn, and held, at a time, if a batch has not more.
+_PIECE_VALUES = 2**17
 
 
 class Sampler(Protocol):
@@ -26,22 +28,39 @@ class Sampler(Protocol):
 
 
 class WithReplacement:
-    """Each sample uniformly from the shard; numbers are drawn for a fixed number of iterations at a time."""
+    """Each sample uniformly from the shard.
+
+    A stream gives the numbers of `_ITERATIONS_A_DRAW` iterations, one iteration after the other. They are drawn in
+    pieces, of a number of iterations or of one large batch, which are the same bits whatever the pieces are.
+    """
 
     def __init__(
         self, seed: int, rank: int, batch: int, shard: Shard, model: PlantedModel | None, w_star: np.ndarray
     ) -> None:
         self._seed, self._rank, self._batch, self._shard = seed, rank, batch, shard
-        self._part, self._rows = -1, np.empty((0, batch), np.int64)
+        self._piece = min(max(1, _PIECE_VALUES // batch), _ITERATIONS_A_DRAW)
+        self._stream = np.random.default_rng(0)
+        # The rows of a piece, its first iteration, and the first iteration that the stream has not reached.
+        self._rows, self._start, self._next = np.empty((0, batch), np.int64), 0, 0
 
     def draw(self, iteration: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return x, y and the row numbers of the batch."""
-        part, place = divmod(iteration, _ITERATIONS_A_DRAW)
-        if part != self._part:
-            stream = streams.generator(streams.key(self._seed, rank=self._rank, iteration=part, purpose="rows"))
-            self._rows = stream.integers(0, len(self._shard.y), (_ITERATIONS_A_DRAW, self._batch))
-            self._part = part
-        return *self._shard, self._rows[place]
+        if not self._start <= iteration < self._start + len(self._rows):
+            self._draw_piece(iteration)
+        return *self._shard, self._rows[iteration - self._start]
+
+    def _draw_piece(self, iteration: int) -> None:
+        """Draw the piece that has an iteration, after those before it that were not."""
+        part = iteration // _ITERATIONS_A_DRAW
+        first, end = part * _ITERATIONS_A_DRAW, (part + 1) * _ITERATIONS_A_DRAW
+        if not first < self._next <= iteration:
+            key = streams.key(self._seed, rank=self._rank, iteration=part, purpose="rows")
+            self._stream, self._next = streams.generator(key), first
+        while self._next <= iteration:
+            self._rows = np.empty((0, self._batch), np.int64)  # never two pieces at a time
+            self._start, size = self._next, min(self._piece, end - self._next)
+            self._rows = self._stream.integers(0, len(self._shard.y), (size, self._batch))
+            self._next += size
 
     @staticmethod
     def check(batch_size: int, rows: list[int], model: PlantedModel | None) -> None:
@@ -60,8 +79,8 @@ class Reshuffled:
     def draw(self, iteration: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return x, y and the row numbers of the batch."""
         rows, start = len(self._shard.y), iteration * self._batch
-        epoch, place = divmod(start, rows)
-        taken = self._permutation(epoch)[place : place + self._batch]
+        epoch, offset = divmod(start, rows)
+        taken = self._permutation(epoch)[offset : offset + self._batch]
         if len(taken) < self._batch:
             taken = np.concatenate([taken, self._permutation(epoch + 1)[: self._batch - len(taken)]])
         return *self._shard, taken

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from time import perf_counter
 
 import numpy as np
 
 from relufit.compression.base import length_of
-from relufit.dataset import RowSource
-from relufit.training.checkpoint import Keeper, Observer
-from relufit.training.loop import Progress, Reporter, Run
+from relufit.exchange import find_exchange
+from relufit.planted.dataset import RowSource
+from relufit.training.checkpoint import CheckpointManager, Observer
+from relufit.training.loop import ProgressCallback, Reporter, Run
+from relufit.training.master import Master
 from relufit.training.rank import EXACT, Contribution, Rank
+from relufit.training.reduction import Reduction
 from relufit.training.spec import Plan
 from relufit.training.trace import Times, Trace
 
@@ -20,38 +24,108 @@ class _InProcess:
 
     def __init__(self, plan: Plan, rows: RowSource) -> None:
         self._ranks = [Rank(plan, rank, rows) for rank in range(plan.spec.workers)]
-        self._weights, self._sends_weights = np.empty(plan.d), plan.spec.exchange == "master"
+        exchange = find_exchange(plan.spec.exchange)
+        self._weights, self._sends_weights = np.empty(plan.d), not exchange.replicas
+        parts = exchange.parts(plan.d, plan.spec.workers) or []
+        #: Where sums are encoded: at a master, or at the rank that owns the part.
+        self._sums, self._at_master = [Reduction(plan, owner) for owner in range(len(parts))], exchange.has_master
+        self._squares, self._gradients, self._decode = list[float](), [0] * len(parts), 0.0
         self._compute = self._encode = 0.0
+        #: How many payloads there are to collect in an iteration.
+        self.payloads = len(parts) or len(self._ranks)
 
     def moments(self) -> Iterator[bytes]:
         for rank in self._ranks:
             yield rank.moments()
 
     def broadcast(self, iteration: int, weights: np.ndarray) -> int:
-        self._compute = self._encode = 0.0
+        self._compute = self._encode = self._decode = 0.0
         # They do not change before all ranks have answered.
         self._weights = weights
         return length_of(EXACT.trusted(weights)) * len(self._ranks) if self._sends_weights else 0
 
-    def collect(self, rank: int, iteration: int) -> Contribution:
-        contribution = self._ranks[rank].step(iteration, self._weights)
+    def collect(self, index: int, iteration: int) -> Contribution:
+        if not self._sums:
+            return self._note(self._ranks[index].step(iteration, self._weights))
+        if index == 0:
+            self._reduce(iteration)
+        began = perf_counter()
+        payload = self._sums[index].encode(iteration)
+        self._encode += perf_counter() - began
+        squares = sum(self._squares) if self._at_master else self._squares[index]
+        return Contribution(payload, squares, 0.0, 0.0, self._gradients[index])
+
+    def _reduce(self, iteration: int) -> None:
+        """Have each rank's gradient added to the sums."""
+        self._squares, self._gradients = [], [0] * len(self._sums)
+        for reduction in self._sums:
+            reduction.start()
+        for rank in self._ranks:
+            whole = [rank.step(iteration, self._weights)] if self._at_master else None
+            parts = whole or rank.step_in_parts(iteration, self._weights)
+            self._squares.append(self._note(parts[0]).squares)
+            began = perf_counter()
+            for owner, (reduction, part) in enumerate(zip(self._sums, parts, strict=True)):
+                reduction.add(part.payload)
+                if self._at_master or owner != rank.rank:
+                    self._gradients[owner] += length_of(part.payload)
+            self._decode += perf_counter() - began
+
+    def _note(self, contribution: Contribution) -> Contribution:
         self._compute += contribution.compute
         self._encode += contribution.encode
         return contribution
 
     def times(self, talked: float) -> Times:
-        return Times(self._compute, self._encode, 0.0, 0.0)
+        return Times(self._compute, self._encode, 0.0, 0.0, self._decode)
 
 
-def train(plan: Plan, rows: RowSource, progress: Progress | None = None, keeper: Keeper | None = None) -> Trace:
-    """Run `plan` on `rows` in this process."""
-    run = Run(plan, rows.w_star, keeper.load() if keeper else None)
-    try:
-        run.advance(_InProcess(plan, rows), Observer(Reporter(progress) if progress else None, keeper))
-    except BaseException:
-        if keeper and run.whole:
-            keeper.write(run.snapshot())
-        raise
-    if keeper:
-        keeper.remove()
-    return run.trace()
+class SingleSteps:
+    """Steps of a run that each begin at given weights, by its ranks, its exchange and its master.
+
+    Parameters
+    ----------
+    plan : Plan
+    rows : RowSource
+    """
+
+    def __init__(self, plan: Plan, rows: RowSource) -> None:
+        self._endpoint, self._master = _InProcess(plan, rows), Master(plan, rows.w_star)
+
+    def step(self, iteration: int, weights: np.ndarray) -> float:
+        """Return the relative error after one step from `weights`, (d,) float64, with the draws of an iteration."""
+        self._master.weights[:] = weights
+        self._endpoint.broadcast(iteration, weights)
+        for index in range(self._endpoint.payloads):
+            self._master.add(self._endpoint.collect(index, iteration).payload)
+        self._master.update()
+        return self._master.error
+
+
+def train(
+    plan: Plan,
+    rows: RowSource,
+    progress: ProgressCallback | None = None,
+    manager: CheckpointManager | None = None,
+    *,
+    told: Callable[[str], None] | None = None,
+    save: Callable[[Trace], None] | None = None,
+) -> Trace:
+    """Run `plan` on `rows` in this process, see `relufit.train`."""
+    run = Run(plan, rows.w_star, manager.load() if manager else None)
+    observer = Observer(Reporter(progress) if progress else None, manager, told)
+    if run.outcome is None:
+        try:
+            run.advance(_InProcess(plan, rows), observer)
+            observer.keep(run)
+        except BaseException:
+            if manager and run.whole:
+                manager.write(run.snapshot())
+            raise
+    trace = run.trace()
+    if save:
+        save(trace)
+    if manager:
+        manager.remove()
+        observer.complain()
+    return trace

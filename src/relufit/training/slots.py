@@ -7,19 +7,17 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 
 from distributed import Client, Lock
 
 from relufit.errors import ClusterError
+from relufit.transport.slot import SLOT
 
-SLOT = "slot"
 #: What the keys of the tasks that take a slot begin with, those of ranks and masters, and of no others.
 PREFIX = "relufit-run-"
 _ANSWER_SECONDS, _LOOK_SECONDS = 10.0, 0.1
-#: Seconds for the scheduler to take note that a run has ended.
-_FORGETTING_SECONDS = 5.0
 
 
 def ask(
@@ -142,7 +140,7 @@ def _wait(what: str, seconds: float, end: float) -> None:
     if time.monotonic() > end:
         raise ClusterError(
             f"{what}, since {seconds:g} s",
-            where="cluster.patience.queue",
+            where="cluster.timeouts.queue",
             remedy="wait for them to end, start more workers, or allow for more seconds",
         )
     time.sleep(_LOOK_SECONDS)
@@ -168,17 +166,6 @@ def kill_worker(address: str, pid: int | None, dask_worker: Any = None) -> bool:
         return False
     os.kill(dask_worker.pid, signal.SIGKILL)
     return True
-
-
-def forget(client: Client, name: str) -> None:
-    """Have Dask forget what a run has told, which its scheduler would keep for good."""
-    with suppress(Exception):  # the cluster may be gone
-        client.sync(client.run_on_scheduler, _forget_topic, name, callback_timeout=_FORGETTING_SECONDS)
-
-
-def _forget_topic(topic: str, dask_scheduler: Any) -> None:  # noqa: ANN401 - Dask passes its scheduler by that name
-    """Say that a client of that name has left: Dask empties its topic, after the time that is set for that."""
-    dask_scheduler.remove_client(client=topic)
 
 
 async def _add_slot(dask_worker: Any) -> None:  # noqa: ANN401 - Dask passes its worker by that name

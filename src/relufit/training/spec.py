@@ -2,34 +2,38 @@
 
 from __future__ import annotations
 
-import math
 import os
-from dataclasses import dataclass, field, fields, is_dataclass
+from copy import copy
+from dataclasses import dataclass, field, fields
 from typing import Any
 
-from relufit import streams, theory
-from relufit.compression import COMPRESSORS, Compressor, make_compressor
-from relufit.dataset import RowSource, shard_rows
+from relufit import parameters, streams, theory
+from relufit.compression import Compressor, make_compressor
 from relufit.errors import ConfigError
+from relufit.exchange import DEFAULT, find_exchange
+from relufit.files import paths
 from relufit.planted import PlantedData, PlantedModel
+from relufit.planted.dataset import RowSource, shard_rows
+from relufit.planted.starts import STARTS
 from relufit.training.sampling import SAMPLINGS
 
-#: Ways in which gradients reach the weights, and in which the weights or gradients come back.
-TOPOLOGIES = ("master", "all_to_all")
-DOWNLINKS = ("fp64", "relay")
 
-
-def _whole(name: str, value: Any, least: int) -> None:  # noqa: ANN401 - this is the check of its type
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+def _whole(name: str, value: Any, least: int) -> int:  # noqa: ANN401 - this is the check of its type
+    number = parameters.whole(value)
+    if number is None or number < least:
         raise ConfigError(f"{value!r} is no whole number from {least} up", where=name, remedy=f"give {least} or more")
+    return number
 
 
-def _is_positive(value: Any) -> bool:  # noqa: ANN401
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < math.inf
+def _positive(name: str, value: Any, remedy: str) -> int | float:  # noqa: ANN401
+    number = parameters.real(value)
+    if number is None or number <= 0:
+        raise ConfigError(f"{value!r}", where=name, remedy=remedy)
+    return number
 
 
-def _choice(name: str, value: str, choices: Any) -> None:  # noqa: ANN401
-    if value not in choices:
+def _choice(name: str, value: Any, choices: Any) -> None:  # noqa: ANN401
+    if not isinstance(value, str) or value not in choices:
         raise ConfigError(f"unknown {name} {value!r}", where=name, remedy=f"choose one of {', '.join(choices)}")
 
 
@@ -40,7 +44,8 @@ class TrainingSpec:
     Parameters
     ----------
     dataset : path, PlantedModel or PlantedData
-        A folder written by `relufit.dataset.write`, a recipe, or arrays.
+        A folder written by `relufit.planted.dataset.write`, or its address in a bucket; a recipe; or arrays. A path is
+        that of the present working folder, whatever becomes of that.
     compressor : Compressor, str or dict
         What the partial gradients go through; a name, or a dict of ``name`` and parameters, is made into one.
     workers : int
@@ -48,23 +53,27 @@ class TrainingSpec:
     batch_size : int
         m, the samples of an iteration over all ranks; the first m mod K ranks take one more than the others.
     step_size : "optimal" or float
-        ``"optimal"`` is `relufit.theory.optimal_step` with the compressor's omega; a number is taken as it is.
+        ``"optimal"`` is `relufit.theory.local_optimal_step` with the variances of the compressor in the exchange; a
+        number is taken as it is.
     iterations : int
         The budget.
     tolerance : float, optional
         Stop as soon as the relative error is at most this.
-    topology : str
-        ``"master"``, which gathers the gradients and updates the weights, or ``"all_to_all"``, where each rank sends
-        its gradient to every other and each updates weights of its own.
-    downlink : str
-        What comes back from a master: ``"fp64"``, the weights, or ``"relay"``, the encoded gradients of the other
-        ranks, so that each rank updates weights of its own. Without a master it stays ``"fp64"``.
+    exchange : str
+        How gradients and weights travel, a key of `relufit.exchange.EXCHANGES`: ``"master"``, which gathers the
+        gradients and sends the weights in fp64; ``"relay"``, a master that sends each rank the encoded gradients of the
+        others, so that each rank updates weights of its own; ``"requantize"``, a master that sends their sum, encoded
+        again; ``"all_gather"``, where each rank sends its gradient to every other; or ``"all_reduce"``, where each rank
+        adds a part of the coordinates and sends the sum, encoded again, to every other.
     sampling : str
         ``"with_replacement"``, ``"reshuffled"`` or ``"fresh"``.
     seed : int
         Seed of sampling and rounding; the data have their own.
     record_every : int
         Iterations between two rows of the trace; the first and the last are always there.
+    initial_weights : str
+        Where the run starts, a key of `relufit.planted.starts.STARTS`; ``"moments"`` is (2/n) sum y_i x_i. Random
+        starts are functions of `seed`. The ranks send their parts of the moments whatever the start is.
 
     Raises
     ------
@@ -79,61 +88,55 @@ class TrainingSpec:
     step_size: str | float = "optimal"
     iterations: int = 1000
     tolerance: float | None = None
-    topology: str = "master"
-    downlink: str = "fp64"
+    exchange: str = DEFAULT
     sampling: str = "with_replacement"
     seed: int = 0
     record_every: int = 1
+    initial_weights: str = "moments"
+    local_steps: int = 1
 
     def __post_init__(self) -> None:
-        """Refuse impossible values and make the compressor."""
+        """Refuse impossible values, make the compressor, and make a path absolute, which is opened later."""
+        if not isinstance(self.dataset, (PlantedModel, PlantedData)):
+            object.__setattr__(self, "dataset", paths.location(self.dataset))
         if isinstance(self.compressor, str):
             object.__setattr__(self, "compressor", make_compressor(self.compressor))
         elif isinstance(self.compressor, dict):
-            parameters = dict(self.compressor)
-            object.__setattr__(self, "compressor", make_compressor(parameters.pop("name", ""), **parameters))
+            described = dict(self.compressor)
+            object.__setattr__(self, "compressor", make_compressor(described.pop("name", ""), **described))
         if not isinstance(self.compressor, Compressor):
             raise ConfigError(f"{self.compressor!r}", where="compressor", remedy="give a name, or a dict with one")
-        _whole("workers", self.workers, 1)
-        _whole("batch_size", self.batch_size, 1)
-        _whole("iterations", self.iterations, 0)
-        _whole("record_every", self.record_every, 1)
-        _choice("topology", self.topology, TOPOLOGIES)
-        _choice("downlink", self.downlink, DOWNLINKS)
-        if self.topology == "all_to_all" and self.downlink != "fp64":
-            raise ConfigError(
-                f"{self.downlink!r} without a master", where="downlink", remedy="leave it out, or take topology master"
-            )
+        least_of = {"workers": 1, "batch_size": 1, "iterations": 0, "record_every": 1, "local_steps": 1}
+        for name, least in least_of.items():
+            object.__setattr__(self, name, _whole(name, getattr(self, name), least))
+        find_exchange(self.exchange)
         _choice("sampling", self.sampling, SAMPLINGS)
+        _choice("initial_weights", self.initial_weights, STARTS)
         streams.key(self.seed)
+        object.__setattr__(self, "seed", int(self.seed))
         if self.batch_size < self.workers:
             raise ConfigError(
                 f"{self.batch_size} samples for {self.workers} ranks",
                 where="batch_size",
                 remedy="give each rank one",
             )
-        if self.tolerance is not None and not _is_positive(self.tolerance):
-            raise ConfigError(f"{self.tolerance!r}", where="tolerance", remedy="give a number above 0, or none")
-        if self.step_size != "optimal" and not _is_positive(self.step_size):
-            raise ConfigError(f"{self.step_size!r}", where="step_size", remedy="give a number above 0 or 'optimal'")
+        if self.tolerance is not None:
+            tolerance = _positive("tolerance", self.tolerance, "give a number above 0, or none")
+            object.__setattr__(self, "tolerance", tolerance)
+        if not (isinstance(self.step_size, str) and self.step_size == "optimal"):
+            step_size = _positive("step_size", self.step_size, "give a number above 0 or 'optimal'")
+            object.__setattr__(self, "step_size", step_size)
 
-    @property
-    def exchange(self) -> str:
-        """How gradients and weights travel, in a word: ``"master"``, ``"relay"`` or ``"all_to_all"``."""
-        return "relay" if self.downlink == "relay" else self.topology
+    def without_data(self) -> TrainingSpec:
+        """Return the specification for a process that has its rows from elsewhere: arrays would travel with it."""
+        bare = copy(self)
+        object.__setattr__(bare, "dataset", "")
+        return bare
 
     def describe(self) -> dict[str, Any]:
         """Return the specification as JSON-ready values, but for where the data lie."""
         values = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("dataset", "compressor")}
-        return {"compressor": describe_compressor(self.compressor), **values}
-
-
-def describe_compressor(compressor: Any) -> dict[str, Any]:  # noqa: ANN401 - any registered kind
-    """Return the name and the parameters of a compressor, as `make_compressor` takes them."""
-    names = [name for name, kind in COMPRESSORS.items() if kind is type(compressor)]
-    its = fields(compressor) if is_dataclass(compressor) else ()
-    parameters = {its_field.name: getattr(compressor, its_field.name) for its_field in its if its_field.init}
-    return {"name": names[0] if names else type(compressor).__name__, **parameters}
+        return {"compressor": self.compressor.description, **values}  # type: ignore[union-attr]  # made in __post_init__
 
 
 @dataclass(frozen=True)
@@ -145,8 +148,8 @@ class Plan:
     spec : TrainingSpec
     n, d : int
         Rows and dimension.
-    omega : float
-        Variance of the compressor in d dimensions.
+    omega, sum_omega : float
+        Relative variances of the encoded gradients and of their encoded sum.
     step : float
         The step size in use.
     """
@@ -156,6 +159,7 @@ class Plan:
     d: int
     omega: float
     step: float
+    sum_omega: float = 0.0
 
     @property
     def compressor(self) -> Compressor:
@@ -163,7 +167,7 @@ class Plan:
         return self.spec.compressor  # type: ignore[return-value]  # made in __post_init__
 
     def batch(self, rank: int) -> int:
-        """Return the number of samples that a rank draws in an iteration."""
+        """Return the number of samples that a rank draws for a step."""
         return self.spec.batch_size // self.spec.workers + (rank < self.spec.batch_size % self.spec.workers)
 
 
@@ -178,7 +182,8 @@ def make_plan(spec: TrainingSpec, rows: RowSource) -> Plan:
     parts = shard_rows(rows.n, spec.workers)
     SAMPLINGS[spec.sampling].check(spec.batch_size, [stop - start for start, stop in parts], rows.model)
     compressor: Compressor = spec.compressor  # type: ignore[assignment]  # made in __post_init__
-    omega = compressor.variance(rows.d)
+    exchange = find_exchange(spec.exchange)
+    omega, sum_omega = exchange.variances(compressor.variance, rows.d, spec.workers)
     if isinstance(spec.step_size, str):
         if omega is None:
             raise ConfigError(
@@ -186,7 +191,9 @@ def make_plan(spec: TrainingSpec, rows: RowSource) -> Plan:
                 where="step_size",
                 remedy="give a number",
             )
-        step = theory.optimal_step(rows.d, spec.batch_size, omega=omega, workers=spec.workers)
+        step = theory.local_optimal_step(
+            rows.d, spec.batch_size, spec.local_steps, omega=omega, workers=spec.workers, sum_omega=sum_omega
+        )
     else:
         step = float(spec.step_size)
-    return Plan(spec, rows.n, rows.d, omega or 0.0, step)
+    return Plan(spec, rows.n, rows.d, omega or 0.0, step, sum_omega)

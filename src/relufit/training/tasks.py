@@ -13,15 +13,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from distributed import Variable, get_worker
 
-from relufit.dataset import RowSource, Shard
 from relufit.errors import TransportError
-from relufit.training.checkpoint import Keeper
+from relufit.planted.dataset import RowSource, Shard
+from relufit.training.checkpoint import CheckpointManager
 from relufit.training.coordinator import Coordinator
+from relufit.training.hearing import address_variable
 from relufit.training.member import Member
+from relufit.training.run_context import RunContext
 from relufit.training.spec import Plan
-from relufit.training.terms import Patience, Terms
 from relufit.training.trace import Trace
 from relufit.transport.connections import Tcp
+from relufit.transport.protection import frames_in_clear
+from relufit.transport.timeouts import Timeouts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,7 +34,7 @@ _HERE: dict[str, int] = {}
 _HERE_LOCK = threading.Lock()
 
 
-class Place(NamedTuple):
+class ProcessLocation(NamedTuple):
     """Where a task is: the worker's address and the number of its process, since a new one may have the address."""
 
     address: str
@@ -50,7 +53,7 @@ class ShippedRows:
     def __init__(self, rows: RowSource, rank: int, workers: int) -> None:
         shard = rows.shard(rank, workers)
         self._shard = Shard(shard.x.copy(), shard.y.copy())
-        self.n, self.d, self.w_star = rows.n, rows.d, rows.w_star
+        self.n, self.d, self.w_star, self.digest = rows.n, rows.d, rows.w_star, rows.digest
 
     def shard(self, rank: int, workers: int) -> Shard:
         """Return the part."""
@@ -58,12 +61,12 @@ class ShippedRows:
 
 
 class NoRows:
-    """What a master knows of the rows: the planted weights alone."""
+    """What a master knows of the rows: the planted weights, and the digest."""
 
     model = None
 
     def __init__(self, rows: RowSource) -> None:
-        self.n, self.d, self.w_star = rows.n, rows.d, rows.w_star
+        self.n, self.d, self.w_star, self.digest = rows.n, rows.d, rows.w_star, rows.digest
 
     def shard(self, rank: int, workers: int) -> Shard:
         """Refuse."""
@@ -71,25 +74,28 @@ class NoRows:
 
 
 @dataclass(frozen=True)
-class Order:
+class TaskSpec:
     """What a task is told: everything but where it runs."""
 
     plan: Plan
     rows: RowSource
     token: bytes
     name: str
-    patience: Patience
+    topic: str
+    timeouts: Timeouts
     checkpoint: str | None
     checkpoint_seconds: float
 
-    def terms(self, wanted: Callable[[], bool]) -> Terms:
-        """Return the terms of the run on this worker."""
+    def context(self, wanted: Callable[[], bool]) -> RunContext:
+        """Return the context of the run on this worker."""
         worker = get_worker()
-        tls = worker.address.startswith("tls://")
+        scheme, _, netloc = worker.address.partition("://")
+        # Workers that are threads of one process have no address on a network.
+        host = "127.0.0.1" if scheme == "inproc" else str(netloc.rsplit(":", 1)[0].strip("[]"))
+        tls = scheme == "tls" and not frames_in_clear(host)
         listening = worker.security.get_listen_args("worker").get("ssl_context") if tls else None
         connecting = worker.security.get_connection_args("worker").get("ssl_context") if tls else None
-        host = str(worker.address.split("://", 1)[1].rsplit(":", 1)[0].strip("[]"))
-        return Terms(self.plan, self.token, Tcp(host, listening, connecting), self.patience, wanted)
+        return RunContext(self.plan, self.token, Tcp(host, listening, connecting), self.timeouts, wanted)
 
 
 @contextmanager
@@ -111,12 +117,12 @@ def count_here(name: str) -> int:
     return _HERE.get(name, 0)
 
 
-def _begin(order: Order, member: str) -> Place:
+def _begin(order: TaskSpec, member: str) -> ProcessLocation:
     """Tell the client that a member of the run begins here, perhaps not for the first time."""
     worker = get_worker()
-    place = Place(worker.address, os.getpid())
-    worker.log_event(order.name, ("begun", member, *place))
-    return place
+    location = ProcessLocation(worker.address, os.getpid())
+    worker.log_event(order.topic, (order.name, "begun", member, *location))
+    return location
 
 
 def wanted_here() -> Callable[[], bool]:
@@ -134,44 +140,46 @@ def _has_scheduler(worker: Any) -> bool:  # noqa: ANN401 - a Dask worker
     return worker.status.name in ("running", "paused") and not worker.batched_stream.closed()
 
 
-def _coordinator(order: Order, wanted: Callable[[], bool]) -> Coordinator:
+def _coordinator(order: TaskSpec, wanted: Callable[[], bool]) -> Coordinator:
     """Return a master on this worker, after it has been said where it is."""
-    worker, plan, w_star, name = get_worker(), order.plan, order.rows.w_star, order.name
+    worker, plan, rows = get_worker(), order.plan, order.rows
 
     def event(kind: str) -> Callable[..., None]:
-        return lambda *told: worker.log_event(name, (kind, *told))
+        return lambda *details: worker.log_event(order.topic, (order.name, kind, *details))
 
-    keeper = Keeper(order.checkpoint, plan, w_star, order.checkpoint_seconds) if order.checkpoint else None
+    manager = (
+        CheckpointManager(order.checkpoint, plan, rows.digest, order.checkpoint_seconds) if order.checkpoint else None
+    )
     coordinator = Coordinator(
-        order.terms(wanted),
-        w_star,
-        keeper=keeper,
+        order.context(wanted),
+        rows.w_star,
+        manager=manager,
         progress=event("news"),
         lost=event("lost"),
         told=event("fault"),
         alive=event("alive"),
     )
-    Variable(f"{name}-address").set(coordinator.address)
+    Variable(address_variable(order.name)).set(coordinator.address)
     return coordinator
 
 
-def lead(order: Order) -> Trace:
+def lead(order: TaskSpec) -> Trace:
     """Run the master as a task."""
     with _here(order.name):
         _begin(order, "master")
         return _coordinator(order, wanted_here()).lead()
 
 
-def serve(order: Order, number: int) -> dict[str, dict[str, int]]:
+def serve(order: TaskSpec, number: int) -> dict[str, dict[str, int]]:
     """Run one rank as a task."""
     with _here(order.name):
         return _serve(order, number, wanted_here())
 
 
-def _serve(order: Order, number: int, wanted: Callable[[], bool]) -> dict[str, dict[str, int]]:
-    place = _begin(order, f"rank-{number}")
-    member = Member(order.terms(wanted), number, order.rows, str(place))
-    variable = Variable(f"{order.name}-address")
+def _serve(order: TaskSpec, number: int, wanted: Callable[[], bool]) -> dict[str, dict[str, int]]:
+    location = _begin(order, f"rank-{number}")
+    member = Member(order.context(wanted), number, order.rows, str(location))
+    variable = Variable(address_variable(order.name))
 
     def find() -> tuple[str, int] | None:
         try:
@@ -183,7 +191,7 @@ def _serve(order: Order, number: int, wanted: Callable[[], bool]) -> dict[str, d
     return member.serve(find)
 
 
-def serve_and_lead(order: Order, number: int) -> tuple[Trace, dict[str, dict[str, int]]]:
+def serve_and_lead(order: TaskSpec, number: int) -> tuple[Trace, dict[str, dict[str, int]]]:
     """Run a rank as a task and the master in a thread beside it, for clusters with no worker to spare."""
     asked, failed = wanted_here(), Event()
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from relufit.exchange import find_exchange
 from relufit.training.spec import Plan
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ class Times(NamedTuple):
     encode: float
     exchange: float
     wait: float
+    #: Of decoding gradients to a sum that is encoded again.
+    decode: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -83,10 +86,10 @@ class Trace:
         if self.counted is None:
             return ()
         spec = self.summary["spec"]
-        ranks = [f"rank {rank}" for rank in range(spec["workers"])]
+        workers, links = spec["workers"], find_exchange(spec["exchange"]).links
+        ranks = [f"rank {rank}" for rank in range(workers)]
         ends = [(rank, "the master") for rank in ranks] + [("the master", rank) for rank in ranks]
-        if spec["topology"] == "all_to_all":
-            ends += [(one, other) for one in ranks for other in ranks if one != other]
+        ends += [(ranks[one], ranks[other]) for one in range(workers) for other in links.peers(one, workers)]
         missing = [one for one, other in ends if f"{one} to {other}" not in self.counted]
         return tuple(dict.fromkeys(missing))
 
@@ -143,7 +146,7 @@ class Recorder:
 
     def spend(self, times: Times, decode: float, update: float) -> None:
         """Add the seconds of one iteration."""
-        for part, seconds in enumerate((*times, decode, update)):
+        for part, seconds in enumerate((*times[:4], times.decode + decode, update)):
             self._spent[part] += seconds
 
     def record(self, iteration: int, error: float, loss: float, uplink: int, downlink: int) -> tuple[Row, Seconds]:
@@ -152,6 +155,10 @@ class Recorder:
         self.seconds.append((iteration, perf_counter() - self._began, *self._spent))
         self._spent = [0.0] * len(TIMINGS)
         return self.rows[-1], self.seconds[-1]
+
+    def _variances(self) -> str:
+        plan = self._plan
+        return f"omega = {plan.omega:.6g}" + (f", of the sum {plan.sum_omega:.6g}" if plan.sum_omega else "")
 
     def finish(
         self,
@@ -171,7 +178,7 @@ class Recorder:
             "outcome": outcome,
             "iterations": int(table["iteration"].iloc[-1]),
             "step_size": plan.step,
-            "step_rule": f"optimal, omega = {plan.omega:.6g}" if spec.step_size == "optimal" else "given",
+            "step_rule": f"optimal, {self._variances()}" if spec.step_size == "optimal" else "given",
             "omega": plan.omega,
             "n": plan.n,
             "d": plan.d,

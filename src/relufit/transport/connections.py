@@ -50,11 +50,18 @@ class Connection(Protocol):
     def ready(self) -> bool:
         """Go on with the greeting of the stream itself (the handshake of TLS) and tell whether it is done."""
 
+    def ends(self) -> tuple[str, str]:
+        """Return the addresses of this end and of the other one, which both ends see alike.
+
+        They are empty where the stream itself lets nobody in between (TLS with certificates on both sides, one
+        process); there may be a translation of addresses on the way then.
+        """
+
     def close(self) -> None:
         """Close this end; the other end reads to the last byte and then the end."""
 
 
-class Door(Protocol):
+class Listener(Protocol):
     """Where connections arrive."""
 
     @property
@@ -71,11 +78,11 @@ class Door(Protocol):
 class Network(Protocol):
     """How the members of a run reach each other."""
 
-    def listen(self) -> Door:
-        """Open a door that the other members can reach."""
+    def listen(self) -> Listener:
+        """Open a listener that the other members can reach."""
 
     def connect(self, address: tuple[str, int], seconds: float) -> Connection:
-        """Return a connection to the door at `address`.
+        """Return a connection to the listener at `address`.
 
         Raises
         ------
@@ -171,6 +178,10 @@ class Plain:
         """Nothing comes first."""
         return True
 
+    def ends(self) -> tuple[str, str]:
+        """Return the addresses and ports of the two sockets; on loopback nothing translates them."""
+        return _text(self._socket.getsockname()), _text(self._socket.getpeername())
+
     def close(self) -> None:
         """Close the socket."""
         self._socket.close()
@@ -223,9 +234,18 @@ class Encrypted:
                 self._done = True
         return self._done
 
+    def ends(self) -> tuple[str, str]:
+        """Nothing: the certificates say who is at the other end."""
+        return "", ""
+
     def close(self) -> None:
         """Close the socket."""
         self._socket.close()
+
+
+def _text(address: tuple[str, int]) -> str:
+    """Return an address of a socket as text."""
+    return f"{address[0]} {address[1]}"
 
 
 def _records(parts: Sequence[bytes | memoryview]) -> Iterator[memoryview]:
@@ -270,7 +290,7 @@ def _tune(connection: socket.socket) -> None:
             connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
-class _TcpDoor:
+class _TcpListener:
     def __init__(self, host: str, context: ssl.SSLContext | None) -> None:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._socket = socket.create_server((host, 0), family=family, backlog=512)
@@ -322,9 +342,9 @@ class Tcp:
             _check_loopback(host)
         self._host, self._listening, self._connecting = host, listening, connecting
 
-    def listen(self) -> Door:
+    def listen(self) -> Listener:
         """Listen on a free port."""
-        return _TcpDoor(self._host, self._listening)
+        return _TcpListener(self._host, self._listening)
 
     def connect(self, address: tuple[str, int], seconds: float) -> Connection:
         """Connect, with the handshake of TLS where there is TLS."""

@@ -10,7 +10,7 @@ import xxhash
 
 from relufit.errors import TransportError
 
-MAGIC, VERSION = b"rf", 4
+MAGIC, VERSION = b"rf", 5
 _FIELDS = struct.Struct("<2sBBIQQQdff")
 _CHECKSUM = struct.Struct("<Q")
 _WHOLE = struct.Struct(_FIELDS.format + "Q")
@@ -33,17 +33,22 @@ class Kind(IntEnum):
     BEGIN = 6
     STATE = 7
     REPORT = 8
+    CHALLENGE = 9
+    PROOF = 10
+    SUM = 11
 
 
 #: Kinds whose bodies are payloads of the algorithm: what the counts of bytes are about.
-PAYLOADS = (Kind.MOMENTS, Kind.WEIGHTS, Kind.GRADIENT)
+PAYLOADS = (Kind.MOMENTS, Kind.WEIGHTS, Kind.GRADIENT, Kind.SUM)
 
 
 class Header(NamedTuple):
     """The fixed part of a frame.
 
-    `run` is the number of the run; `notes` are the sum of squared residuals and the seconds of computing and
-    encoding that go with a gradient; `checksum` is the XXH3-64 of the fields, seeded with the XXH3-64 of the body.
+    `run` is the number of the run; `notes` are the sum of squared residuals and the seconds of computing and encoding
+    that go with a gradient, or the sum of squared residuals and a count of bytes, in two numbers, that go with a
+    sum. The second and the third note are single precision. `checksum` is the XXH3-64 of the fields, seeded with the
+    XXH3-64 of the body.
     """
 
     kind: Kind

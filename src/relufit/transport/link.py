@@ -13,7 +13,6 @@ from relufit.transport import connections
 from relufit.transport.connections import Connection
 from relufit.transport.frames import HEADER_BYTES, PAYLOADS, Body, Header, Kind, body_digest, check, pack, unpack
 
-TOKEN_BYTES = 32
 #: As much is read at once, of one frame or several.
 _STAGE_BYTES = 1 << 17
 #: Vectors in double precision follow the 4 bytes of a payload's header.

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from threading import Condition
 from typing import Self
 
-from relufit.transport.connections import Connection, Door
+from relufit.transport.connections import Connection, Listener
 
 
 class MemoryConnection:
@@ -53,6 +53,10 @@ class MemoryConnection:
         """Nothing comes first."""
         return True
 
+    def ends(self) -> tuple[str, str]:
+        """Nothing: nobody else is in this process."""
+        return "", ""
+
     def close(self) -> None:
         """Close this end."""
         with self._condition:
@@ -71,7 +75,7 @@ def pair() -> tuple[MemoryConnection, MemoryConnection]:
     return one, other
 
 
-class _MemoryDoor:
+class _MemoryListener:
     def __init__(self, network: Memory, address: tuple[str, int]) -> None:
         self._network, self.address = network, address
         self._condition, self._arrived, self._closed = Condition(), deque[Connection](), False
@@ -101,24 +105,24 @@ class Memory:
     """A network within one process."""
 
     def __init__(self) -> None:
-        self._doors: dict[tuple[str, int], _MemoryDoor] = {}
+        self._listeners: dict[tuple[str, int], _MemoryListener] = {}
         self._ports = itertools.count(1)
 
-    def listen(self) -> Door:
-        """Open a door."""
+    def listen(self) -> Listener:
+        """Open a listener."""
         address = ("memory", next(self._ports))
-        self._doors[address] = _MemoryDoor(self, address)
-        return self._doors[address]
+        self._listeners[address] = _MemoryListener(self, address)
+        return self._listeners[address]
 
     def connect(self, address: tuple[str, int], seconds: float) -> Connection:
-        """Go to a door."""
-        door = self._doors.get((address[0], address[1]))
-        if door is None:
+        """Connect to a listener."""
+        listener = self._listeners.get((address[0], address[1]))
+        if listener is None:
             raise ConnectionRefusedError("nobody listens there")
         one, other = pair()
-        door.arrive(other)
+        listener.arrive(other)
         return one
 
     def forget(self, address: tuple[str, int]) -> None:
-        """Take a closed door off the list."""
-        self._doors.pop(address, None)
+        """Take a closed listener off the list."""
+        self._listeners.pop(address, None)

@@ -14,7 +14,6 @@ import shlex
 import signal
 import subprocess
 import sys
-import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +21,7 @@ from threading import Event, Thread
 from typing import Any
 
 import boto3
+import psutil
 import yaml
 
 REGION, ZONE = "us-east-1", "us-east-1a"
@@ -30,8 +30,8 @@ IMAGE = "relufit:test"
 
 def decoded(ec2: Any, identifier: str) -> str:
     """Return the user data of an instance."""
-    told = ec2.describe_instance_attribute(InstanceId=identifier, Attribute="userData")
-    return base64.b64decode(told["UserData"]["Value"]).decode()
+    attribute = ec2.describe_instance_attribute(InstanceId=identifier, Attribute="userData")
+    return base64.b64decode(attribute["UserData"]["Value"]).decode()
 
 
 def command_of(script: str) -> list[str]:
@@ -73,6 +73,11 @@ class Account:
             self.ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=rules)
         return group
 
+    def let_in(self, group: str, protocol: str = "tcp", ports: tuple[int, int] = (8786, 8786), **sources: Any) -> None:
+        """Add a rule to a group; the sources are those that boto3 takes."""
+        rule = {"IpProtocol": protocol, "FromPort": ports[0], "ToPort": ports[1], **sources}
+        self.ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=[rule])
+
     def second_vpc(self) -> str:
         return str(self.ec2.create_vpc(CidrBlock="10.9.0.0/16")["Vpc"]["VpcId"])
 
@@ -86,14 +91,14 @@ class Account:
             "scheduler_instance_type": "t3.small",
             "image": IMAGE,
             "ceiling": 1.0,
-            "boot_timeout": 60,
-            "join_timeout": 60,
+            "boot_timeout": 300,
+            "join_timeout": 300,
             **changed,
         }
 
     def instances(self, *states: str) -> list[dict[str, Any]]:
-        found = [one for group in self.ec2.describe_instances()["Reservations"] for one in group["Instances"]]
-        return [one for one in found if not states or one["State"]["Name"] in states]
+        instances = [one for group in self.ec2.describe_instances()["Reservations"] for one in group["Instances"]]
+        return [one for one in instances if not states or one["State"]["Name"] in states]
 
     def alive(self) -> list[dict[str, Any]]:
         return self.instances("pending", "running", "stopping", "stopped")
@@ -108,6 +113,11 @@ class Hypervisor:
         self.commands: dict[str, list[str]] = {}
         self._over = Event()
         self._thread = Thread(target=self._watch)
+
+    @property
+    def processes(self) -> dict[str, psutil.Process]:
+        """What runs on each instance first."""
+        return {name: psutil.Process(process.pid) for name, process in self._running.items() if process.poll() is None}
 
     def __enter__(self) -> Hypervisor:
         self._thread.start()
@@ -148,11 +158,3 @@ class Hypervisor:
         environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
         with (self._logs / f"{identifier}.log").open("wb") as log:
             return subprocess.Popen([*words, *extra], env=environment, stdout=log, stderr=log, start_new_session=True)
-
-
-def until(true: Any, seconds: float = 60) -> None:
-    """Wait until something is true."""
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, "it has not come true in time"
-        time.sleep(0.1)

@@ -18,11 +18,11 @@ import requests
 import yaml
 from account import Account, Hypervisor
 
-from relufit import records
+from relufit.claims import trace_files
 from relufit.clusters import open_cluster
-from relufit.clusters.ec2 import prices
 from relufit.clusters.ec2.options import Options
 from relufit.errors import ConfigError
+from relufit.instance_types import AS_OF, ON_DEMAND
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs/ec2.md").read_text()
@@ -92,14 +92,14 @@ def test_the_workflow_runs_on_a_cluster_from_its_start_to_its_end(ready: Account
     assert len(ready.instances("terminated")) == 4
     here = tmp_path / "results/cloud"
     assert (here / "report.html").exists()
-    ranks = [records.read(path).about for path in (here / "traces/time_to_accuracy").glob("*.timing.parquet")]
+    ranks = [trace_files.read(path).about for path in (here / "traces/time_to_accuracy").glob("*.timing.parquet")]
     assert ranks
     for about in ranks:
         assert about["cluster"] == {"kind": "address", "slots": 3, "tls": True}
         for setting in about["settings"].values():
             assert all(trial["weights_sha256"] == trial["serial_sha256"] for trial in setting["trials"])
     for path in (here / "traces/quantizer_variance").glob("*.timing.parquet"):
-        assert records.read(path).about["cluster"] == {"kind": "address", "slots": 3, "tls": True}
+        assert trace_files.read(path).about["cluster"] == {"kind": "address", "slots": 3, "tls": True}
     for marker in (here / "data").iterdir():
         assert marker.read_text() == f"s3://my-bucket/runs/cloud/{marker.stem}.zarr\n"
 
@@ -108,22 +108,22 @@ def only_with(policy: dict[str, Any], account: Account, monkeypatch: pytest.Monk
     """Work from now on as a user with that policy, as moto enforces it; the hypervisor stays who may do everything."""
     everything = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
     iam, keys = boto3.client("iam"), {}
-    for name, its in (("student", policy), ("owner", everything)):
+    for name, document in (("student", policy), ("owner", everything)):
         iam.create_user(UserName=name)
-        iam.put_user_policy(UserName=name, PolicyName=name, PolicyDocument=json.dumps(its))
+        iam.put_user_policy(UserName=name, PolicyName=name, PolicyDocument=json.dumps(document))
         key = iam.create_access_key(UserName=name)["AccessKey"]
         keys[name] = {"aws_access_key_id": key["AccessKeyId"], "aws_secret_access_key": key["SecretAccessKey"]}
     account.ec2 = boto3.client("ec2", region_name="us-east-1", **keys["owner"])
     monkeypatch.setattr("boto3.DEFAULT_SESSION", None)
     for name, value in keys["student"].items():
         monkeypatch.setenv(name.upper(), value)
-    requests.post(f"{iam.meta.endpoint_url}/moto-api/reset-auth", data="0", timeout=10)
+    requests.post(f"{iam.meta.endpoint_url}/moto-api/reset-auth", data="0", timeout=300)
 
 
 @pytest.fixture
 def _no_policies_afterwards(aws_environment: str) -> Iterator[None]:
     yield
-    requests.post(f"{aws_environment}/moto-api/reset-auth", data="inf", timeout=10)
+    requests.post(f"{aws_environment}/moto-api/reset-auth", data="inf", timeout=300)
 
 
 @pytest.mark.usefixtures("_no_policies_afterwards")
@@ -151,15 +151,15 @@ def test_nothing_in_the_policy_can_be_left_out(ready: Account, action: str, monk
 
 def test_the_table_of_prices_is_that_of_the_program() -> None:
     for row in re.findall(r"^\| ([cmr]\d\w*) \|(.*)\|$", PAGE, re.M):
-        for size, told in zip(("large", "xlarge", "2xlarge", "4xlarge"), row[1].split("|"), strict=True):
-            assert prices.ON_DEMAND.get(f"{row[0]}.{size}") == (float(told) if told.strip() else None)
+        for size, price in zip(("large", "xlarge", "2xlarge", "4xlarge"), row[1].split("|"), strict=True):
+            assert ON_DEMAND.get(f"{row[0]}.{size}") == (float(price) if price.strip() else None)
     small = re.findall(r"(t3\.\w+) (0\.\d+)", PAGE)
     assert len(small) == 4
-    for name, told in small:
-        assert prices.ON_DEMAND[name] == float(told)
-    assert prices.AS_OF in PAGE
+    for name, price in small:
+        assert ON_DEMAND[name] == float(price)
+    assert AS_OF in PAGE
 
 
 def test_every_key_is_on_the_page() -> None:
-    for name in Options.__dataclass_fields__:
+    for name in Options.model_fields:
         assert f"`{name}`" in PAGE

@@ -7,27 +7,30 @@ from __future__ import annotations
 
 import os
 import signal
+import stat
 import subprocess
 import sys
+import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import boto3
+import psutil
 import pytest
-from account import IMAGE, Account, Hypervisor, command_of, decoded, until
+from account import IMAGE, Account, Hypervisor, command_of, decoded
+from waiting import until
 
 import relufit
-from relufit import dataset, records
+from relufit.claims import trace_files
 from relufit.clusters import open_cluster, versions
 from relufit.clusters.ec2 import opening, preflight, teardown
-from relufit.clusters.ec2.options import read
+from relufit.clusters.ec2.options import Options
 from relufit.errors import ClusterError, RelufitError
-from relufit.experiments import trials
-from relufit.experiments.base import Setting
-from relufit.planted import PlantedModel
+from relufit.experiments.framework import trials
+from relufit.experiments.framework.base import Setting
+from relufit.planted import PlantedModel, dataset
 
 
 @pytest.fixture(autouse=True)
@@ -81,23 +84,52 @@ def test_a_run_on_ec2_gives_the_weights_of_this_machine_and_leaves_no_instance(
     with Hypervisor(account, tmp_path) as machine:
         with open_cluster({"kind": "ec2", "ec2": asked}, 2) as cluster:
             trace = relufit.train(spec, cluster.client)
-            told, counters = cluster.describe(), cluster.counters()
+            details, counters = cluster.describe(), cluster.counters()
             alive = account.alive()
+            _check_processes(machine, _pages(cluster.client))
             scripts = {one["InstanceId"]: decoded(account.ec2, one["InstanceId"]) for one in alive}
             name = _tags(alive[0])["relufit-cluster"]
             assert {one.role for one in teardown.find("us-east-1", name)} == {"scheduler", "worker"}
         assert account.alive() == []
     assert trace.weights.tobytes() == relufit.train(spec).weights.tobytes()
     assert len(account.instances("terminated")) == 4
-    assert told["kind"] == "ec2"
-    assert (told["instances"], told["zone"], told["spot"]) == (3, "us-east-1a", True)
-    assert "123456789012" not in str(told), "nothing of the account"
+    assert details["kind"] == "ec2"
+    assert (details["instances"], details["zone"], details["spot"]) == (3, "us-east-1a", True)
+    assert "123456789012" not in str(details), "nothing of the account"
     assert all(count["sent"] >= 0 for count in counters.values())
     assert len(counters) == 1
     _check_requests(account, alive, scripts, machine)
     assert "4 instances in us-east-1a" in (err := capsys.readouterr().err)
     assert "USD an hour at most (ceiling 1)" in err
     assert "none is left" in err
+
+
+def _check_processes(machine: Hypervisor, pages: set[int]) -> None:
+    """Hold what runs on the instances against what docs/ec2.md says of who can reach it."""
+    folders, listening = set(), set()
+    for first in machine.processes.values():
+        for process in (first, *first.children(recursive=True)):
+            held = [file.path for file in process.open_files() if "/dask-scratch-space/" in file.path]
+            folders |= {Path(path[: path.index("/dask-scratch-space/")]) for path in held}
+            sockets = [
+                connection.laddr
+                for connection in process.net_connections("tcp")
+                if connection.status == psutil.CONN_LISTEN
+            ]
+            listening |= {(address.ip, address.port) for address in sockets}
+    assert len(pages) == 4, "of the scheduler and the workers"
+    assert {(ip, port) for ip, port in listening if port in pages} == {("127.0.0.1", port) for port in pages}
+    assert len(folders) == 4, "one for each process of Dask, which holds a lock there"
+    for folder in folders:
+        assert folder.parent == Path(tempfile.gettempdir())
+        about = folder.stat()
+        assert (stat.S_IMODE(about.st_mode), about.st_uid) == (0o700, os.getuid())
+
+
+def _pages(client: Any) -> set[int]:
+    """Return the ports of Dask's web pages."""
+    info = client.scheduler_info(n_workers=-1)
+    return {int(server["services"]["dashboard"]) for server in (info, *info["workers"].values())}
 
 
 def _tags(one: dict[str, Any]) -> dict[str, str]:
@@ -122,6 +154,8 @@ def _check_requests(
         assert [group["GroupId"] for group in one["NetworkInterfaces"][0]["Groups"]] == [account.group]
         assert one["IamInstanceProfile"]["Arn"].endswith("/reads-s3")
         assert one["PrivateIpAddress"].startswith(account.net)
+        metadata = one["MetadataOptions"]
+        assert (metadata["HttpTokens"], metadata["HttpPutResponseHopLimit"]) == ("required", 1)
         script = scripts[one["InstanceId"]]
         assert len(script.encode()) < 16384
         assert "never-to-be-sent" not in script
@@ -144,15 +178,19 @@ def _check_requests(
         assert f"dask_spec tls://{scheduler['PrivateIpAddress']}:8786" in command
         assert '"resources": {"slot": 1}' in command
         assert '"death_timeout": 300' in command
+        assert '"dashboard_address": "127.0.0.1:0"' in command
     command = machine.commands[scheduler["InstanceId"]]
+    assert "relufit.clusters.ec2.process distributed.cli.dask_scheduler" in " ".join(command)
     assert command[command.index("--idle-timeout") + 1] == "123s"
     assert command[command.index("--dashboard-address") + 1] == "127.0.0.1:0"
 
 
 def test_instances_have_public_addresses_only_if_asked(account: Account) -> None:
-    asked = opening.arguments(read(account.options(use_private_ip=False)), "test", opening.Pair("", ""), "vpc-0")
+    asked = opening.arguments(
+        Options.read(account.options(use_private_ip=False)), "test", opening.Pair("", ""), "vpc-0"
+    )
     assert asked["use_private_ip"] is False
-    assert read(account.options()).use_private_ip
+    assert Options.read(account.options()).use_private_ip
 
 
 @pytest.mark.parametrize(
@@ -163,9 +201,7 @@ def test_an_instance_that_is_refused_ends_all_that_were_given(
 ) -> None:
     refuse(after, code)
     with Hypervisor(account, tmp_path):
-        began = time.monotonic()
         error = failing(account)
-    assert time.monotonic() - began < 60
     assert "there is none to be had" in error.what
     assert len(account.instances("terminated")) == after
 
@@ -207,8 +243,8 @@ def test_trials_without_real_ranks_are_spread_over_instances(account: Account, t
             trials.run(settings, 7, tmp_path / f"{name}.parquet", tmp_path, cluster=cluster)
         assert account.alive() == []
     assert (tmp_path / "here.parquet").read_bytes() == (tmp_path / "there.parquet").read_bytes()
-    told = records.read(records.timing_path(tmp_path / "there.parquet")).about["cluster"]
-    assert (told["kind"], told["instances"]) == ("ec2", 1), "one, where the options do not say how many"
+    details = trace_files.read(trace_files.timing_path(tmp_path / "there.parquet")).about["cluster"]
+    assert (details["kind"], details["instances"]) == ("ec2", 1), "one, where the options do not say how many"
     assert len(account.instances("terminated")) == 2
 
 
@@ -235,7 +271,7 @@ def test_a_program_that_is_killed_leaves_instances_that_end_by_their_own_idle_ti
 ) -> None:
     import json
 
-    asked = json.dumps(account.options(instances=1, idle_timeout=3))
+    asked = json.dumps(account.options(instances=1, idle_timeout=20))
     with Hypervisor(account, tmp_path):
         program = subprocess.Popen([sys.executable, "-c", PROGRAM, asked], stdout=subprocess.PIPE, text=True)
         assert program.stdout is not None
@@ -244,7 +280,7 @@ def test_a_program_that_is_killed_leaves_instances_that_end_by_their_own_idle_ti
         program.wait()
         program.stdout.close()
         assert len(account.alive()) == 2
-        until(lambda: account.alive() == [], 60)
+        until(lambda: account.alive() == [], "an instance is left")
 
 
 def test_instances_are_found_and_ended_by_their_tag_alone(account: Account) -> None:
@@ -284,13 +320,25 @@ def test_a_refusal_while_ending_is_tried_again_and_an_interrupt_does_not_stop_it
     assert account.alive() == []
 
 
+def test_where_aws_does_not_answer_the_end_is_an_error_that_says_how_to_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    over = threading.Event()
+    monkeypatch.setattr(teardown, "_DEADLINE_SECONDS", 0.1)
+    monkeypatch.setattr(teardown, "_end", lambda region, name, known: int(over.wait(60)))
+    with pytest.raises(ClusterError, match="i-1") as caught:
+        teardown.end("us-east-1", "mine", ["i-1"])
+    with pytest.raises(ClusterError, match="AWS has not answered"):
+        teardown.end("us-east-1", "mine")
+    over.set()
+    assert "relufit cluster down --kind ec2 --name mine --region us-east-1" in caught.value.remedy
+
+
 def test_instances_that_cannot_be_ended_are_named(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
     from moto.ec2.models import EC2Backend
 
     tags = [{"ResourceType": "instance", "Tags": [{"Key": "relufit-cluster", "Value": "mine"}]}]
     made = account.ec2.run_instances(ImageId=account.ami, MinCount=1, MaxCount=1, TagSpecifications=tags)
     monkeypatch.setattr(EC2Backend, "terminate_instances", lambda self, identifiers: [])
-    monkeypatch.setattr(teardown, "_DEADLINE_SECONDS", 1.0)
+    monkeypatch.setattr(teardown, "_DEADLINE_SECONDS", 8.0)
     with pytest.raises(ClusterError, match=made["Instances"][0]["InstanceId"]) as caught:
         teardown.end("us-east-1", "mine")
     assert "relufit cluster down --kind ec2 --name mine --region us-east-1" in caught.value.remedy

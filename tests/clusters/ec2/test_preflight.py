@@ -11,8 +11,9 @@ import requests
 from account import Account
 
 from relufit.clusters.certificates import make
-from relufit.clusters.ec2 import open_ec2, opening, preflight, prices
-from relufit.clusters.ec2.options import read
+from relufit.clusters.ec2 import opening, preflight, prices
+from relufit.clusters.ec2.kind import open_ec2
+from relufit.clusters.ec2.options import Options
 from relufit.errors import ClusterError, ConfigError, RelufitError
 
 
@@ -24,15 +25,15 @@ def refused(account: Account, **changed: Any) -> RelufitError:
 
 
 def passed(account: Account, **changed: Any) -> preflight.Passed:
-    return preflight.check(read(account.options(**changed)), 3, "test", make("test"))
+    return preflight.check(Options.read(account.options(**changed)), 3, "test", make("test"))
 
 
 def test_what_is_right_passes_and_starts_nothing(account: Account) -> None:
-    found = passed(account)
-    assert found.zone == "us-east-1a"
-    assert found.identity.startswith("arn:aws:")
-    assert 2000 < found.user_data_bytes < 16384
-    assert "quota not known" in found.quota, "moto does not tell quotas of EC2"
+    result = passed(account)
+    assert result.zone == "us-east-1a"
+    assert result.identity.startswith("arn:aws:")
+    assert 2000 < result.user_data_bytes < 16384
+    assert "quota not known" in result.quota, "moto does not tell quotas of EC2"
     assert account.instances() == []
 
 
@@ -46,7 +47,7 @@ def test_a_key_that_is_missing_is_named(account: Account, key: str) -> None:
     ("changed", "where", "what"),
     [
         ({"ami": "ami-00000000"}, "ami", "does not exist"),
-        ({"ami": "ubuntu"}, "ami", "is none"),
+        ({"ami": "ubuntu"}, "ami", "'ubuntu' is not possible"),
         ({"subnet": "subnet-00000000"}, "subnet", "does not exist"),
         ({"security_groups": ["sg-00000000"]}, "security_groups", "does not exist"),
         ({"security_groups": "default"}, "security_groups", "default"),
@@ -72,16 +73,91 @@ def test_what_cannot_work_is_refused_by_its_key(
     assert error.remedy
 
 
-@pytest.mark.parametrize("source", ["0.0.0.0/0", "128.0.0.0/1", "::/0", "2000::/3"])
-def test_a_security_group_that_is_open_to_the_world_is_refused(account: Account, source: str) -> None:
-    error = refused(account, security_groups=[account.group, account.new_group(source)])
+#: Sources that are each too many, or only together.
+MANY = {
+    "the world": ["0.0.0.0/0"],
+    "the world of IPv6": ["::/0"],
+    "half of the internet": ["128.0.0.0/1"],
+    "both halves of the internet": ["0.0.0.0/1", "128.0.0.0/1"],
+    "both halves of IPv6": ["::/1", "8000::/1"],
+    "all that is routed of IPv6": ["2000::/3"],
+    "half of the internet in rules of a sixteenth of it": [f"{16 * part}.0.0.0/4" for part in range(8, 14)],
+    "all networks of eight bits": [f"{part}.0.0.0/8" for part in range(11, 40)],
+    "many small networks": [f"198.51.{part}.0/24" for part in range(40)],
+    "two small networks": ["198.51.100.0/24", "198.51.102.0/32"],
+    "two networks of IPv6": ["2001:db8::/64", "2001:db8:1::/64"],
+    "a range that begins in a private one": ["10.0.0.0/7"],
+    "the private ranges and what is between them": ["172.16.0.0/11"],
+}
+
+
+@pytest.mark.parametrize("sources", MANY)
+@pytest.mark.parametrize("groups", [1, 2])
+def test_security_groups_that_together_let_in_many_are_refused(account: Account, sources: str, groups: int) -> None:
+    """It makes no difference how the sources are spread over rules and groups."""
+    asked = [account.new_group(*MANY[sources][start::groups]) for start in range(groups)]
+    error = refused(account, security_groups=[account.group, *asked])
     assert error.where == "cluster.ec2.security_groups"
-    assert f"lets in {source} on tcp ports 8786 to 8787" in error.what
+    assert f"lets in {MANY[sources][0]}" in error.what
+    assert "on tcp ports 8786 to 8787: " in error.what
+    assert "together, and " in error.what
+    assert asked[0] in error.what
+    assert error.remedy == "let in the group itself, and your own addresses on port 8786"
 
 
-@pytest.mark.parametrize("source", ["203.0.113.7/32", "10.0.0.0/8", "8.8.0.0/16", "2001:db8::/32"])
-def test_a_security_group_that_lets_in_few_is_taken(account: Account, source: str) -> None:
-    assert passed(account, security_groups=[account.new_group(source)])
+def test_sources_are_added_up_for_each_port_by_itself(account: Account) -> None:
+    """Rules for all protocols and ports count for every port; those for other ports do not."""
+    ranges = {"IpRanges": [{"CidrIp": "198.51.100.0/24"}]}, {"IpRanges": [{"CidrIp": "198.51.101.0/24"}]}
+    group = account.new_group()
+    account.let_in(group, ports=(8000, 8785), **ranges[0])
+    account.let_in(group, ports=(8786, 9000), **ranges[1])
+    account.let_in(group, "udp", ports=(8000, 9000), **ranges[0])
+    assert passed(account, security_groups=[group])
+    account.let_in(group, ports=(9000, 9000), **ranges[0])
+    assert "512 public addresses of IPv4 together" in refused(account, security_groups=[group]).what
+    everything = account.new_group("198.51.100.0/24")
+    account.let_in(everything, "-1", ports=(-1, -1), **ranges[1])
+    assert "on all ports, tcp ports 8786 to 8787" in refused(account, security_groups=[everything]).what
+
+
+@pytest.mark.parametrize("protocol", ["tcp", "-1"])
+def test_a_security_group_that_lets_in_another_one_is_refused_by_its_name(account: Account, protocol: str) -> None:
+    group, other = account.new_group(), account.new_group()
+    account.let_in(group, protocol, (0, 65535), UserIdGroupPairs=[{"GroupId": other}])
+    what = refused(account, security_groups=[group]).what
+    assert f"{group} lets in the group {other} on {'all ports' if protocol == '-1' else 'tcp ports 0 to 65535'}" in what
+    assert passed(account, security_groups=[group, other]), "all instances are in both"
+
+
+def test_a_security_group_that_lets_in_a_list_of_addresses_is_refused_by_its_name(account: Account) -> None:
+    lists = account.ec2.create_managed_prefix_list(PrefixListName="all", MaxEntries=5, AddressFamily="IPv4")
+    name, group = lists["PrefixList"]["PrefixListId"], account.new_group()
+    account.let_in(group, PrefixListIds=[{"PrefixListId": name}])
+    assert f"{group} lets in the list {name}, which is not read here," in refused(account, security_groups=[group]).what
+
+
+@pytest.mark.parametrize(
+    "sources",
+    [
+        ["203.0.113.7/32"],
+        ["198.51.100.0/25", "198.51.100.128/25", "198.51.100.7/32"],
+        ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7"],
+        ["2001:db8::/64", "203.0.113.0/24"],
+    ],
+)
+def test_a_security_group_that_lets_in_private_addresses_and_few_others_is_taken(
+    account: Account, sources: list[str]
+) -> None:
+    assert passed(account, security_groups=[account.new_group(*sources)])
+
+
+def test_the_addresses_of_the_network_itself_are_taken_wherever_they_are(account: Account) -> None:
+    vpc = account.ec2.create_vpc(CidrBlock="20.1.0.0/16")["Vpc"]["VpcId"]
+    subnet = account.ec2.create_subnet(VpcId=vpc, CidrBlock="20.1.0.0/24", AvailabilityZone="us-east-1a")
+    asked = {"subnet": subnet["Subnet"]["SubnetId"]}
+    assert passed(account, security_groups=[account.new_group("20.1.0.0/16", vpc=vpc)], **asked)
+    error = refused(account, security_groups=[account.new_group("20.0.0.0/15", vpc=vpc)], **asked)
+    assert "131072 public addresses" in error.what
 
 
 def test_a_security_group_whose_members_cannot_reach_each_other_is_refused(account: Account) -> None:
@@ -136,12 +212,12 @@ def test_missing_credentials_are_told_of(account: Account, monkeypatch: pytest.M
 
 
 def test_credentials_that_aws_does_not_know_are_told_of(account: Account, aws_environment: str) -> None:
-    requests.post(f"{aws_environment}/moto-api/reset-auth", data="0", timeout=10)
+    requests.post(f"{aws_environment}/moto-api/reset-auth", data="0", timeout=300)
     try:
         with pytest.raises(ConfigError, match="AWS refuses the credentials"), open_ec2(account.options(), 2):
             pass
     finally:
-        requests.post(f"{aws_environment}/moto-api/reset-auth", data="inf", timeout=10)
+        requests.post(f"{aws_environment}/moto-api/reset-auth", data="inf", timeout=300)
     assert account.instances() == []
 
 
@@ -153,12 +229,12 @@ def test_an_account_without_permission_is_told_what_to_allow(account: Account, a
         patch.setattr("boto3.DEFAULT_SESSION", None)
         patch.setenv("AWS_ACCESS_KEY_ID", key["AccessKeyId"])
         patch.setenv("AWS_SECRET_ACCESS_KEY", key["SecretAccessKey"])
-        requests.post(f"{aws_environment}/moto-api/reset-auth", data="0", timeout=10)
+        requests.post(f"{aws_environment}/moto-api/reset-auth", data="0", timeout=300)
         try:
             with pytest.raises(ConfigError, match=r"refuses permission.*docs/ec2\.md"), open_ec2(account.options(), 2):
                 pass
         finally:
-            requests.post(f"{aws_environment}/moto-api/reset-auth", data="inf", timeout=10)
+            requests.post(f"{aws_environment}/moto-api/reset-auth", data="inf", timeout=300)
     assert account.instances() == []
 
 
@@ -191,15 +267,15 @@ def test_a_quota_is_held_against_what_is_asked_and_what_runs(
     with pytest.raises(ConfigError, match="6 virtual processors spot beside 0" if spot else "8 virtual processors on"):
         passed(account, spot=spot)
     limits |= {"L-1216C47A": 10.0, "L-34B43A08": 6.0}
-    found = passed(account, spot=spot).quota
-    assert found == ("6 + 0 of 6 vCPUs spot; 2 + 0 of 10 vCPUs on demand" if spot else "8 + 0 of 10 vCPUs on demand")
+    quota = passed(account, spot=spot).quota
+    assert quota == ("6 + 0 of 6 vCPUs spot; 2 + 0 of 10 vCPUs on demand" if spot else "8 + 0 of 10 vCPUs on demand")
 
 
 def test_the_scripts_hold_no_credentials_and_nothing_of_this_machine(account: Account) -> None:
     import dask
 
     with dask.config.set({"secret-of-this-machine": "swordfish"}):
-        scripts = opening.user_data(read(account.options()), "test", make("test"))
+        scripts = opening.user_data(Options.read(account.options()), "test", make("test"))
         assert dask.config.get("secret-of-this-machine") == "swordfish"
     for script in (scripts.scheduler, scripts.worker):
         inherited = preflight.inherited(script)
@@ -218,7 +294,7 @@ def test_credentials_in_the_scripts_are_refused(account: Account, monkeypatch: p
 
 
 def test_the_cost_is_that_of_all_parts() -> None:
-    options = read(
+    options = Options.read(
         {
             "region": "us-east-1",
             "ami": "ami-0",

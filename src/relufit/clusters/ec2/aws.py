@@ -110,6 +110,6 @@ def secrets() -> list[str]:
     """Return what must never leave this machine: the credentials themselves."""
     import boto3
 
-    found = boto3.Session().get_credentials()
-    frozen = found.get_frozen_credentials() if found else None
+    credentials = boto3.Session().get_credentials()
+    frozen = credentials.get_frozen_credentials() if credentials else None
     return [value for value in (frozen.access_key, frozen.secret_key, frozen.token) if value] if frozen else []

@@ -16,12 +16,15 @@ from relufit.clusters.certificates import Pair
 from relufit.clusters.ec2 import aws
 from relufit.clusters.ec2.options import Options
 from relufit.clusters.ec2.teardown import TAG, wait_undisturbed
-from relufit.clusters.workers import defaults_of_dask
+from relufit.clusters.settings import defaults_of_dask
 from relufit.errors import ClusterError, ConfigError
+from relufit.transport.slot import SLOT
 
 T = TypeVar("T")
 #: Seconds until a worker that has no scheduler ends.
 _ORPHAN_SECONDS = 300
+#: Instances tell their role's credentials to who asks with a token of a session (IMDSv2), one hop away at most.
+METADATA = {"HttpTokens": "required", "HttpPutResponseHopLimit": 1, "HttpEndpoint": "enabled"}
 #: Seconds for the thread to notice that it is not wanted.
 _LEAVING_SECONDS = 30.0
 
@@ -36,12 +39,11 @@ class UserData:
 
 def user_data(options: Options, name: str, pair: Pair) -> UserData:
     """Return the scripts of a scheduler and of a worker as they would be sent."""
-    from dask_cloudprovider.aws.ec2 import EC2Scheduler, EC2Worker
 
     async def render() -> UserData:
         cluster = _cluster(options, name, pair, vpc="vpc")
-        scheduler = EC2Scheduler(**cluster.scheduler_options)
-        worker = EC2Worker(scheduler="tls://255.255.255.255:65535", **cluster.worker_options)
+        scheduler = cluster.scheduler_class(**cluster.scheduler_options)
+        worker = cluster.worker_class(scheduler="tls://255.255.255.255:65535", **cluster.worker_options)
         return UserData(*(cluster.render_process_cloud_init(one) for one in (scheduler, worker)))
 
     with ThreadPoolExecutor(1) as thread, _only_defaults():
@@ -75,8 +77,9 @@ def arguments(options: Options, name: str, pair: Pair, vpc: str) -> dict[str, An
         "scheduler_options": {"idle_timeout": f"{options.idle_timeout}s", "dashboard_address": "127.0.0.1:0"},
         "worker_options": {
             "nthreads": options.slots,
-            "resources": {"slot": options.slots},
+            "resources": {SLOT: options.slots},
             "death_timeout": _ORPHAN_SECONDS,
+            "dashboard_address": "127.0.0.1:0",
         },
         # Instances are ended by their tag, not by an object that may not have come to be.
         "shutdown_on_close": False,
@@ -89,7 +92,25 @@ def _cluster(options: Options, name: str, pair: Pair, vpc: str) -> Any:  # noqa:
 
     cluster = EC2Cluster(**arguments(options, name, pair, vpc))
     cluster.quiet = True
+    cluster.scheduler_class, cluster.worker_class = map(_private, (cluster.scheduler_class, cluster.worker_class))
+    cluster.boto_session.register("provide-client-params.ec2.RunInstances", _with_metadata_options)
     return cluster
+
+
+def _private(kind: type) -> type:
+    """Return a kind of instance whose process has a private scratch folder."""
+
+    class Private(kind):  # type: ignore[misc]
+        def __init__(self, *args: Any, **options: Any) -> None:  # noqa: ANN401
+            super().__init__(*args, **options)
+            self.command: str = self.command.replace(" -m ", " -m relufit.clusters.ec2.process ", 1)
+
+    return Private
+
+
+def _with_metadata_options(params: dict[str, Any], **_: Any) -> dict[str, Any]:  # noqa: ANN401
+    """Return the request for an instance with what dask-cloudprovider has no option for."""
+    return {**params, "MetadataOptions": METADATA}
 
 
 @contextmanager

@@ -1,83 +1,68 @@
-"""What the configuration says of a cluster on EC2, checked as far as that needs nobody's answer."""
+"""The section ``cluster.ec2``, checked as far as that needs nobody's answer."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Annotated, Any, ClassVar, Self
+
+from pydantic import Field
 
 from relufit.errors import ConfigError
+from relufit.schema import Distinct, Flag, Matching, OrNull, Positive, Section, Text, Whole
 
-_IDENTIFIERS = {
-    "ami": re.compile(r"ami-[0-9a-f]+"),
-    "subnet": re.compile(r"subnet-[0-9a-f]+"),
-    "region": re.compile(r"[a-z]{2}(-[a-z]+)+-\d"),
-}
-_GROUP = re.compile(r"sg-[0-9a-f]+")
 _WHERE = "cluster.ec2"
 
 
-@dataclass(frozen=True)
-class Options:
-    """A cluster on EC2.
+def _identifier(pattern: str, example: str) -> Matching:
+    return Matching(pattern, f"must be one such as {example}, see docs/ec2.md")
 
-    Parameters
-    ----------
-    region, ami, subnet : str
-        Where, and from which image; the subnet lies in one zone, and so do all instances.
-    security_groups : tuple of str
-        Who may reach the instances: themselves, and this program on port 8786.
-    instance_type, scheduler_instance_type : str
-        Of the workers and of the scheduler.
-    image : str
-        The container image with Python, Dask and relufit that each instance runs.
-    ceiling : float
-        USD an hour that the whole cluster may cost at most.
-    price : mapping
-        USD an hour of instance types, in place of the table of `relufit.clusters.ec2.prices`.
-    instances : int or None
-        Number of workers' instances; None is one more than there are ranks, for the master.
-    slots : int
-        Ranks that an instance takes.
-    spot : bool
-        Whether workers are spot instances; the scheduler never is.
-    use_private_ip : bool
-        Whether instances have private addresses alone, and are reached by them.
-    instance_profile : str or None
-        Name of the profile whose role lets the instances read S3.
-    bootstrap : bool
-        Whether Docker is installed at the start; an AMI that has it needs no way out to the internet.
-    disk : int
-        GB of an instance.
-    idle_timeout : int
-        Seconds without a task after which the scheduler ends, the workers with it, and the instances shut down.
-    hours : float
-        Hours after which an instance shuts down whatever it does.
-    boot_timeout, join_timeout : float
-        Seconds until the scheduler answers, and until all workers have joined.
-    """
 
-    region: str
-    ami: str
-    subnet: str
-    security_groups: tuple[str, ...]
-    instance_type: str
-    image: str
-    ceiling: float
-    scheduler_instance_type: str = "m6i.large"
-    price: Mapping[str, float] = field(default_factory=dict)
-    instances: int | None = None
-    slots: int = 1
-    spot: bool = False
-    use_private_ip: bool = True
-    instance_profile: str | None = None
-    bootstrap: bool = False
-    disk: int = 40
-    idle_timeout: int = 900
-    hours: float = 12
-    boot_timeout: float = 600
-    join_timeout: float = 600
+_Group = Annotated[str, _identifier("sg-[0-9a-f]+", "sg-0123")]
+
+
+class Options(Section):
+    """A cluster on EC2."""
+
+    WHERE: ClassVar[str] = _WHERE
+
+    region: Annotated[str, _identifier(r"[a-z]{2}(-[a-z]+)+-[0-9]", "us-east-1")] = Field(
+        description="where the instances are"
+    )
+    ami: Annotated[str, _identifier("ami-[0-9a-f]+", "ami-0123")] = Field(
+        description="image of the instances: Ubuntu with Docker, unless bootstrap"
+    )
+    subnet: Annotated[str, _identifier("subnet-[0-9a-f]+", "subnet-0123")] = Field(
+        description="subnet of all instances, which lies in one zone"
+    )
+    security_groups: Distinct[_Group] = Field(
+        min_length=1, description="who may reach the instances: themselves, and this program on port 8786"
+    )
+    instance_type: Text = Field(description="type of the workers' instances")
+    image: Text = Field(description="container image with Python, Dask and relufit")
+    ceiling: Positive = Field(description="USD an hour that the whole cluster may cost at most")
+    scheduler_instance_type: Text = Field(default="m6i.large", description="type of the scheduler's instance")
+    price: dict[str, Positive] = Field(
+        default_factory=dict, description="USD an hour of instance types that the table has not, or has otherwise"
+    )
+    instances: Annotated[Whole | None, OrNull] = Field(
+        default=None, description="number of workers' instances; null for one more than ranks, for the master"
+    )
+    slots: Whole = Field(default=1, description="ranks that an instance takes")
+    spot: Flag = Field(default=False, description="whether workers are spot instances; the scheduler never is")
+    use_private_ip: Flag = Field(
+        default=True, description="whether instances have private addresses alone, and are reached by them"
+    )
+    instance_profile: str | None = Field(
+        default=None, description="name of the profile whose role lets instances read S3"
+    )
+    bootstrap: Flag = Field(
+        default=False, description="whether Docker is installed at the start, which needs a way to the internet"
+    )
+    disk: Whole = Field(default=40, description="GB of an instance")
+    idle_timeout: Whole = Field(default=900, description="seconds without a task after which everything ends")
+    hours: Positive = Field(default=12, description="hours after which an instance shuts down whatever it does")
+    boot_timeout: Positive = Field(default=600, description="seconds until the scheduler answers")
+    join_timeout: Positive = Field(default=600, description="seconds until all workers have joined")
 
     def workers(self, ranks: int) -> int:
         """Return the number of workers' instances for so many ranks.
@@ -97,32 +82,13 @@ class Options:
             )
         return self.instances
 
+    @classmethod
+    def read(cls, values: Mapping[str, Any]) -> Self:
+        """Return the options that have these values; those that are None count as left out.
 
-def read(options: Mapping[str, Any]) -> Options:
-    """Return the options of the configuration's section ``cluster.ec2``.
-
-    Raises
-    ------
-    ConfigError
-        If one is unknown, missing or impossible.
-    """
-    known = {part.name: part for part in fields(Options)}
-    for name in options:
-        if name not in known:
-            raise ConfigError("unknown key", where=f"{_WHERE}.{name}", remedy=f"the keys are {', '.join(known)}")
-    values = {name: value for name, value in options.items() if value is not None}
-    for name in ("region", "ami", "subnet", "security_groups", "instance_type", "image", "ceiling"):
-        if not values.get(name):
-            raise ConfigError("missing", where=f"{_WHERE}.{name}", remedy="add it; docs/ec2.md says what it is")
-    for name, shape in _IDENTIFIERS.items():
-        if not shape.fullmatch(str(values[name])):
-            raise ConfigError(f"{values[name]!r} is none", where=f"{_WHERE}.{name}", remedy="see docs/ec2.md")
-    groups = values["security_groups"]
-    if not isinstance(groups, (list, tuple)) or not all(_GROUP.fullmatch(str(group)) for group in groups):
-        raise ConfigError(
-            f"{groups!r}", where=f"{_WHERE}.security_groups", remedy="give a list of identifiers such as sg-0123"
-        )
-    for name in ("ceiling", "slots", "disk", "idle_timeout", "hours", "boot_timeout", "join_timeout", "instances"):
-        if name in values and not values[name] > 0:
-            raise ConfigError(f"{values[name]!r}", where=f"{_WHERE}.{name}", remedy="give a number above 0")
-    return Options(**{**values, "security_groups": tuple(groups)})
+        Raises
+        ------
+        ConfigError
+            If one is unknown, missing or impossible.
+        """
+        return super().read({name: value for name, value in values.items() if value is not None})

@@ -13,6 +13,7 @@ from relufit.clusters.ec2 import aws, network, opening, prices
 from relufit.clusters.ec2.options import Options
 from relufit.clusters.ec2.teardown import TAG
 from relufit.errors import ClusterError, ConfigError
+from relufit.instance_types import CURRENCY
 
 #: Bytes of user data that AWS takes.
 USER_DATA_BYTES = 16384
@@ -38,7 +39,7 @@ class Passed:
         return {
             "zone": self.zone,
             "price_per_hour": round(self.cost.total, 4),
-            "currency": prices.CURRENCY,
+            "currency": CURRENCY,
             "user_data_bytes": self.user_data_bytes,
             "quota": self.quota,
         }
@@ -81,17 +82,17 @@ def _check_installed() -> None:
 def _check_types(ec2: Any, options: Options, zone: str) -> dict[str, Any]:  # noqa: ANN401
     """Return what AWS says of the types of instances, which the zone has."""
     places = {"instance_type": options.instance_type, "scheduler_instance_type": options.scheduler_instance_type}
-    found: dict[str, Any] = {}
+    types: dict[str, Any] = {}
     for key, name in places.items():
         with aws.told(f"cluster.ec2.{key}", "choose another type"):
-            (found[name],) = ec2.describe_instance_types(InstanceTypes=[name])["InstanceTypes"]
+            (types[name],) = ec2.describe_instance_types(InstanceTypes=[name])["InstanceTypes"]
             filters = [{"Name": "location", "Values": [zone]}, {"Name": "instance-type", "Values": [name]}]
             offers = ec2.describe_instance_type_offerings(LocationType="availability-zone", Filters=filters)
         if not offers["InstanceTypeOfferings"]:
             raise ConfigError(
                 f"{zone} has no {name}", where=f"cluster.ec2.{key}", remedy="choose another type or another subnet"
             )
-    return found
+    return types
 
 
 def _check_image(ec2: Any, options: Options, types: Mapping[str, Any]) -> None:  # noqa: ANN401
@@ -134,14 +135,14 @@ def _check_quota(ec2: Any, options: Options, workers: int, types: Mapping[str, A
     ):
         if name[0] in _STANDARD:
             asked[spot] += count * cpus[name]
-    told = []
+    notes = []
     for spot, count in asked.items():
         if not count:
             continue
         label = "spot" if spot else "on demand"
         limit = _limit(options.region, _QUOTAS[spot])
         if limit is None:
-            told.append(f"{count} vCPUs {label}, quota not known")
+            notes.append(f"{count} vCPUs {label}, quota not known")
             continue
         used = _used(ec2, spot, options)
         if used + count > limit:
@@ -150,8 +151,8 @@ def _check_quota(ec2: Any, options: Options, workers: int, types: Mapping[str, A
                 where="cluster.ec2.instances",
                 remedy="take fewer or smaller instances, or ask AWS for a higher quota",
             )
-        told.append(f"{count} + {used} of {limit:g} vCPUs {label}")
-    return "; ".join(told) or "not known for these types"
+        notes.append(f"{count} + {used} of {limit:g} vCPUs {label}")
+    return "; ".join(notes) or "not known for these types"
 
 
 def _limit(region: str, code: str) -> float | None:
@@ -170,10 +171,10 @@ def _used(ec2: Any, spot: bool, options: Options) -> int:  # noqa: ANN401
     filters = [{"Name": "instance-state-name", "Values": ["pending", "running"]}]
     with aws.told("cluster.ec2.region", "allow ec2:DescribeInstances"):
         pages = ec2.get_paginator("describe_instances").paginate(Filters=filters)
-        found = [one for page in pages for group in page["Reservations"] for one in group["Instances"]]
+        instances = [one for page in pages for group in page["Reservations"] for one in group["Instances"]]
     return sum(
         one.get("CpuOptions", {}).get("CoreCount", 1) * one.get("CpuOptions", {}).get("ThreadsPerCore", 1)
-        for one in found
+        for one in instances
         if one["InstanceType"][0] in _STANDARD and (one.get("InstanceLifecycle") == "spot") == spot
     )
 
@@ -230,6 +231,7 @@ def _check_request(ec2: Any, options: Options, name: str, scripts: opening.UserD
             InstanceType=kind,
             UserData=script,
             InstanceInitiatedShutdownBehavior="terminate",
+            MetadataOptions=opening.METADATA,
             NetworkInterfaces=[interface],
             TagSpecifications=[{"ResourceType": part, "Tags": tags} for part in ("instance", "volume")],
             **extra,

@@ -1,7 +1,7 @@
-"""What a cluster costs an hour: on-demand prices as they were written down here, or as the configuration gives them.
+"""What a cluster costs an hour: on-demand prices as they were written down, or as the configuration gives them.
 
 Prices are never fetched. They change, and differ from region to region: look them up, and give ``price`` where they
-are others.
+are others than those of `relufit.instance_types`.
 """
 
 from __future__ import annotations
@@ -10,40 +10,7 @@ from dataclasses import dataclass
 
 from relufit.clusters.ec2.options import Options
 from relufit.errors import ConfigError
-
-#: When and where the prices below held, as far as this table knows: Linux, on demand, without any contract.
-AS_OF, REGION, CURRENCY = "2025-01", "us-east-1", "USD"
-#: USD an hour.
-ON_DEMAND = {
-    "t3.micro": 0.0104,
-    "t3.small": 0.0208,
-    "t3.medium": 0.0416,
-    "t3.large": 0.0832,
-    "m5.large": 0.096,
-    "m5.xlarge": 0.192,
-    "m5.2xlarge": 0.384,
-    "m6i.large": 0.096,
-    "m6i.xlarge": 0.192,
-    "m6i.2xlarge": 0.384,
-    "m6i.4xlarge": 0.768,
-    "c5.large": 0.085,
-    "c5.xlarge": 0.17,
-    "c5.2xlarge": 0.34,
-    "c5.4xlarge": 0.68,
-    "c5n.large": 0.108,
-    "c5n.xlarge": 0.216,
-    "c5n.2xlarge": 0.432,
-    "c5n.4xlarge": 0.864,
-    "c6i.large": 0.085,
-    "c6i.xlarge": 0.17,
-    "c6i.2xlarge": 0.34,
-    "c6i.4xlarge": 0.68,
-    "r5.large": 0.126,
-    "r5.xlarge": 0.252,
-    "r5.2xlarge": 0.504,
-}
-#: USD an hour of a public IPv4 address, and of a GB of disk (gp3, .08 USD a month of 730 hours).
-PUBLIC_ADDRESS, DISK_GB = 0.005, 0.08 / 730
+from relufit.instance_types import CURRENCY, DISK_GB, ON_DEMAND, PUBLIC_ADDRESS, REGION
 
 
 @dataclass(frozen=True)

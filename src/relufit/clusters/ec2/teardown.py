@@ -47,8 +47,8 @@ def find(region: str, name: str | None = None) -> list[Instance]:
     filters = [tag, {"Name": "instance-state-name", "Values": list(_ALIVE)}]
     with aws.told("cluster.ec2.region", "ask again, or look at the console of EC2"):
         pages = ec2.get_paginator("describe_instances").paginate(Filters=filters)
-        found = [one for page in pages for group in page["Reservations"] for one in group["Instances"]]
-    return sorted(map(_instance, found), key=lambda one: (one.launched, one.id))
+        instances = [one for page in pages for group in page["Reservations"] for one in group["Instances"]]
+    return sorted(map(_instance, instances), key=lambda one: (one.launched, one.id))
 
 
 def _instance(one: dict[str, Any]) -> Instance:
@@ -77,7 +77,19 @@ def end(region: str, name: str, known: Iterable[str] = ()) -> int:
     ClusterError
         If some are left at the deadline, or AWS does not answer; it names them and how to end them by hand.
     """
-    return _undisturbed(lambda: _end(region, name, set(known)))
+    identifiers = set(known)
+    ended = _undisturbed(lambda: _end(region, name, identifiers))
+    if ended is None:
+        raise _left(region, name, identifiers or {f"AWS has not answered within {2 * _DEADLINE_SECONDS:g} s"})
+    return ended
+
+
+def _left(region: str, name: str, left: Iterable[str]) -> ClusterError:
+    return ClusterError(
+        f"instances may be left and cost money: {', '.join(sorted(left))}",
+        where=f"tag {TAG}={name} in {region}",
+        remedy=f"end them with `relufit cluster down --kind ec2 --name {name} --region {region}`",
+    )
 
 
 def _end(region: str, name: str, known: set[str]) -> int:
@@ -104,15 +116,11 @@ def _end(region: str, name: str, known: set[str]) -> int:
         else:
             confirmed = True
         time.sleep(_SETTLE_SECONDS)
-    raise ClusterError(
-        f"instances may be left and cost money: {', '.join(sorted(left))}",
-        where=f"tag {TAG}={name} in {region}",
-        remedy=f"end them with `relufit cluster down --kind ec2 --name {name} --region {region}`",
-    )
+    raise _left(region, name, left)
 
 
-def _undisturbed(work: Callable[[], int]) -> int:
-    """Return what `work` returns, and go on through interrupts."""
+def _undisturbed(work: Callable[[], int]) -> int | None:
+    """Return what `work` returns, and go on through interrupts; None if it takes twice the deadline."""
     results: list[int] = []
     errors: list[BaseException] = []
     over = Event()
@@ -129,7 +137,7 @@ def _undisturbed(work: Callable[[], int]) -> int:
     wait_undisturbed(over, 2 * _DEADLINE_SECONDS)
     if errors:
         raise errors[0]
-    return results[0]
+    return results[0] if results else None
 
 
 def wait_undisturbed(event: Event, seconds: float) -> None:

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
+import sys
+from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from relufit.errors import ClusterError
 
-#: Programs, and the Debian packages that have them.
-PROGRAMS = {
-    "unshare": "util-linux",
-    "nsenter": "util-linux",
-    "mount": "util-linux",
-    "ip": "iproute2",
-    "tc": "iproute2",
-    "iptables": "iptables",
-}
+#: Programs, and the Debian packages that have them: the first is part of every Debian.
+PROGRAMS = {"unshare": "util-linux", "iptables": "iptables", "iptables-legacy": "iptables"}
 #: Where an ordinary user's PATH does not look.
 _MORE_PLACES = ("/usr/sbin", "/sbin")
 #: The namespaces of a cluster. The first process in them dies with `unshare`, and everything else with it.
@@ -26,41 +23,61 @@ UNSHARE = (
     "unshare",
     *("--user", "--map-root-user", "--net", "--mount", "--pid", "--fork", "--kill-child=KILL", "--mount-proc"),
 )
-_SECONDS = 20
-#: Each step is tried, and its line says + or - and why.
-_SCRIPT = """
-step() { name=$1; shift; if out=$("$@" 2>&1); then echo "$name +"; else echo "$name - $(echo $out)"; fi; }
-step namespaces mount -t tmpfs tmpfs /run
-step hosts ip netns add h0
-step bridge ip link add dev b0 type bridge
-step veth ip link add dev v0 type veth peer name v1
-step localnet sh -c 'echo 1 > /proc/sys/net/ipv4/conf/all/route_localnet'
-step tbf tc qdisc add dev v0 root tbf rate 1gbit burst 18100 limit 100000
-step netem tc qdisc add dev v1 root netem delay 1ms
-for tables in iptables iptables-legacy; do
-  rule="$tables -w -t raw -A PREROUTING"
-  step statistic.$tables $rule -m statistic --mode random --probability .5 -j DROP
-  step nfqueue.$tables sh -c "$rule -j NFQUEUE --queue-num 0 && test -e /proc/net/netfilter/nfnetlink_queue"
-done
-"""
-_NAMESPACES = (
-    "allow user namespaces: `sysctl user.max_user_namespaces=10000`, and, where there are these settings, "
-    "`kernel.unprivileged_userns_clone=1` and `kernel.apparmor_restrict_unprivileged_userns=0`; in a container, start "
-    "it with the right to make namespaces"
+_SECONDS, _MOST_LETTERS = 60, 500
+_CONTAINER = "in a container, start it with the right to make namespaces: `docker run --privileged`"
+#: Settings that forbid an ordinary user to make namespaces, the value that does, and the command that allows it.
+_SETTINGS = (
+    ("/proc/sys/user/max_user_namespaces", "0", "`sysctl -w user.max_user_namespaces=10000`"),
+    ("/proc/sys/kernel/unprivileged_userns_clone", "0", "`sysctl -w kernel.unprivileged_userns_clone=1`"),
+    (
+        "/proc/sys/kernel/apparmor_restrict_unprivileged_userns",
+        "1",
+        "`sysctl -w kernel.apparmor_restrict_unprivileged_userns=0`",
+    ),
 )
+_OF_NAMESPACES = ("namespaces", "hosts", "localnet")
 _REMEDIES = {
-    "namespaces": _NAMESPACES,
-    "hosts": _NAMESPACES,
     "bridge": "use a kernel with bridges: `modprobe bridge`",
     "veth": "use a kernel with pairs of interfaces: `modprobe veth`",
-    "localnet": _NAMESPACES,
     "tbf": "use a kernel with the token bucket filter: `modprobe sch_tbf`",
     "netem": "`modprobe sch_netem`",
     "nfqueue": "`modprobe nfnetlink_queue xt_NFQUEUE iptable_raw`",
     "statistic": "`modprobe xt_statistic iptable_raw`",
 }
 _ALWAYS = ("namespaces", "hosts", "bridge", "veth", "localnet", "tbf")
+STEPS = (*_ALWAYS, "netem", "nfqueue", "statistic")
 _TABLES = ("iptables", "iptables-legacy")
+
+
+@dataclass(frozen=True)
+class Obstacle:
+    """Something that this machine cannot emulate.
+
+    Parameters
+    ----------
+    key : str
+        The part of the configuration that asks for it, such as ``cluster.emulated.round_trip``.
+    what : str
+        What it cannot do, and why, as the end of a sentence that begins with the machine.
+    command : str
+        What helps.
+    without : str
+        What can be asked for instead, if anything can.
+    """
+
+    key: str
+    what: str
+    command: str
+    without: str = ""
+
+    def sentences(self) -> tuple[str, str]:
+        """Return what this machine cannot do, and what to do about it where the rest was run without."""
+        return f"this machine {self.what}", f"{self.command} and run again"
+
+    def error(self) -> ClusterError:
+        """Return it as an error."""
+        remedy = f"{self.command}, or {self.without}" if self.without else self.command
+        return ClusterError(f"this machine {self.what}", where=self.key, remedy=remedy)
 
 
 @dataclass(frozen=True)
@@ -100,6 +117,22 @@ class Findings:
         """Return all of it, JSON-ready."""
         return {"works": sorted(self.works), "delay": self.delay, "loss": self.loss, "missing": self.missing()}
 
+    def obstacle(self, *, delay: bool, loss: bool) -> Obstacle | None:
+        """Return the first thing that is in the way of hosts with a delay or a loss, None if nothing is."""
+        for name in _ALWAYS:
+            if name not in self.works:
+                reason = self.why.get(name, "not tried")
+                return Obstacle("cluster.emulated", f"cannot emulate hosts: {name} ({reason})", self._remedy(name))
+        for asked, key, what, fallback, without in (
+            (delay and self.delay is None, "round_trip", "delay packets", "nfqueue", "ask for a round trip of 0"),
+            (loss and self.loss is None, "loss", "lose packets", "statistic", "ask for a loss of 0"),
+        ):
+            if asked:
+                reason = f"its kernel has no netem, and {self.why.get(fallback, 'nothing in its place was tried')}"
+                command = self._remedy(fallback if self._absent(fallback) else "netem")
+                return Obstacle(f"cluster.emulated.{key}", f"cannot {what} ({reason})", command, without)
+        return None
+
     def require(self, *, delay: bool, loss: bool) -> None:
         """Refuse what cannot be emulated here.
 
@@ -108,27 +141,27 @@ class Findings:
         ClusterError
             If namespaces, links or the rate cannot be had, or a delay or a loss that is asked for.
         """
-        for name in _ALWAYS:
-            if name not in self.works:
-                raise self._error(name, f"this machine cannot emulate hosts: {name}", "cluster.emulated")
-        if delay and self.delay is None:
-            both = f"{self._remedy('netem')} or {self._remedy('nfqueue')}, or ask for a round trip of 0"
-            raise ClusterError(
-                f"neither netem nor NFQUEUE works, so that nothing can be delayed ({self.why.get('nfqueue', '')})",
-                where="cluster.emulated.round_trip",
-                remedy=both,
-            )
-        if loss and self.loss is None:
-            raise self._error("statistic", "no packets can be lost", "cluster.emulated.loss")
-
-    def _error(self, name: str, what: str, where: str) -> ClusterError:
-        return ClusterError(f"{what} ({self.why.get(name, 'not tried')})", where=where, remedy=self._remedy(name))
+        if obstacle := self.obstacle(delay=delay, loss=loss):
+            raise obstacle.error()
 
     def _remedy(self, name: str) -> str:
-        program = self.why.get(name, "").partition(" is not installed")[0]
-        if program in PROGRAMS:
+        if program := self._absent(name):
             return f"`apt-get install {PROGRAMS[program]}`"
-        return _REMEDIES[name]
+        return _namespaces_allowed() if name in _OF_NAMESPACES else _REMEDIES[name]
+
+    def _absent(self, name: str) -> str:
+        """Return the program that a step lacks, nothing if it lacks none."""
+        program = self.why.get(name, "").partition(" is not installed")[0]
+        return program if program in PROGRAMS else ""
+
+
+def _namespaces_allowed() -> str:
+    """Return the command that allows namespaces, by what the system says of itself."""
+    for path, forbids, command in _SETTINGS:
+        with suppress(OSError):
+            if Path(path).read_text(encoding="ascii").strip() == forbids:
+                return command
+    return _CONTAINER
 
 
 def search_path() -> str:
@@ -137,31 +170,28 @@ def search_path() -> str:
 
 
 def probe() -> Findings:
-    """Find out in about a tenth of a second what can be emulated here."""
+    """Find out what can be emulated here, in about the time in which Python starts."""
     where = search_path()
-    absent = [name for name in PROGRAMS if shutil.which(name, path=where) is None]
-    needs = {"unshare": _ALWAYS, "nsenter": _ALWAYS, "mount": _ALWAYS, "ip": _ALWAYS[1:], "tc": ("tbf", "netem")}
-    why: dict[str, str] = {}
-    for name in absent:
-        for step in needs.get(name, ("nfqueue", "statistic")):
-            why.setdefault(step, f"{name} is not installed")
-    if any(name in absent for name in ("unshare", "mount")):
-        return Findings(frozenset(), why)
-    told = _try(where)
-    works = {name for name, sign, _ in told if sign == "+"}
-    tables = next((name for name in _TABLES if {f"statistic.{name}", f"nfqueue.{name}"} & works), _TABLES[0])
-    for name, sign, reason in told:
+    if shutil.which("unshare", path=where) is None:
+        return Findings(frozenset(), dict.fromkeys(STEPS, "unshare is not installed"))
+    present = [name for name in _TABLES if shutil.which(name, path=where)]
+    outcomes = _try(where, present)
+    works = {name for name, problem in outcomes if not problem}
+    tables = next((name for name in present if {f"statistic.{name}", f"nfqueue.{name}"} & works), _TABLES[0])
+    why: dict[str, str] = {} if present else dict.fromkeys(("nfqueue", "statistic"), "iptables is not installed")
+    for name, problem in outcomes:
         step, _, program = name.partition(".")
-        if program in ("", tables) and sign == "-":
-            why.setdefault(step, reason.strip() or "it fails")
-    found = {name.partition(".")[0] for name in works if name.partition(".")[2] in ("", tables)}
-    return Findings(frozenset(found - why.keys()), why, tables)
+        if program in ("", tables) and problem:
+            why.setdefault(step, problem)
+    steps = {name.partition(".")[0] for name in works if name.partition(".")[2] in ("", tables)}
+    return Findings(frozenset(steps - why.keys()), why, tables)
 
 
-def _try(where: str) -> list[tuple[str, str, str]]:
+def _try(where: str, tables: list[str]) -> list[tuple[str, str]]:
+    """Return each step and what went wrong, nothing if it works."""
     try:
         done = subprocess.run(
-            [*UNSHARE, "sh", "-c", _SCRIPT],
+            [*UNSHARE, sys.executable, "-m", "relufit.clusters.emulated.trial", *tables],
             env={**os.environ, "PATH": where},
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -170,8 +200,10 @@ def _try(where: str) -> list[tuple[str, str, str]]:
             timeout=_SECONDS,
         )
     except subprocess.TimeoutExpired:
-        return [(name, "-", f"no answer within {_SECONDS} s") for name in _ALWAYS]
-    if not done.stdout:
-        return [(name, "-", " ".join(done.stderr.split())) for name in _ALWAYS]
-    lines = [(*line.split(" ", 2), "")[:3] for line in done.stdout.splitlines()]
-    return [(name, sign, reason) for name, sign, reason in lines]
+        return [(name, f"no answer within {_SECONDS} s") for name in STEPS]
+    try:
+        outcomes = json.loads(done.stdout)
+    except ValueError:
+        problem = " ".join(done.stderr.split())[-_MOST_LETTERS:] or f"status {done.returncode}"
+        return [(name, problem) for name in STEPS]
+    return [(name, problem) for name, problem in outcomes]

@@ -1,4 +1,4 @@
-"""The door into the namespaces: connections to a port outside are passed on to the Dask scheduler inside.
+"""The listener into the namespaces: connections to a port outside are passed on to the Dask scheduler inside.
 
 The listening socket was made outside, and stays there whoever has it; so do the connections that it accepts. Only
 those of the user who opened the cluster are passed on: the table of TCP connections, opened outside as well, tells
@@ -14,31 +14,19 @@ import sys
 from contextlib import suppress
 from time import monotonic
 
-_ESTABLISHED = "01"
+from relufit.transport.owners import owner_of_connection
+
 _AT_ONCE = 1 << 20
 _PATIENCE_SECONDS = 60.0
 
 
 def owner(table: int, near: tuple[str, int], far: tuple[str, int]) -> int | None:
-    """Return whose the connection from `far` to `near` is, by the table of its network; None if nobody's any more.
-
-    A socket that its process has closed has no inode, and is no longer told of as its user's.
-    """
-    wanted = [_written(far), _written(near), _ESTABLISHED]
+    """Return whose the connection from `far` to `near` is, by the table of its network; None if nobody's any more."""
     os.lseek(table, 0, os.SEEK_SET)
     content = b""
     while part := os.read(table, _AT_ONCE):
         content += part
-    for line in content.decode("ascii").splitlines()[1:]:
-        words = line.split()
-        if words[1:4] == wanted and words[9] != "0":
-            return int(words[7])
-    return None
-
-
-def _written(address: tuple[str, int]) -> str:
-    number = int.from_bytes(socket.inet_aton(address[0]), sys.byteorder)
-    return f"{number:08X}:{address[1]:04X}"
+    return owner_of_connection(content.decode("ascii"), far, near)
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -19,8 +19,8 @@ from collections.abc import Callable
 from typing import Any
 
 from relufit.clusters.emulated import forwarder, hosts
-from relufit.clusters.emulated.commands import processes, run
-from relufit.clusters.emulated.delays import Delays, Netem, Rules
+from relufit.clusters.emulated.delay_backends import Delays, Netem, Rules
+from relufit.clusters.emulated.namespaces import mount_memory, processes
 from relufit.clusters.emulated.network import SWITCH, Network
 from relufit.clusters.emulated.shaping import Link
 from relufit.errors import ClusterError, RelufitError
@@ -28,6 +28,8 @@ from relufit.errors import ClusterError, RelufitError
 MOST_BYTES = 1 << 17
 _LOOK_SECONDS = 0.5
 _GAUGE_SECONDS = 60
+#: The part of a round trip that may be taken off it as what the emulation adds.
+_MOST_EXCESS = 0.5
 #: By name, how packets are delayed and lost; made with the program that sets rules.
 DELAYS: dict[str, Callable[[str], Delays]] = {"netem": lambda tables: Netem(), "rules": Rules}
 
@@ -50,11 +52,11 @@ class Init:
         self._network.build()
         return self._measured()
 
-    def start(self, secrets: dict[str, str]) -> None:
-        """Start Dask's processes, and the door to them."""
-        self._hosts = hosts.Hosts(secrets)
-        door = [str(number) for number in (self._listening, self._table, self._user)]
-        command = [sys.executable, "-m", forwarder.__name__, *door, SWITCH, str(hosts.SCHEDULER_PORT)]
+    def start(self, secrets: dict[str, str], clear: bool) -> None:
+        """Start Dask's processes, and the listener to them; ranks' frames are in the clear if `clear`."""
+        self._hosts = hosts.Hosts(secrets, clear=clear)
+        sockets = [str(number) for number in (self._listening, self._table, self._user)]
+        command = [sys.executable, "-m", forwarder.__name__, *sockets, SWITCH, str(hosts.SCHEDULER_PORT)]
         self._needed["scheduler"] = self._hosts.start_scheduler()
         self._needed["forwarder"] = subprocess.Popen(command, pass_fds=(self._listening, self._table))
         for host in self._network.hosts:
@@ -90,21 +92,31 @@ class Init:
     def measure(self, source: str, target: str, seconds: float) -> dict[str, float]:
         """Measure the way from one host to another."""
         skipped = 2 * self._network.link.burst + (1 << 17)
-        command = [sys.executable, "-m", "relufit.clusters.emulated.gauge", source, target, str(seconds), str(skipped)]
+        command = [
+            sys.executable,
+            "-m",
+            "relufit.clusters.emulated.link_probe",
+            source,
+            target,
+            str(seconds),
+            str(skipped),
+        ]
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_GAUGE_SECONDS)
         if done.returncode:
             raise ClusterError(
                 f"nothing could be measured ({done.stderr.strip()[-500:]})", where=f"{source} to {target}"
             )
-        found: dict[str, float] = json.loads(done.stdout)
-        return found
+        measurement: dict[str, float] = json.loads(done.stdout)
+        return measurement
 
     def _measured(self) -> dict[str, Any]:
         """Measure a link, once more after the delay has been set right by what was found."""
         link, names = self._network.link, self._network.hosts
-        found = self.measure(names[1], names[0], 0.0)
+        measurement = self.measure(names[1], names[0], 0.0)
         if link.round_trip:
-            self._delays.excess = max(0.0, found["round_trip"] - link.round_trip)
+            # What came late because the machine is busy is not what holding packets takes.
+            excess = min(measurement["round_trip"] - link.round_trip, _MOST_EXCESS * link.round_trip)
+            self._delays.excess = max(0.0, excess)
             self._delays.apply(link)
         return self.measure(names[1], names[0], 0.1 if link.rate >= 1e7 and not link.loss else 0.0)
 
@@ -128,7 +140,7 @@ def _answer(init: Init, asked: dict[str, Any]) -> dict[str, Any]:
 def main(control: socket.socket, watched: int, init: Init) -> None:
     """Do what is asked until nobody asks any more, or something that is needed has ended."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    run("mount", "-t", "tmpfs", "-o", "mode=0700", "tmpfs", "/run")
+    mount_memory("/run")
     while True:
         ready, _, _ = select.select([control.fileno(), watched], [], [], _LOOK_SECONDS)
         if watched in ready:

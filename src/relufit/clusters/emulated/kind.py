@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, fields
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from relufit.clusters.certificates import Pair, make
 from relufit.clusters.emulated.findings import Findings, probe
-from relufit.clusters.emulated.network import MOST_HOSTS, data_address
+from relufit.clusters.emulated.network import data_address
+from relufit.clusters.emulated.options import Options
 from relufit.clusters.emulated.session import Session
-from relufit.clusters.emulated.shaping import MTU, Link
+from relufit.clusters.emulated.shaping import MTU
 from relufit.clusters.versions import check_versions
-from relufit.errors import ClusterError, ConfigError
+from relufit.errors import ClusterError
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -21,69 +23,6 @@ if TYPE_CHECKING:
 
 _ASK_SECONDS, _BUILD_SECONDS, _GAUGE_SECONDS = 30.0, 120.0, 90.0
 _START_SECONDS, _START_SECONDS_A_HOST = 60.0, 3.0
-
-
-@dataclass(frozen=True)
-class Options:
-    """The section ``cluster.emulated``.
-
-    Parameters
-    ----------
-    rate, round_trip, loss : float
-        See `Link`.
-    hosts : int, optional
-        How many; one for each rank and one for the master if not given.
-    tls : bool
-        Whether all connections, those of Dask and those of ranks, are encrypted.
-    required : bool
-        Whether it is an error if this machine refuses; otherwise there is `Refused` in place of hosts.
-    """
-
-    rate: float = Link.rate
-    round_trip: float = Link.round_trip
-    loss: float = Link.loss
-    hosts: int | None = None
-    tls: bool = False
-    required: bool = True
-
-    @property
-    def link(self) -> Link:
-        """The link of each host."""
-        return Link(self.rate, self.round_trip, self.loss)
-
-    def count(self, workers: int) -> int:
-        """Return the number of hosts for so many ranks.
-
-        Raises
-        ------
-        ConfigError
-            If there are too few for the ranks, or more than can be had.
-        """
-        count = workers + 1 if self.hosts is None else self.hosts
-        if isinstance(count, bool) or not isinstance(count, int) or not max(2, workers) <= count <= MOST_HOSTS:
-            raise ConfigError(
-                f"{count!r} hosts for {workers} ranks",
-                where="cluster.emulated.hosts",
-                remedy=f"give one for each rank, at least 2 and at most {MOST_HOSTS}",
-            )
-        return count
-
-    @classmethod
-    def read(cls, section: Mapping[str, Any]) -> Options:
-        """Return the section, checked.
-
-        Raises
-        ------
-        ConfigError
-            If a key is unknown.
-        """
-        known = [part.name for part in fields(cls)]
-        for key in section:
-            if key not in known:
-                raise ConfigError(
-                    "unknown key", where=f"cluster.emulated.{key}", remedy=f"the keys here are {', '.join(known)}"
-                )
-        return cls(**section)
 
 
 class Emulated:
@@ -142,6 +81,7 @@ class Emulated:
             If this machine cannot emulate it.
         """
         changes = {"rate": rate, "round_trip": round_trip, "loss": loss}
+        Options.read({name: value for name, value in changes.items() if value is not None})
         link = self._link.changed(changes)
         self._findings.require(delay=link.round_trip > 0, loss=link.loss > 0)
         self._session.ask("reshape", _ASK_SECONDS, **changes)
@@ -166,8 +106,8 @@ class Emulated:
         second of so many seconds, by the bytes that the interface has received.
         """
         arguments = {"source": self._known(source), "target": self._known(target), "seconds": seconds}
-        found: dict[str, float] = self._session.ask("measure", _GAUGE_SECONDS + seconds, **arguments)
-        return found
+        measurement: dict[str, float] = self._session.ask("measure", _GAUGE_SECONDS + seconds, **arguments)
+        return measurement
 
     def _known(self, host: str) -> str:
         if host not in self.hosts:
@@ -197,18 +137,16 @@ class Refused:
 def open_kind(options: Mapping[str, Any], workers: int) -> Iterator[Emulated | Refused]:
     """Open the hosts as `open_emulated` does, or yield why there are none where they are not required."""
     asked = Options.read(options)
-    if not asked.required:
-        try:
-            probe().require(delay=asked.link.round_trip > 0, loss=asked.link.loss > 0)
-        except ClusterError as refusal:
-            yield Refused(str(refusal))
-            return
-    with open_emulated(options, workers) as cluster:
+    asked.count(workers)  # mistakes before trials
+    findings = probe()
+    if not asked.required and (obstacle := asked.obstacle(findings)):
+        yield Refused("; ".join(obstacle.sentences()))
+        return
+    with _opened(asked, workers, findings) as cluster:
         yield cluster
 
 
-@contextmanager
-def open_emulated(options: Mapping[str, Any], workers: int) -> Iterator[Emulated]:
+def open_emulated(options: Mapping[str, Any], workers: int) -> AbstractContextManager[Emulated]:
     """Build the network, start Dask on it, and leave nothing behind.
 
     Raises
@@ -218,11 +156,15 @@ def open_emulated(options: Mapping[str, Any], workers: int) -> Iterator[Emulated
     ClusterError
         If this machine cannot emulate what is asked for, or the processes do not start.
     """
-    asked = Options.read(options)
+    return _opened(Options.read(options), workers, None)
+
+
+@contextmanager
+def _opened(asked: Options, workers: int, findings: Findings | None) -> Iterator[Emulated]:
     link, count = asked.link, asked.count(workers)
-    security = _security() if asked.tls else None
-    findings = probe()
-    findings.require(delay=link.round_trip > 0, loss=link.loss > 0)
+    findings = findings or probe()
+    if obstacle := asked.obstacle(findings):
+        raise obstacle.error()
     hosts = [f"host-{number}" for number in range(count)]
     session = Session()
     try:
@@ -230,8 +172,9 @@ def open_emulated(options: Mapping[str, Any], workers: int) -> Iterator[Emulated
         measured = session.ask(
             "build", _BUILD_SECONDS, count=count, link=asdict(link), delays=delays, tables=findings.tables
         )
-        session.ask("start", _ASK_SECONDS, secrets=_secrets(security) if security else {})
-        with _client(session, security, count, asked.tls) as client:
+        pair = make("relufit emulated")
+        session.ask("start", _ASK_SECONDS, secrets=_secrets(pair), clear=not asked.tls)
+        with _client(session, pair.security(), count) as client:
             yield Emulated(session, client, hosts, asked, findings, measured)
     finally:
         session.close()
@@ -242,7 +185,7 @@ def _delays(findings: Findings) -> str:
 
 
 @contextmanager
-def _client(session: Session, security: Security | None, count: int, tls: bool) -> Iterator[Client]:
+def _client(session: Session, security: Security, count: int) -> Iterator[Client]:
     from distributed import Client
 
     seconds = _START_SECONDS + _START_SECONDS_A_HOST * count
@@ -250,7 +193,7 @@ def _client(session: Session, security: Security | None, count: int, tls: bool) 
     logger = logging.getLogger("distributed.client")
     level = logger.level
     logger.setLevel(logging.CRITICAL)
-    address = f"{'tls' if tls else 'tcp'}://127.0.0.1:{session.port}"
+    address = f"tls://127.0.0.1:{session.port}"
     try:
         client = Client(address, security=security, timeout=seconds, set_as_default=True)
     except OSError as error:
@@ -276,22 +219,6 @@ def _not_started(session: Session, name: str, seconds: float) -> ClusterError:
     )
 
 
-def _security() -> Security:
-    """Return certificates made for this cluster alone."""
-    from distributed.security import Security
-
-    try:
-        return Security.temporary()
-    except ImportError as error:
-        raise ClusterError(
-            "certificates cannot be made without cryptography",
-            where="cluster.emulated.tls",
-            remedy="`pip install cryptography`, or ask for `tls: false`",
-        ) from error
-
-
-def _secrets(security: Security) -> dict[str, str]:
-    return {
-        "tls-ca-file": security.tls_ca_file,
-        "tls-cert": security.tls_worker_cert + security.tls_worker_key,
-    }
+def _secrets(pair: Pair) -> dict[str, str]:
+    """Return certificate and key, made for this cluster alone, by Dask's names for them."""
+    return {"tls-ca-file": pair.certificate, "tls-cert": pair.certificate + pair.key}

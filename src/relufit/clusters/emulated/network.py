@@ -9,24 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from relufit.clusters.emulated.commands import at, batch, run, told
-from relufit.clusters.emulated.delays import Delays
-from relufit.clusters.emulated.shaping import MTU, Link
+from relufit.clusters.emulated.delay_backends import Delays
+from relufit.clusters.emulated.interfaces import Interfaces, bucket
+from relufit.clusters.emulated.namespaces import inside, keep_to_its_own, make
+from relufit.clusters.emulated.shaping import Link
 from relufit.errors import ClusterError
 
 #: Addresses that no real network carries: by mistake they would reach nobody but their own machine.
 _DATA, _CONTROL = "127.77", "127.78"
 #: Where the namespace of the switch is reached over ``ctl0``: there Dask's scheduler is.
 SWITCH = f"{_CONTROL}.255.1"
-MOST_HOSTS = 250
-#: Loopback keeps 127.0.0.1 alone; no packets but those of the run.
-_SETTINGS = """
-echo 1 > /proc/sys/net/ipv4/conf/all/route_localnet
-for part in all default; do
-  f=/proc/sys/net/ipv6/conf/$part/disable_ipv6; [ ! -e $f ] || echo 1 > $f
-done
-"""
-_LOOPBACK = ("addr add 127.0.0.1/32 dev lo", "link set lo up", "addr del 127.0.0.1/8 dev lo")
 
 
 def number(host: str) -> int:
@@ -67,19 +59,15 @@ class Network:
         ClusterError
             If the system refuses something.
         """
-        run("sh", "-c", _SETTINGS)
-        bridges = [
-            f"link add {bridge} mtu {MTU} type bridge mcast_snooping 0 forward_delay 0"
-            for bridge in ("data", "control")
-        ]
-        ups = ["link set data up", f"addr add {SWITCH}/16 dev control", "link set control up"]
-        route = f"route add {_DATA}.0.0/16 dev control src {SWITCH}"
-        batch("ip", [*bridges, *_LOOPBACK, *ups, route, *(f"netns add {host}" for host in self.hosts)])
-        for host in self.hosts:
-            run(*at(host), "sh", "-c", _SETTINGS)
-        batch("ip", [line for host in self.hosts for line in _ports(host)])
-        for host in self.hosts:
-            batch("ip", _interfaces(host), host)
+        keep_to_its_own()
+        with Interfaces() as switch:
+            switch.loopback()
+            for bridge in ("data", "control"):
+                switch.bridge(bridge)
+            switch.address("control", SWITCH)
+            switch.route(f"{_DATA}.0.0/16", "control", SWITCH)
+            for host in self.hosts:
+                self._add(switch, host)
         self._shape()
         self._delays.begin(self.hosts)
         self._delays.apply(self.link)
@@ -95,12 +83,16 @@ class Network:
     def cut(self, host: str) -> None:
         """Take the ports of a host from the switch: what it sends and what it is sent is lost without a word."""
         self._check(host)
-        batch("ip", [f"link set p{number(host)} nomaster", f"link set c{number(host)} nomaster"])
+        with Interfaces() as switch:
+            for port in _ports(host):
+                switch.join(port, None)
 
     def heal(self, host: str) -> None:
         """Put the ports of a host back."""
         self._check(host)
-        batch("ip", [f"link set p{number(host)} master data", f"link set c{number(host)} master control"])
+        with Interfaces() as switch:
+            for port, (_, bridge) in _ports(host).items():
+                switch.join(port, bridge)
 
     def counters(self) -> dict[str, dict[str, int]]:
         """Return what the kernel has counted at each host.
@@ -110,52 +102,63 @@ class Network:
         that `loss` took; ``delay_drops``, packets that could not be held; ``control_bytes_sent`` and
         ``control_bytes_received`` of ``ctl0``.
         """
-        at_switch = _drops(told("tc", "-s", "-j", "qdisc", "show"))
+        with Interfaces() as switch:
+            at_switch = _drops(switch)
         return {host: self._count(host, at_switch.get(f"p{number(host)}", 0)) for host in self.hosts}
 
     def _count(self, host: str, at_switch: int) -> dict[str, int]:
-        found = {link["ifname"]: link["stats64"] for link in told("ip", "-n", host, "-s", "-j", "link", "show")}
-        data, control = found["eth0"], found["ctl0"]
-        drops = _drops(told("tc", "-n", host, "-s", "-j", "qdisc", "show"))
+        with Interfaces(host) as interfaces:
+            counted, drops = interfaces.counted(), _drops(interfaces)
+        data, control = counted["eth0"], counted["ctl0"]
         return {
-            "bytes_sent": data["tx"]["bytes"],
-            "bytes_received": data["rx"]["bytes"],
-            "packets_sent": data["tx"]["packets"],
-            "packets_received": data["rx"]["packets"],
+            "bytes_sent": data["tx_bytes"],
+            "bytes_received": data["rx_bytes"],
+            "packets_sent": data["tx_packets"],
+            "packets_received": data["rx_packets"],
             "queue_drops": drops.get("eth0", 0) + at_switch,
             **self._delays.counters(host),
-            "control_bytes_sent": control["tx"]["bytes"],
-            "control_bytes_received": control["rx"]["bytes"],
+            "control_bytes_sent": control["tx_bytes"],
+            "control_bytes_received": control["rx_bytes"],
         }
 
+    def _add(self, switch: Interfaces, host: str) -> None:
+        """Make a host, and the links to it."""
+        try:
+            make(host)
+            with inside(host):
+                keep_to_its_own()
+        except OSError as error:
+            raise ClusterError(f"{host} cannot be made ({error.strerror})", where="cluster.emulated") from error
+        for port, (interface, bridge) in _ports(host).items():
+            switch.pair(port, interface, host)
+            switch.join(port, bridge)
+        with Interfaces(host) as interfaces:
+            interfaces.loopback()
+            # A packet is what it is on a wire: nothing larger is counted, shaped, held or lost as one.
+            interfaces.up("eth0", gso_max_segs=1)
+            interfaces.address("eth0", data_address(host))
+            interfaces.up("ctl0")
+            interfaces.address("ctl0", control_address(host))
+
     def _shape(self) -> None:
-        batch("tc", [self.link.shape(f"p{number(host)}") for host in self.hosts])
+        rate = bucket(self.link)
+        with Interfaces() as switch:
+            for host in self.hosts:
+                switch.queue(f"p{number(host)}", rate)
         for host in self.hosts:
-            batch("tc", [self.link.shape("eth0")], host)
+            with Interfaces(host) as interfaces:
+                interfaces.queue("eth0", rate)
 
     def _check(self, host: str) -> None:
         if host not in self.hosts:
             raise ClusterError(f"no host {host!r}", where="cluster.emulated", remedy=f"one of {', '.join(self.hosts)}")
 
 
-def _ports(host: str) -> list[str]:
-    return [
-        f"link add {port}{number(host)} mtu {MTU} type veth peer name {interface} mtu {MTU} netns {host}"
-        for port, interface in (("p", "eth0"), ("c", "ctl0"))
-    ] + [f"link set {port}{number(host)} master {bridge} up" for port, bridge in (("p", "data"), ("c", "control"))]
+def _ports(host: str) -> dict[str, tuple[str, str]]:
+    """Return the ports of a host at the switch: to which interface each leads, and which bridge it is on."""
+    return {f"p{number(host)}": ("eth0", "data"), f"c{number(host)}": ("ctl0", "control")}
 
 
-def _interfaces(host: str) -> list[str]:
-    return [
-        *_LOOPBACK,
-        # A packet is what it is on a wire: nothing larger is counted, shaped, held or lost as one.
-        "link set eth0 gso_max_segs 1 up",
-        f"addr add {data_address(host)}/16 dev eth0",
-        "link set ctl0 up",
-        f"addr add {control_address(host)}/16 dev ctl0",
-    ]
-
-
-def _drops(qdiscs: list[dict[str, int | str]]) -> dict[str, int]:
-    """Return the packets that the outermost queue of each device has dropped."""
-    return {str(qdisc["dev"]): int(qdisc.get("drops", 0)) for qdisc in qdiscs if qdisc.get("root")}
+def _drops(interfaces: Interfaces) -> dict[str, int]:
+    """Return the packets that the outermost queue of each interface has dropped."""
+    return {name: drops for name, _, outermost, drops in interfaces.dropped() if outermost}

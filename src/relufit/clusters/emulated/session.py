@@ -70,22 +70,22 @@ class Session:
             try:
                 self._control.settimeout(deadline)
                 self._control.sendall(json.dumps({"command": command, **arguments}).encode())
-                told = self._control.recv(_MOST_BYTES)
+                reply = self._control.recv(_MOST_BYTES)
             except TimeoutError as error:
                 self.close()
                 raise ClusterError(f"no answer to {command} within {deadline:g} s", where="cluster.emulated") from error
             except OSError:
                 # What was said last may say why nobody is there any more.
-                told = self._last_words()
-        if not told:
+                reply = self._last_words()
+        if not reply:
             raise ClusterError(f"the emulated network is gone ({self.log()})", where="cluster.emulated")
-        found = json.loads(told)
-        if "error" in found:
-            kind, what, where, remedy = found["error"]
+        message = json.loads(reply)
+        if "error" in message:
+            kind, what, where, remedy = message["error"]
             known = getattr(errors, kind, ClusterError)
             mistake = known if isinstance(known, type) and issubclass(known, RelufitError) else ClusterError
             raise mistake(what, where=where, remedy=remedy)
-        return found["answer"]
+        return message["answer"]
 
     def log(self) -> str:
         """Return the last that the first process, and those that it started, have written."""

@@ -24,11 +24,11 @@ async def check_hosts(options: Options) -> None:
         If a host cannot be reached or lets nobody in, lacks Python, relufit or a file, or has other versions.
     """
     hosts = dict.fromkeys((options.scheduler, *options.hosts))
-    found = await asyncio.gather(*(_check(options, host) for host in hosts), return_exceptions=True)
-    errors = [error for error in found if isinstance(error, BaseException)]
+    answers = await asyncio.gather(*(_check(options, host) for host in hosts), return_exceptions=True)
+    errors = [error for error in answers if isinstance(error, BaseException)]
     if errors:
         raise errors[0]
-    table = differences({host: told for host, told in zip(hosts, found, strict=True) if isinstance(told, dict)})
+    table = differences({host: answer for host, answer in zip(hosts, answers, strict=True) if isinstance(answer, dict)})
     if table:
         raise refusal(table, f"{KEY}.hosts")
 

@@ -5,20 +5,46 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from relufit.clusters.tls import read_security
+from pydantic import Field
+
+from relufit.clusters.tls_files import TlsFiles
 from relufit.errors import ConfigError
-from relufit.transport.connections import is_loopback
+from relufit.files import paths
+from relufit.schema import Distinct, Integer, Positive, Section, Text, Whole
 
 if TYPE_CHECKING:
     from distributed import Security
 
 KEY = "cluster.ssh"
-_SECONDS = 60.0
 #: A host that is switched off is missed in half a minute.
 _KEEPALIVE = {"keepalive_interval": 10, "keepalive_count_max": 3}
+
+
+class Connect(Section):
+    """How SSH connects; its own configuration files are read as well."""
+
+    port: Annotated[Integer, Field(ge=1, le=65535)] = Field(default=22, description="port of SSH on all hosts")
+    username: Text | None = Field(default=None, description="name of the user there")
+    known_hosts: Text | None = Field(default=None, description="path of a file of known hosts")
+    client_key: Text | None = Field(default=None, description="path of a private key")
+
+
+class SshSection(Section):
+    """Hosts on which Dask is started over SSH."""
+
+    WHERE: ClassVar[str] = KEY
+
+    hosts: Distinct[Text] = Field(min_length=1, description="names or addresses of the hosts where workers run")
+    scheduler: Text | None = Field(default=None, description="where the scheduler runs; the first of the hosts")
+    python: Text | None = Field(default=None, description="path of the interpreter there; that of this program")
+    workers_per_host: Whole = Field(default=1, description="workers of a host")
+    connect: Connect = Field(default_factory=Connect, description="how SSH connects; its own files are read as well")
+    tls: TlsFiles | None = Field(default=None, description="needed unless all hosts are loopback")
+    timeout: Positive = Field(
+        default=60.0, description="seconds to look at the hosts, and again for Dask to start on all of them"
+    )
 
 
 @dataclass(frozen=True)
@@ -67,31 +93,32 @@ def read(options: Mapping[str, Any], workers: int) -> Options:
     ConfigError
         If one is impossible, there are too few workers for so many ranks, or asyncssh is missing.
     """
+    from relufit.clusters.tls import read_security
+    from relufit.transport.connections import is_loopback
+
     try:
         import asyncssh  # noqa: F401 - only to know
     except ImportError as error:
         raise ConfigError("asyncssh is missing", where=KEY, remedy="install relufit[ssh]") from error
-    hosts = tuple(options.get("hosts") or ())
-    if not hosts:
-        raise ConfigError("no hosts", where=f"{KEY}.hosts", remedy="name at least one")
-    scheduler, tls = options.get("scheduler") or hosts[0], options.get("tls")
-    if not tls and not all(is_loopback(host) for host in (*hosts, scheduler)):
+    section = SshSection.read(options)
+    hosts, scheduler = section.hosts, section.scheduler or section.hosts[0]
+    if not section.tls and not all(is_loopback(host) for host in (*hosts, scheduler)):
         raise ConfigError(
             "ranks on a network need TLS",
             where=f"{KEY}.tls",
             remedy="give ca_file, cert and key, PEM files under the same paths on every host",
         )
     # Absolute, for the hosts have another working folder.
-    tls = {name: str(Path(path).expanduser().absolute()) for name, path in tls.items()} if tls else {}
+    tls = {name: str(paths.absolute(path)) for name, path in section.tls or ()}
     asked = Options(
         hosts=hosts,
         scheduler=scheduler,
-        python=options.get("python") or sys.executable,
-        workers_per_host=int(options.get("workers_per_host") or 1),
-        connect=_connect_options(options.get("connect") or {}),
+        python=section.python or sys.executable,
+        workers_per_host=section.workers_per_host,
+        connect=_connect_options(section.connect),
         security=read_security(tls, f"{KEY}.tls") if tls else None,
         files=tuple(tls[name] for name in ("ca_file", "cert", "key")) if tls else (),
-        seconds=float(options.get("timeout") or _SECONDS),
+        seconds=section.timeout,
     )
     if asked.workers < workers:
         raise ConfigError(
@@ -102,12 +129,13 @@ def read(options: Mapping[str, Any], workers: int) -> Options:
     return asked
 
 
-def _connect_options(connect: Mapping[str, Any]) -> dict[str, Any]:
+def _connect_options(connect: Connect) -> dict[str, Any]:
     """Return what asyncssh takes; hosts that nobody knows are never connected to."""
-    options = {name: connect[name] for name in ("port", "username") if name in connect}
-    for name, given in (("known_hosts", "known_hosts"), ("client_key", "client_keys")):
-        if name in connect:
-            path = Path(connect[name]).expanduser()
+    given = connect.model_dump(exclude_unset=True, exclude_none=True)
+    options: dict[str, Any] = {name: given[name] for name in ("port", "username") if name in given}
+    for name, taken in (("known_hosts", "known_hosts"), ("client_key", "client_keys")):
+        if name in given:
+            path = paths.absolute(given[name])
             try:
                 path.open("rb").close()
             except OSError as error:
@@ -116,5 +144,5 @@ def _connect_options(connect: Mapping[str, Any]) -> dict[str, Any]:
                     where=f"{KEY}.connect.{name}",
                     remedy="give a file of OpenSSH",
                 ) from error
-            options[given] = [str(path)] if name == "client_key" else str(path)
+            options[taken] = [str(path)] if name == "client_key" else str(path)
     return options | _KEEPALIVE

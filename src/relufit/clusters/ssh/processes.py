@@ -10,10 +10,12 @@ from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from relufit.clusters.settings import WITHOUT_HTTP, defaults_of_dask, defaults_while_open
 from relufit.clusters.ssh.options import KEY, Options
-from relufit.clusters.workers import SLOT, close_within, defaults_of_dask, reached
+from relufit.clusters.workers import close_within, reached
 from relufit.errors import ClusterError
 from relufit.transport.connections import is_loopback
+from relufit.transport.slot import SLOT
 
 if TYPE_CHECKING:
     from distributed import Client, SpecCluster
@@ -21,7 +23,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _CLOSING_SECONDS = 20.0
-_TETHER = ["relufit.clusters.ssh.tether"]
+#: What runs Dask there in a private folder.
+_LAUNCH = "-P -m relufit.clusters.launch"
+_TETHER = ["relufit.clusters.ssh.exit_with_ssh"]
 
 
 def run_within(runner: LoopRunner, doing: Coroutine[Any, Any, T], seconds: float, failure: str) -> T:
@@ -60,9 +64,10 @@ def started(runner: LoopRunner, options: Options) -> Iterator[Client]:
     client: Client | None = None
     try:
         cluster = _start(runner, options)
-        with reached(KEY):
-            client = Client(cluster.scheduler_address, security=options.security, timeout=options.seconds)
-        yield client
+        with defaults_while_open():
+            with reached(KEY):
+                client = Client(cluster.scheduler_address, security=options.security, timeout=options.seconds)
+            yield client
     finally:
         if client is not None:
             close_within(_CLOSING_SECONDS, client.close)
@@ -75,7 +80,7 @@ def _start(runner: LoopRunner, options: Options) -> SpecCluster:
 
     # Processes there take Dask's configuration over, on their command lines, which anybody there can read: nothing of
     # this machine, and paths alone, no text of a key.
-    with defaults_of_dask(), dask.config.set(_tls_config(options)):
+    with defaults_of_dask(), dask.config.set({**WITHOUT_HTTP, **_tls_config(options)}):
         cluster: SpecCluster = runner.run_sync(_make, options)
         try:
             run_within(runner, _begin(cluster), options.seconds, "Dask did not start on all hosts")
@@ -111,7 +116,7 @@ async def _make(options: Options) -> SpecCluster:
     return SSHCluster(
         [options.scheduler, *options.hosts],
         connect_options=options.connect,
-        remote_python=shlex.quote(options.python),
+        remote_python=f"{shlex.quote(options.python)} {_LAUNCH}",
         security=options.security,
         asynchronous=True,
         silence_logs=logging.CRITICAL,
@@ -129,6 +134,8 @@ async def _make(options: Options) -> SpecCluster:
             "dashboard_address": "127.0.0.1:0",
             "preload_nanny": _TETHER,
             "memory_limit": 0,  # a shard that is mapped is counted as memory, and is none
+            # A worker that is not told where listens on every network of its host.
+            **({"host": "127.0.0.1"} if all(map(is_loopback, options.hosts)) else {}),
         },
     )
 

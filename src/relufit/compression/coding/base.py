@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from relufit.compression.base import Place
+from relufit.compression.base import ScratchBuffer
 from relufit.compression.levels import Levels
 from relufit.errors import PayloadError
 
@@ -21,14 +21,16 @@ class Coding(ABC):
 
     #: The number that a payload in this coding carries in its header.
     kind: ClassVar[int]
+    #: Whether levels have one width, so that they can be read from any block on.
+    fixed_width: ClassVar[bool] = False
 
     def encode(self, levels: Levels, s: int) -> bytes:
         """Return the bytes of `levels`, int16 with values from -s to s."""
-        return bytes(self.write(levels, s, b"", Place()))
+        return bytes(self.write(levels, s, b"", ScratchBuffer()))
 
     @abstractmethod
-    def write(self, levels: Levels, s: int, start: bytes, place: Place) -> memoryview:
-        """Return `start` and the bytes of `levels`, made in `place`."""
+    def write(self, levels: Levels, s: int, start: bytes, scratch: ScratchBuffer) -> memoryview:
+        """Return `start` and the bytes of `levels`, made in `scratch`."""
 
     def decode(self, body: bytes | memoryview, size: int, s: int) -> np.ndarray:
         """Return the levels, (size,) int16.

@@ -26,15 +26,17 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
-from numba import njit
 
 from relufit import theory
-from relufit.compression.base import Place
+from relufit.compression.base import ScratchBuffer
 from relufit.compression.coding.base import Coding, Law, no_code
 from relufit.compression.levels import BLOCK, Levels, put, take
-from relufit.simd import count, leading_zeros, load_bits, store_bits
+from relufit.numerics.compiled_cache import compiled
+from relufit.numerics.simd import count, leading_zeros, load_bits, store_bits
 
 _SPARSE, _OMEGA = 1, 2
+#: Bits that fill the last byte, in the mean where each number of them is as frequent as every other.
+_FILLING = 3.5
 #: Numbers below have their codes looked up.
 _COMMON = 1024
 
@@ -44,15 +46,15 @@ class Elias(Coding):
 
     kind: ClassVar[int] = 17
 
-    def write(self, levels: Levels, s: int, start: bytes, place: Place) -> memoryview:
+    def write(self, levels: Levels, s: int, start: bytes, scratch: ScratchBuffer) -> memoryview:
         """Return `start` and the bytes of `levels`, in the shortest of the four codes."""
         bits = _count(levels, levels.size)
         mode = int(np.argmin(bits))
         length = 1 + (int(bits[mode]) + 7) // 8
         # Words of eight bytes are written.
-        body = place.begin(start, length + 8)
+        body = scratch.begin(start, length + 8)
         (_encode_sparse if mode & _SPARSE else _encode_dense)(levels, levels.size, mode, body)
-        return place.finish(length)
+        return scratch.finish(length)
 
     def restore(self, body: np.ndarray, into: Levels, s: int) -> None:
         """Give the levels of `body` to `into`."""
@@ -63,14 +65,19 @@ class Elias(Coding):
             raise no_code(into.size, s)
 
     def expected_bits(self, laws: Sequence[Law], s: int) -> float:
-        """Return the least of the expected lengths of the four codes."""
+        """Return the least of the expected lengths of the four codes, with the first byte and what fills the last."""
         codes = (theory.gamma_length, theory.omega_length)
-        kinds = (theory.dense_code_bits, theory.sparse_code_bits)
-        each = [sum(size * kind(law, code) for size, law in laws) for kind in kinds for code in codes]
-        return 8 + min(each)
+        each = [sum(size * theory.dense_code_bits(law, code) for size, law in laws) for code in codes]
+        # Distances go on from bucket to bucket, and the last one closes all of them.
+        total, longest = sum(size for size, _ in laws), max(len(law) for _, law in laws)
+        mean = sum(size / total * np.pad(law, (0, longest - len(law))) for size, law in laws)
+        for code in codes:
+            ends = theory.sparse_message_bits(mean, code, total) - total * theory.sparse_code_bits(mean, code)
+            each.append(ends + sum(size * theory.sparse_code_bits(law, code) for size, law in laws))
+        return 8 + min(each) + _FILLING
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _bits(n: int) -> int:
     """Return the number of bits of n >= 1."""
     return 64 - leading_zeros(np.uint64(n))
@@ -93,7 +100,7 @@ _WORDS = _words()
 _LENGTHS = np.stack([np.append(0, length(_NUMBERS)) for length in (theory.gamma_length, theory.omega_length)])
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _length(n: int, code: int) -> int:
     """Return the number of bits of the code of n; `code` is 0 for gamma, 1 for omega."""
     if n < _COMMON:
@@ -107,7 +114,7 @@ def _length(n: int, code: int) -> int:
     return length
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _word(n: int, code: int) -> int:
     """Return the code of n as a number; below 2^64 for n up to 2^32."""
     if n < _COMMON:
@@ -122,7 +129,7 @@ def _word(n: int, code: int) -> int:
     return word
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _count(levels: Levels, size: int) -> np.ndarray:
     """Return the bits of the four codes, in the order of their numbers."""
     bits, taken, last = np.zeros(4, np.int64), np.empty(BLOCK, np.int16), -1
@@ -146,7 +153,7 @@ def _count(levels: Levels, size: int) -> np.ndarray:
     return bits
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _write(held: np.uint64, at: int, word: int, length: int, body: np.ndarray) -> tuple[np.uint64, int]:
     """Write `length` bits, 1 to 56, from bit `at` on; `held` has those of the byte that is not full, from the top."""
     held |= np.uint64(word) << np.uint64(64 - (at & 7) - length)
@@ -155,7 +162,7 @@ def _write(held: np.uint64, at: int, word: int, length: int, body: np.ndarray) -
     return held << np.uint64(8 * ((end >> 3) - (at >> 3))), end
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _write_number(held: np.uint64, at: int, n: int, code: int, body: np.ndarray) -> tuple[np.uint64, int]:
     word, length = _word(n, code), _length(n, code)
     if length > 32:
@@ -168,7 +175,7 @@ def _write_number(held: np.uint64, at: int, n: int, code: int, body: np.ndarray)
     return _write(held, at, word, length, body)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _encode_dense(levels: Levels, size: int, mode: int, body: np.ndarray) -> None:
     code, taken = mode >> 1, np.empty(BLOCK, np.int16)
     body[0] = mode
@@ -187,7 +194,7 @@ def _encode_dense(levels: Levels, size: int, mode: int, body: np.ndarray) -> Non
                 held, at = _write(held, at, np.int64(level < 0), 1, body)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _encode_sparse(levels: Levels, size: int, mode: int, body: np.ndarray) -> None:
     code, taken, last = mode >> 1, np.empty(BLOCK, np.int16), -1
     body[0] = mode
@@ -207,7 +214,7 @@ def _encode_sparse(levels: Levels, size: int, mode: int, body: np.ndarray) -> No
     _write_number(held, at, size - last, code, body)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _window(body: np.ndarray, at: int) -> np.uint64:
     """Return the bits from bit `at` on, at least 57 of them, the first one highest; zeros beyond the end."""
     first, window = np.uint64(at) >> np.uint64(3), np.uint64(0)
@@ -222,13 +229,13 @@ def _window(body: np.ndarray, at: int) -> np.uint64:
     return window << np.uint64(at & 7)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _top(window: np.uint64, length: int) -> int:
     """Return the first bits of a window, at least one, as a number."""
     return np.int64(window >> np.uint64(64 - length))  # type: ignore[return-value]
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _read(body: np.ndarray, at: int, omega: bool) -> tuple[int, int]:
     """Return the number whose code starts at bit `at`, and where it ends; 0 if it is none of 1 to 2^33 - 1."""
     window = _window(body, at)
@@ -251,17 +258,17 @@ def _read(body: np.ndarray, at: int, omega: bool) -> tuple[int, int]:
     return n, at + used + 1
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _ends(body: np.ndarray, at: int) -> bool:
     """Tell whether the bits end at `at`, but for zeros that fill the last byte."""
     return (at + 7) >> 3 == body.size and (at & 7 == 0 or np.uint8(body[body.size - 1] << (at & 7)) == 0)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _decode_dense(body: np.ndarray, into: Levels, size: int, s: int) -> bool:
-    omega, found, at, end = body[0] & _OMEGA != 0, np.empty(BLOCK, np.int16), 8, 8 * body.size
+    omega, decoded, at, end = body[0] & _OMEGA != 0, np.empty(BLOCK, np.int16), 8, 8 * body.size
     for start in range(0, size, BLOCK):
-        some = found[: min(BLOCK, size - start)]
+        some = decoded[: min(BLOCK, size - start)]
         for i in range(some.size):
             if at >= end:
                 return False
@@ -278,27 +285,27 @@ def _decode_dense(body: np.ndarray, into: Levels, size: int, s: int) -> bool:
     return _ends(body, at)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _decode_sparse(body: np.ndarray, into: Levels, size: int, s: int) -> bool:
-    omega, found, at, end = body[0] & _OMEGA != 0, np.empty(BLOCK, np.int16), 8, 8 * body.size
+    omega, decoded, at, end = body[0] & _OMEGA != 0, np.empty(BLOCK, np.int16), 8, 8 * body.size
     gap, at = _read(body, at, omega)
-    place = gap - 1
+    index = gap - 1
     if gap < 1:
         return False
     for start in range(0, size, BLOCK):
-        some = found[: min(BLOCK, size - start)]
+        some = decoded[: min(BLOCK, size - start)]
         some[:] = 0
-        while place < start + some.size:
+        while index < start + some.size:
             if at >= end:
                 return False
             negative = _top(_window(body, at), 1) == 1
             n, at = _read(body, at + 1, omega)
             if not 1 <= n <= s:
                 return False
-            some[place - start] = -n if negative else n
+            some[index - start] = -n if negative else n
             gap, at = _read(body, at, omega)
             if gap < 1:
                 return False
-            place += gap
+            index += gap
         put(into, start, some)
-    return place == size and _ends(body, at)
+    return index == size and _ends(body, at)

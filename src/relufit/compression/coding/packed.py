@@ -2,8 +2,8 @@
 
 Whole blocks come first, in a layout that is packed many numbers at a time. For s = 1 a block is 1280 numbers, and
 byte j of its 256 bytes is the sum of 3^k times number j + 256 k, for k from 0 to 4. Otherwise a block is 256 numbers
-in 16 lanes, see `relufit.simd.packing`. The numbers left, fewer than a block, are packed one after the other: five
-to a byte, or from the low bit on, and what is left of the last byte is zero.
+in 16 lanes, see `relufit.numerics.simd.packing`. The numbers left, fewer than a block, are packed one after the other:
+five to a byte, or from the low bit on, and the rest of the last byte is zero.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
-from numba import njit
 
-from relufit.compression.base import Place
+from relufit.compression.base import ScratchBuffer
 from relufit.compression.coding.base import Coding, Law, no_code
 from relufit.compression.levels import BLOCK, Levels, put, take
 from relufit.errors import PayloadError
-from relufit.simd import pack, unpack
+from relufit.numerics.compiled_cache import compiled
+from relufit.numerics.simd import pack, unpack
 
 #: Numbers in a block of the layout, for s = 1 and otherwise.
 _TRITS, _BITS = 1280, 256
@@ -28,12 +28,13 @@ class Packed(Coding):
     """The coding ``"packed"``."""
 
     kind: ClassVar[int] = 16
+    fixed_width: ClassVar[bool] = True
 
-    def write(self, levels: Levels, s: int, start: bytes, place: Place) -> memoryview:
+    def write(self, levels: Levels, s: int, start: bytes, scratch: ScratchBuffer) -> memoryview:
         """Return `start` and the bytes of `levels`."""
         length = _length(levels.size, s)
-        _encode(levels, levels.size, s, place.begin(start, length))
-        return place.finish(length)
+        _encode(levels, levels.size, s, scratch.begin(start, length))
+        return scratch.finish(length)
 
     def restore(self, body: np.ndarray, into: Levels, s: int) -> None:
         """Give the levels of `body` to `into`."""
@@ -58,7 +59,7 @@ def _length(size: int, s: int) -> int:
     return -(-size // 5) if s == 1 else -(-size * width_of(s) // 8)
 
 
-@njit(cache=True)
+@compiled
 def width_of(s: int) -> int:
     """Return the bits of a number where s is above 1."""
     width = 0
@@ -67,7 +68,7 @@ def width_of(s: int) -> int:
     return width
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _encode(levels: Levels, size: int, s: int, body: np.ndarray) -> None:
     width, block = width_of(s), _TRITS if s == 1 else _BITS
     taken, at = np.empty(BLOCK, np.int16), 0
@@ -85,7 +86,7 @@ def _encode(levels: Levels, size: int, s: int, body: np.ndarray) -> None:
             _pack_last(some[whole:], s, width, body[at:])
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def restore_block(body: np.ndarray, start: int, s: int, width: int, levels: np.ndarray) -> bool:
     """Write the levels from index `start` on, a multiple of `BLOCK`, to `levels`; tell whether the code has them all.
 
@@ -100,18 +101,18 @@ def restore_block(body: np.ndarray, start: int, s: int, width: int, levels: np.n
     return max(largest, _unpack_last(body[at + whole * width // 8 :], s, width, levels[whole:])) <= 2 * s
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _decode(body: np.ndarray, into: Levels, size: int, s: int) -> bool:
-    found, width = np.empty(BLOCK, np.int16), width_of(s)
+    unpacked, width = np.empty(BLOCK, np.int16), width_of(s)
     for start in range(0, size, BLOCK):
-        some = found[: min(BLOCK, size - start)]
+        some = unpacked[: min(BLOCK, size - start)]
         if not restore_block(body, start, s, width, some):
             return False
         put(into, start, some)
     return True
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _pack_trits(levels: np.ndarray, body: np.ndarray) -> None:
     for block in range(levels.size // _TRITS):
         t = levels[block * _TRITS : (block + 1) * _TRITS]
@@ -120,7 +121,7 @@ def _pack_trits(levels: np.ndarray, body: np.ndarray) -> None:
             out[j] = 121 + t[j] + 3 * t[j + 256] + 9 * t[j + 512] + 27 * t[j + 768] + 81 * t[j + 1024]
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _unpack_trits(body: np.ndarray, levels: np.ndarray) -> int:
     """Return the largest byte; above 242 it is no sum of five."""
     most = np.uint8(0)
@@ -138,7 +139,7 @@ def _unpack_trits(body: np.ndarray, levels: np.ndarray) -> int:
     return np.int64(most)  # type: ignore[return-value]
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _pack_last_trits(levels: np.ndarray, body: np.ndarray) -> None:
     for first in range(0, levels.size, 5):
         number = 0
@@ -147,7 +148,7 @@ def _pack_last_trits(levels: np.ndarray, body: np.ndarray) -> None:
         body[first // 5] = number
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _unpack_last_trits(body: np.ndarray, levels: np.ndarray) -> int:
     for first in range(0, levels.size, 5):
         number = np.int64(body[first // 5])
@@ -159,7 +160,7 @@ def _unpack_last_trits(body: np.ndarray, levels: np.ndarray) -> int:
     return 0
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _pack_last(levels: np.ndarray, s: int, width: int, body: np.ndarray) -> None:
     held, bits, at = np.uint64(0), 0, 0
     for level in levels:
@@ -174,7 +175,7 @@ def _pack_last(levels: np.ndarray, s: int, width: int, body: np.ndarray) -> None
         body[at] = np.uint8(held)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _unpack_last(body: np.ndarray, s: int, width: int, levels: np.ndarray) -> int:
     """Return the largest number, or one beyond all numbers if the last byte is not filled with zeros."""
     held, bits, at, most = np.uint64(0), 0, 0, np.uint64(0)

@@ -35,14 +35,14 @@ from typing import ClassVar
 
 import numpy as np
 import scipy
-from numba import njit
 
-from relufit.compression.base import Place
+from relufit.compression.base import ScratchBuffer
 from relufit.compression.coding.base import Coding, Law, no_code
 from relufit.compression.coding.symbols import SYMBOLS, TOKENS, base_of, plain_bits, symbol_of, token_of
 from relufit.compression.coding.weights import BOTH, NEGATIVE, POSITIVE, cost, frequencies, weigh
 from relufit.compression.levels import BLOCK, Levels, put, take
-from relufit.simd import count, multiply_high
+from relufit.numerics.compiled_cache import compiled
+from relufit.numerics.simd import count, multiply_high
 
 _FINE, _FINE_FROM, _COARSE_SYMBOLS = 4, 1 << 15, 32
 #: Where all magnitudes of a block are below this, it is looked through for each.
@@ -62,17 +62,17 @@ class Rans(Coding):
 
     kind: ClassVar[int] = 18
 
-    def write(self, levels: Levels, s: int, start: bytes, place: Place) -> memoryview:
+    def write(self, levels: Levels, s: int, start: bytes, scratch: ScratchBuffer) -> memoryview:
         """Return `start` and the bytes of `levels`."""
         size = levels.size
         table = np.empty(2 + TOKENS, np.uint8)
         bits = _describe(levels, size, table)
-        room = table.size + bits // 8 + bits // 1024 + 128
+        capacity = table.size + bits // 8 + bits // 1024 + 128
         while True:
-            length = _encode(levels, size, table, place.begin(start, room))
+            length = _encode(levels, size, table, scratch.begin(start, capacity))
             if length:
-                return place.finish(length)
-            room *= 2
+                return scratch.finish(length)
+            capacity *= 2
 
     def restore(self, body: np.ndarray, into: Levels, s: int) -> None:
         """Give the levels of `body` to `into`."""
@@ -85,10 +85,10 @@ class Rans(Coding):
         # Up to the magnitude that every other vector exceeds somewhere, or about so.
         largest = max(int(np.count_nonzero(size * np.cumsum(law[::-1]) > 0.5)) for size, law in laws) - 1
         tokens = token_of(min(max(largest, 0), _LARGEST)) + 1
-        return bits + 16 + 6 * tokens + 40 * 2 ** _log2_states(int(bits))
+        return bits + 16 + 8 * math.ceil(0.75 * tokens) + 40 * 2 ** _log2_states(int(bits))
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _log2_states(bits: int) -> int:
     """Return log2 of the number of states for so many bits."""
     number = 0
@@ -97,7 +97,7 @@ def _log2_states(bits: int) -> int:
     return number
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _reach(levels: np.ndarray) -> int:
     """Return a bound on the magnitudes of levels: all bits that are set in any."""
     bits = np.int16(0)
@@ -106,7 +106,7 @@ def _reach(levels: np.ndarray) -> int:
     return np.int64(bits)  # type: ignore[return-value]
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _count(levels: Levels, size: int) -> np.ndarray:
     """Return how often each symbol occurs."""
     # Four counters in turn, so that no count waits for the one before.
@@ -131,7 +131,7 @@ def _count(levels: Levels, size: int) -> np.ndarray:
     return counts[0]
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _describe(levels: Levels, size: int, table: np.ndarray) -> int:
     """Write the table that suits the levels to `table`; return how many bits they will cost."""
     counts, frequency = _count(levels, size), np.empty(SYMBOLS, np.int64)
@@ -154,15 +154,15 @@ def _describe(levels: Levels, size: int, table: np.ndarray) -> int:
     table[:] = 0
     table[0], table[1] = states | (_FINE if fine else 0) | signs << 3, tokens - 1
     for token in range(tokens):
-        place = 6 * token
-        held = np.int64(weights[token]) << (place & 7)
-        table[2 + place // 8] |= np.uint8(held & 255)
+        bit = 6 * token
+        held = np.int64(weights[token]) << (bit & 7)
+        table[2 + bit // 8] |= np.uint8(held & 255)
         if held >> 8:
-            table[3 + place // 8] |= np.uint8(held >> 8)
+            table[3 + bit // 8] |= np.uint8(held >> 8)
     return bits
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _read_table(body: np.ndarray, s: int, frequency: np.ndarray) -> tuple[int, int, int]:
     """Write the frequencies; return the length of the table (0 if it is none), log2 of the states, the precision."""
     if body.size < 2 or body[0] >> 5 or body[0] >> 3 == 3:
@@ -187,7 +187,7 @@ def _read_table(body: np.ndarray, s: int, frequency: np.ndarray) -> tuple[int, i
     return length, np.int64(body[0] & 3), precision
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _spill(x: np.uint64, limit: np.uint64, at: np.uint64, body: np.ndarray) -> tuple[np.uint64, np.uint64]:
     """Move the low word of a state to the body if it is not below a limit."""
     full = np.uint64(x >= limit)
@@ -195,7 +195,7 @@ def _spill(x: np.uint64, limit: np.uint64, at: np.uint64, body: np.ndarray) -> t
     return x >> (full << np.uint64(4)), at + (full << np.uint64(1))
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _refill(x: int, at: int, body: np.ndarray) -> tuple[int, int]:
     """Take back the last word of the body if a state is too small."""
     few = np.int64(x < _LEAST)
@@ -204,13 +204,13 @@ def _refill(x: int, at: int, body: np.ndarray) -> tuple[int, int]:
     return x << (16 * few) | word & -few, at
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _encode(levels: Levels, size: int, table: np.ndarray, body: np.ndarray) -> int:
     """Return the length of the body, or 0 if it is too small for the code."""
     frequency = np.empty(SYMBOLS, np.int64)
     length, log2_states, precision = _read_table(table, _LARGEST, frequency)
-    for place in range(length):
-        body[place] = table[place]
+    for index in range(length):
+        body[index] = table[index]
     used, total = 2 * np.int64(table[1]) + 1, 0
     symbols = np.empty((used, 4), np.uint64)
     for symbol in range(used):
@@ -252,7 +252,7 @@ def _encode(levels: Levels, size: int, table: np.ndarray, body: np.ndarray) -> i
     return at
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _decode(body: np.ndarray, into: Levels, size: int, s: int) -> bool:
     frequency = np.empty(SYMBOLS, np.int64)
     length, log2_states, precision = _read_table(body, s, frequency)
@@ -278,9 +278,9 @@ def _decode(body: np.ndarray, into: Levels, size: int, s: int) -> bool:
         total += frequency[symbol]
     # Where most levels are zero a look at the state tells so sooner than a look at the table.
     zeros = frequency[0] if frequency[0] > total - (total >> 3) else 0
-    found, slots = np.empty(BLOCK, np.int16), (1 << precision) - 1
+    decoded, slots = np.empty(BLOCK, np.int16), (1 << precision) - 1
     for start in range(0, size, BLOCK):
-        some = found[: min(BLOCK, size - start)]
+        some = decoded[: min(BLOCK, size - start)]
         for i in range(some.size):
             number = np.uint64(i) & lane
             x = states[number]

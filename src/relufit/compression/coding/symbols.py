@@ -7,9 +7,9 @@ part is left to plain bits. Zero is symbol 0; token t is symbol 2 t - 1 above ze
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
-from relufit.simd import leading_zeros
+from relufit.numerics.compiled_cache import compiled
+from relufit.numerics.simd import leading_zeros
 
 #: Magnitudes that are tokens of their own, parts of an octave, tokens and symbols in all.
 _DIRECT, _PARTS = 16, 8
@@ -17,7 +17,7 @@ TOKENS = _DIRECT + 11 * _PARTS
 SYMBOLS = 2 * TOKENS - 1
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def token_of(magnitude: int) -> int:
     """Return the token of a magnitude from 0 to 32767."""
     if magnitude < _DIRECT:
@@ -26,19 +26,19 @@ def token_of(magnitude: int) -> int:
     return _DIRECT + (plain - 1) * _PARTS + (magnitude >> plain) - _PARTS
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def plain_bits(token: int) -> int:
     """Return how many plain bits follow a token."""
     return 0 if token < _DIRECT else (token - _DIRECT) // _PARTS + 1
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def base_of(token: int) -> int:
     """Return the least magnitude of a token."""
     return token if token < _DIRECT else (_PARTS + (token - _DIRECT) % _PARTS) << plain_bits(token)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def symbol_of(level: int) -> int:
     """Return the symbol of a level."""
     token = token_of(abs(level))

@@ -9,9 +9,9 @@ from __future__ import annotations
 from math import isqrt
 
 import numpy as np
-from numba import njit
 
 from relufit.compression.coding.symbols import SYMBOLS
+from relufit.numerics.compiled_cache import compiled
 
 _TOP = 63
 #: Binary digits of logarithms.
@@ -25,7 +25,7 @@ _BORDERS = np.array([isqrt(isqrt(isqrt(1 << (2 * w + 289)))) / 2.0**52 for w in 
 BOTH, POSITIVE, NEGATIVE = 0, 1, 2
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def weigh(counts: np.ndarray, tokens: int, signs: int, weights: np.ndarray) -> None:
     """Write the weights of the first `tokens` tokens, given the counts of symbols."""
     per_symbol, largest = np.empty(tokens), 0.0
@@ -40,7 +40,7 @@ def weigh(counts: np.ndarray, tokens: int, signs: int, weights: np.ndarray) -> N
         weights[token] = weight
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def frequencies(weights: np.ndarray, signs: int, total: int, frequency: np.ndarray) -> None:
     """Write the frequency of each symbol, (SYMBOLS,) int64; at least 2 each, `total` together.
 
@@ -65,7 +65,7 @@ def frequencies(weights: np.ndarray, signs: int, total: int, frequency: np.ndarr
     frequency[most] += left
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def cost(counts: np.ndarray, frequency: np.ndarray, precision: int) -> int:
     """Return the bits that symbols with these counts cost, rounded down, for frequencies of 2^precision."""
     total = 0
@@ -75,7 +75,7 @@ def cost(counts: np.ndarray, frequency: np.ndarray, precision: int) -> int:
     return total >> _DIGITS
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _log2(number: int) -> int:
     """Return 2^16 log2 of a number from 1 to 2^16, rounded down: the whole part, then a digit for each squaring."""
     digits = 0

@@ -1,0 +1,146 @@
+"""How often a right program is not confirmed: every experiment without a clock, over many seeds of the configuration.
+
+``python benchmarks/seed_study.py --store FOLDER`` runs the settings of ``config.yaml`` with the seeds 1, 2, ... and
+judges each of them, 40 seeds of experiments that take less than a minute of a core and 10 of the others, which takes
+hours. Trials are kept in the folder by setting, seed and the digest of the code that they depend on, so that a study
+that was stopped goes on, and a change of verdicts alone judges the same trials again. The table goes to
+``workflow/report/seed_study.csv``: a row a statistic, with the number of seeds, of
+those in which it was confirmed, refuted and inconclusive, and the probability that it is not confirmed if the distance
+of its interval from its bounds is normal.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import math
+import pickle
+from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import scipy
+
+from relufit.claims.verdict import CONFIRMED, DESCRIBED, INCONCLUSIVE, REFUTED
+from relufit.experiments import CATALOGUE
+from relufit.experiments.configuration import load
+from relufit.experiments.framework.base import Outcome, Setting, Trial
+from relufit.experiments.framework.cost_estimate import expected_seconds
+from relufit.experiments.framework.procedures import MODULES, PROCEDURES
+from relufit.experiments.framework.trials import Traces, gather
+from relufit.files.atomic import replacing
+from relufit.sources import code_digest
+
+ROOT = Path(__file__).parent.parent
+TABLE = ROOT / "workflow/report/seed_study.csv"
+#: Seconds of a core from which on an experiment has fewer seeds.
+LONG = 60.0
+COLUMNS = ["experiment", "statistic", "setting", "seeds", "confirmed", "refuted", "inconclusive", "not_confirmed"]
+
+
+def main() -> None:
+    """Run the study and write its table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--store", type=Path, required=True, help="folder that keeps the trials")
+    parser.add_argument("--seeds", type=int, default=40, help="of experiments below a minute")
+    parser.add_argument("--long-seeds", type=int, default=10, help="of the others")
+    parser.add_argument("--jobs", type=int, default=2, help="processes")
+    parser.add_argument("--experiments", nargs="+", help="these alone; the table keeps the rows of the others")
+    parser.add_argument("--table", type=Path, default=TABLE)
+    given = parser.parse_args()
+    config = load([ROOT / "config.yaml"])
+    names = given.experiments or [name for name in config["experiments"] if not CATALOGUE[name].TIMED]
+    # One seed of all experiments after the other: a study that is stopped early has as many of each.
+    most = {name: given.long_seeds if _seconds(name, config) > LONG else given.seeds for name in names}
+    work = [(name, seed) for seed in range(1, max(most.values()) + 1) for name in names if seed <= most[name]]
+    judged: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
+    with ProcessPoolExecutor(given.jobs, mp_context=get_context("spawn")) as pool:
+        tasks = [pool.submit(judge, name, seed, given.store) for name, seed in work]
+        for (name, seed), task in zip(work, tasks, strict=True):
+            verdicts = task.result()
+            judged[name] += verdicts
+            missed = [f"{v['statistic']} ({v['setting']})" for v in verdicts if v["verdict"] in (REFUTED, INCONCLUSIVE)]
+            print(
+                name, seed, f"{len(verdicts)} statistics", *(f"\n  not confirmed: {one}" for one in missed), flush=True
+            )
+    table = pd.concat([summarise(name, verdicts) for name, verdicts in judged.items()], ignore_index=True)
+    if given.experiments and given.table.exists():
+        before = pd.read_csv(given.table)
+        table = pd.concat([before[~before["experiment"].isin(names)], table], ignore_index=True)
+    with replacing(given.table) as path:
+        table.to_csv(path, index=False, float_format="%.3g")
+    print(f"{given.table}: {1 - table['not_confirmed'].sum():.3f} that all are confirmed")
+
+
+def judge(name: str, seed: int, store: Path) -> list[dict[str, Any]]:
+    """Return the verdicts of an experiment with one seed, as JSON-ready values."""
+    config = {**load([ROOT / "config.yaml"]), "seed": seed}
+    experiment = CATALOGUE[name]
+    settings = experiment.settings(config)
+    own = {MODULES[setting.procedure] for setting in settings if setting.procedure in MODULES}
+    path = store / code_digest("trials", *sorted(own))[:16] / f"{name}-{seed}.pickle"
+    kept: dict[str, Outcome] = pickle.loads(path.read_bytes()) if path.exists() else {}
+    outcomes = []
+    known = len(kept)
+    for setting in settings:
+        for trial in range(setting.trials):
+            key = _key(setting, trial)
+            if key not in kept:
+                kept[key] = _trial(setting, seed, trial)
+            outcomes.append(kept[key])
+    if len(kept) > known:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as target:
+            target.write_bytes(pickle.dumps(kept))
+    traces: Traces = gather(settings, outcomes)
+    by_topic = experiment.judge(config, *traces).verdicts
+    return [asdict(verdict) for verdicts in by_topic.values() for verdict in verdicts]
+
+
+def _key(setting: Setting, trial: int) -> str:
+    values = {**asdict(setting), "trials": None, "group": None}
+    return hashlib.sha256(json.dumps([values, trial], sort_keys=True).encode()).hexdigest()
+
+
+def _trial(setting: Setting, seed: int, trial: int) -> Outcome:
+    return PROCEDURES[setting.procedure](Trial(setting, seed, trial))
+
+
+def _seconds(name: str, config: Mapping[str, Any]) -> float:
+    return expected_seconds(CATALOGUE[name].settings(config))
+
+
+def summarise(name: str, verdicts: list[dict[str, Any]]) -> pd.DataFrame:
+    """Return the rows of an experiment: of each statistic how often it was what, and the estimated probability."""
+    rows = []
+    table = pd.DataFrame(verdicts)
+    table = table[table["verdict"] != DESCRIBED].copy()
+    # Of what a kind of statistic is given for its weakest setting, that setting may differ from seed to seed.
+    table["setting"] = table["setting"].str.replace(r"^.*, the weakest of (\d+)$", r"the weakest of \1", regex=True)
+    for (statistic, setting), group in table.groupby(["statistic", "setting"], sort=False):
+        counts = [int((group["verdict"] == kind).sum()) for kind in (CONFIRMED, REFUTED, INCONCLUSIVE)]
+        rows.append((name, statistic, setting, len(group), *counts, not_confirmed(group)))
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def not_confirmed(verdicts: pd.DataFrame) -> float:
+    """Return the probability that a statistic is not confirmed, its distance from the nearer bound taken as normal.
+
+    The distance is that of the interval; of what holds in all seeds with the same number it has no spread, and is 0.
+    """
+    margin = np.minimum(verdicts["low"] - verdicts["least"], verdicts["most"] - verdicts["high"]).to_numpy(float)
+    missed = float((verdicts["verdict"] != CONFIRMED).mean())
+    if not np.isfinite(margin).all() or margin.std() == 0:
+        return missed
+    z = margin.mean() / margin.std(ddof=1)
+    return missed if math.isnan(z) else float(scipy.special.ndtr(-z))
+
+
+if __name__ == "__main__":
+    main()

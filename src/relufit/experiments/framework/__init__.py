@@ -1,0 +1,1 @@
+"""What experiments share: settings and trials, procedures, exact tests, curves, and the files of a run."""

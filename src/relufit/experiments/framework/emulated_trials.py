@@ -1,0 +1,191 @@
+"""Training between emulated hosts: a few iterations in each of several ways to time them, or whole runs.
+
+The hosts are opened once for all trials of a group, and their links given another rate between runs.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from relufit.experiments.framework.base import Outcome, Trial
+from relufit.planted import PlantedModel
+from relufit.planted.stores import inside
+from relufit.training import Trace, TrainingSpec, train
+from relufit.training.trace import TIMINGS
+
+if TYPE_CHECKING:
+    from relufit.clusters import Cluster
+    from relufit.clusters.emulated import Emulated
+
+#: The first iterations of a run do not count: connections find their pace.
+_WARM_UP = 4
+#: Rows of a rank in a run without a payload to speak of.
+_EMPTY_ROWS = 16
+
+
+def _open(cluster: Cluster | None) -> tuple[Emulated | None, str]:
+    """Return the hosts, or why there are none."""
+    from relufit.clusters.emulated import Emulated, Refused
+
+    if isinstance(cluster, Emulated):
+        return cluster, ""
+    return None, cluster.why if isinstance(cluster, Refused) else "no hosts were asked for"
+
+
+def _interfaces(cluster: Emulated) -> dict[str, int]:
+    """Return what all interfaces together have counted."""
+    counted = cluster.counters().values()
+    return {
+        "interface_bytes": sum(host["bytes_sent"] for host in counted),
+        "packets": sum(host["packets_sent"] for host in counted),
+        "dropped": sum(host["queue_drops"] + host["delay_drops"] for host in counted),
+    }
+
+
+class _Runs:
+    """Runs between hosts, one after the other: nothing else is on the links between two of them."""
+
+    def __init__(self, hosts: Emulated) -> None:
+        self._hosts, self._before = hosts, _interfaces(hosts)
+
+    def train(self, spec: TrainingSpec) -> tuple[Trace, dict[str, int | None]]:
+        """Train, and return what frames and interfaces have moved meanwhile too.
+
+        The bytes of frames are None where not all links have told their counts.
+        """
+        trace = train(spec, self._hosts.client)
+        after = _interfaces(self._hosts)
+        moved = {key: count - self._before[key] for key, count in after.items()}
+        self._before = after
+        return trace, {"frame_bytes": trace.received["frame_bytes"] if trace.received else None, **moved}
+
+
+def _counted(trace: Trace) -> bool:
+    """Tell whether the bytes counted are those that arrived, if that is known."""
+    last, received = trace.table.iloc[-1], trace.received
+    return received is None or all(received[name] == last[name] for name in ("uplink_bytes", "downlink_bytes"))
+
+
+def _about(hosts: Emulated | None, refusal: str) -> dict[str, Any]:
+    """Return what a trial has measured of the hosts it runs on."""
+    if hosts is None:
+        return {"refused": refusal}
+    first, second = hosts.hosts[:2]
+    trip = hosts.measure(second, first, 0.0)["round_trip"]
+    return {"refused": "", "round_trip": trip, "cluster": hosts.describe()}
+
+
+def _seconds(trace: Trace) -> dict[str, float]:
+    """Return the median seconds of an iteration and of its parts."""
+    timing = trace.timing.iloc[1 + _WARM_UP :]
+    whole = float(np.median(np.diff(trace.timing["elapsed"])[_WARM_UP:]))
+    return {"seconds": whole, **{part: float(timing[part].median()) for part in TIMINGS}}
+
+
+def time_links(trial: Trial) -> Outcome:
+    """Run a few iterations in each of several ways, at each of several rates.
+
+    The specification has what all runs have; ``empty``, the dimension, iterations and rate of runs in each exchange
+    whose messages have next to nothing in them; and ``runs``: for each its name, its ``points``, pairs of a rate and a
+    number of iterations, and what `relufit.TrainingSpec` takes. The table has the bytes of an iteration of each run, up
+    and down; the timing has the seconds of an iteration and of its parts at each rate, and the bytes of frames and of
+    interfaces. A run that is not timed has, at a rate of 0, the parts that the serial engine measures, for one rank.
+    """
+    shared = dict(trial.setting.spec)
+    runs, empty, seeded = shared.pop("runs"), shared.pop("empty"), trial.seed_of("training")
+    model = PlantedModel(**trial.setting.data, seed=trial.seed_of("data"))
+    hosts, refusal = _open(trial.cluster)
+    about = _about(hosts, refusal)
+    rows, timing, oracles, exact, faults = [], [], dict[tuple[str, int], Trace](), [], 0
+    uncounted: set[str] = set()
+
+    def spec_of(name: str, iterations: int) -> TrainingSpec:
+        parameters = {key: value for key, value in runs[name].items() if key != "points"}
+        return TrainingSpec(dataset=model, seed=seeded, iterations=iterations, **shared, **parameters)
+
+    def oracle_of(name: str, iterations: int) -> Trace:
+        if (name, iterations) not in oracles:
+            oracles[name, iterations] = train(spec_of(name, iterations))
+        return oracles[name, iterations]
+
+    timed = {name: run["points"] if hosts else [] for name, run in runs.items()}
+    for name, points in timed.items():
+        oracle = oracle_of(name, points[0][1] if points else 2 * _WARM_UP)
+        first, last = oracle.table.iloc[0], oracle.table.iloc[-1]
+        up, down = ((last[way] - first[way]) / last["iteration"] for way in ("uplink_bytes", "downlink_bytes"))
+        rows.append({"run": name, "uplink_bytes": up, "downlink_bytes": down})
+        if not points:
+            timing.append({"run": name, "rate": 0.0, **_alone(oracle, shared["workers"])})
+    links = _Runs(hosts) if hosts else None
+    for rate in sorted({rate for points in timed.values() for rate, _ in points}):
+        assert hosts
+        assert links
+        hosts.reshape(rate=rate)
+        for name, iterations in [(name, count) for name, points in timed.items() for at, count in points if at == rate]:
+            trace, moved = links.train(spec_of(name, iterations))
+            exact.append(_counted(trace) and trace.weights.tobytes() == oracle_of(name, iterations).weights.tobytes())
+            faults += len(trace.faults)
+            uncounted |= set(trace.uncounted)
+            timing.append({"run": name, "rate": rate, **_seconds(trace), **moved})
+    if hosts and links:
+        hosts.reshape(rate=empty["rate"])
+        timing += _empty(links, empty, shared["workers"], seeded)
+    measured = {
+        **about,
+        "exact": all(exact),
+        "runs": len(exact),
+        "faults": faults,
+        "uncounted": sorted(uncounted),
+    }
+    return Outcome(pd.DataFrame(rows), {"step_size": shared["step_size"]}, pd.DataFrame(timing), measured)
+
+
+def _empty(links: _Runs, empty: dict[str, Any], workers: int, seed: int) -> list[dict[str, Any]]:
+    """Time each exchange of messages with next to nothing in them."""
+    model, rows = PlantedModel(n=_EMPTY_ROWS * workers, d=empty["dimension"], noise_std=0.1, seed=seed), []
+    for exchange in empty["exchanges"]:
+        spec = TrainingSpec(
+            dataset=model,
+            seed=seed,
+            workers=workers,
+            compressor="fp32",
+            batch_size=_EMPTY_ROWS * workers,
+            iterations=empty["iterations"],
+            exchange=exchange,
+        )
+        trace, moved = links.train(spec)
+        rows.append({"run": f"empty-{exchange}", "rate": empty["rate"], **_seconds(trace), **moved})
+    return rows
+
+
+def _alone(oracle: Trace, workers: int) -> dict[str, float]:
+    """Return the parts of an iteration as the serial engine has measured them, `compute` and `encode` for one rank."""
+    parts = _seconds(oracle)
+    return {**parts, "seconds": np.nan, "compute": parts["compute"] / workers, "encode": parts["encode"] / workers}
+
+
+def train_on_links(trial: Trial) -> Outcome:
+    """Train between hosts to the tolerance or the budget; without hosts, in this process, and no seconds are told.
+
+    The specification is that of a training run, with the ``rate`` of the links. All trials have the data set named
+    first.
+    """
+    setting = trial.setting
+    parameters = {key: value for key, value in setting.spec.items() if key != "rate"}
+    asked = TrainingSpec(
+        dataset=inside(trial.data, f"{setting.datasets[0]}.zarr"),
+        seed=trial.seed_of("training"),
+        **parameters,
+    )
+    hosts, refusal = _open(trial.cluster)
+    measured: dict[str, Any] = {**_about(hosts, refusal), "counted": True, "faults": 0, "uncounted": []}
+    if hosts is None:
+        trace = train(asked)
+        return Outcome(trace.table, trace.summary, trace.timing.assign(elapsed=np.nan), measured)
+    hosts.reshape(rate=setting.spec["rate"])
+    trace, moved = _Runs(hosts).train(asked)
+    measured |= {"counted": _counted(trace), "faults": len(trace.faults), "uncounted": list(trace.uncounted), **moved}
+    return Outcome(trace.table, trace.summary, trace.timing, measured)

@@ -1,0 +1,196 @@
+"""Runs of SGD and of quantized SGD side by side: what experiments on them share.
+
+A section of the configuration has ``dimension``, ``ratio``, ``workers``, ``mini_batch``, ``bucket_size``,
+``sampling``, ``tolerance``, ``iterations``, ``record_every`` and ``trials``. Each run is at the step that is optimal
+for the omega of its compressor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from relufit import theory
+from relufit.claims.statistics import mean_interval
+from relufit.claims.verdict import Verdict, judge
+from relufit.compression import Compressor, make_compressor
+from relufit.compression.lengths import payload_bits
+from relufit.exchange import DEFAULT, Role, find_exchange
+from relufit.experiments.framework.base import Setting
+from relufit.experiments.framework.counted_exchanges import payload_bytes
+from relufit.experiments.framework.procedures import model_of
+
+_SHORTEST_CURVE = 1024
+
+
+class Spectrum(NamedTuple):
+    """What `relufit.theory.fixed_data_curve` takes of the data, as of `relufit.theory.instance_spectrum`."""
+
+    eigenvalues: np.ndarray
+    weights: np.ndarray
+    initial_error_squared: np.ndarray
+
+
+def qsgd(section: Mapping[str, Any], levels: int, coding: str) -> dict[str, Any]:
+    """Return QSGD with the buckets of a section, as `relufit.TrainingSpec` takes it."""
+    return {"name": "qsgd", "levels": levels, "coding": coding, "bucket_size": section["bucket_size"]}
+
+
+def max_norm(levels: int, coding: str) -> dict[str, Any]:
+    """Return QSGD with the largest magnitude in place of the l2 norm, of the whole gradient."""
+    return {"name": "qsgd", "levels": levels, "coding": coding, "norm": "max"}
+
+
+def compressors(section: Mapping[str, Any], plain: tuple[str, ...]) -> dict[str, dict[str, Any]]:
+    """Return the compressors of a section with ``levels``, ``coding`` and ``other_codings``, by names of settings.
+
+    The plain ones come first, then QSGD in the section's coding, then in the others.
+    """
+    specs: dict[str, dict[str, Any]] = {f"sgd-{name}": {"name": name} for name in plain}
+    for coding in dict.fromkeys([section["coding"], *section["other_codings"]]):
+        ending = "" if coding == section["coding"] else f"-{coding}"
+        for levels in section["levels"]:
+            specs[f"qsgd-s{levels}{ending}"] = qsgd(section, levels, coding)
+    return specs
+
+
+def planted(section: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the data of a section's settings."""
+    d = section["dimension"]
+    return {"n": round(section["ratio"] * d), "d": d}
+
+
+def training(section: Mapping[str, Any], compressor: dict[str, Any]) -> dict[str, Any]:
+    """Return the specification of a section's runs with one compressor."""
+    taken = ("workers", "iterations", "tolerance", "sampling", "record_every")
+    return {
+        "compressor": compressor,
+        "batch_size": section["mini_batch"],
+        "step_size": "optimal",
+        **{key: section[key] for key in taken},
+    }
+
+
+def make(compressor: dict[str, Any]) -> Compressor:
+    """Return the compressor of a specification."""
+    parameters = dict(compressor)
+    return make_compressor(parameters.pop("name"), **parameters)
+
+
+def is_long(section: Mapping[str, Any], compressor: dict[str, Any]) -> bool:
+    """Return whether theory expects more iterations, on fresh samples, than the section calls a long run."""
+    d, start = section["dimension"], theory.initial_error(**planted(section))
+    due = theory.iterations_fresh(
+        d,
+        section["mini_batch"],
+        start,
+        section["tolerance"],
+        omega=make(compressor).variance(d) or 0.0,
+        workers=section["workers"],
+    )
+    return bool(due > section["long_runs"]["iterations"])
+
+
+def trials_of(section: Mapping[str, Any], compressor: dict[str, Any]) -> int:
+    """Return the trials of a setting: fewer of a long run, whose iterations vary little from trial to trial."""
+    trials: int = section["trials"]
+    return min(trials, section["long_runs"]["trials"]) if is_long(section, compressor) else trials
+
+
+def spectra_of(settings: Sequence[Setting], seed: int) -> list[Spectrum]:
+    """Return the spectrum of each trial's own data, for settings that share their data."""
+    longest = max(settings, key=lambda setting: setting.trials)
+    spectra = []
+    for trial in range(longest.trials):
+        model = model_of(longest, seed, trial)
+        w_star = model.weights()
+        spectra.append(Spectrum(*theory.instance_spectrum(*model.rows(0, model.n, w_star), w_star)))
+    return spectra
+
+
+def limiting_spectrum(section: Mapping[str, Any]) -> Spectrum:
+    """Return the spectrum of a section's data as n and d grow, with the expected error of w0 at its own n and d."""
+    eigenvalues, weights = theory.marchenko_pastur(section["ratio"])
+    profile = theory.initial_profile(eigenvalues, weights)
+    return Spectrum(eigenvalues, weights, profile * (theory.initial_error(**planted(section)) / profile.sum()))
+
+
+def predicted_curve(
+    section: Mapping[str, Any],
+    compressor: dict[str, Any],
+    iterations: int,
+    spectrum: Spectrum | None = None,
+    exchange: str = DEFAULT,
+) -> np.ndarray:
+    """Return the predicted squared relative errors of a section's runs with one compressor, in an exchange.
+
+    With replacement it is the recursion over the spectrum of the data, by default the limiting one; on fresh samples
+    it is the one-step rate. The curve goes on until it comes down to the tolerance, `iterations` at the least and the
+    budget at the most.
+    """
+    d, m, workers = section["dimension"], section["mini_batch"], section["workers"]
+    omega, sum_omega = find_exchange(exchange).variances(make(compressor).variance, d, workers)
+    encoded = {"omega": omega or 0.0, "workers": workers, "sum_omega": sum_omega}
+    step = theory.optimal_step(d, m, **encoded)
+    if section["sampling"] == "fresh":
+        rate = theory.contraction(d, m, step, **encoded)
+        return theory.initial_error(**planted(section)) * rate ** np.arange(section["iterations"] + 1)
+    eigenvalues, weights, start = spectrum or limiting_spectrum(section)
+    length = max(iterations, _SHORTEST_CURVE)
+    while True:
+        curve = theory.fixed_data_curve(
+            eigenvalues,
+            weights,
+            d,
+            m,
+            step,
+            min(length, section["iterations"]),
+            initial_error_squared=start,
+            **encoded,
+        )
+        if curve[-1] <= section["tolerance"] ** 2 or length >= section["iterations"]:
+            return curve
+        length *= 2
+
+
+def expected_iterations(
+    section: Mapping[str, Any],
+    compressor: dict[str, Any],
+    spectrum: Spectrum | None = None,
+    exchange: str = DEFAULT,
+) -> float:
+    """Return the predicted iterations to the tolerance, NaN where they are beyond the budget."""
+    return theory.iterations_to(predicted_curve(section, compressor, 0, spectrum, exchange), section["tolerance"])
+
+
+def expected_sent(
+    section: Mapping[str, Any],
+    compressor: dict[str, Any],
+    exchange: str,
+    iterations: Any,  # noqa: ANN401 - a number, or a series
+) -> Any:  # noqa: ANN401
+    """Return the expected bytes that a rank sends in so many iterations, with those of the initial weights."""
+    d, workers, way = section["dimension"], section["workers"], find_exchange(exchange)
+    payload = way.vector_length(partial(payload_bits, make(compressor)), d, workers) / 8
+    sent, _ = way.member_bytes(Role.RANK, workers, payload, 0)
+    return way.moment_copies(workers)[0] * payload_bytes("fp64", d) + iterations * sent
+
+
+def judge_ratio(
+    statistic: str, words: str, setting: Setting, ratio: ArrayLike, tolerance: float, note: str = ""
+) -> Verdict:
+    """Return the verdict on the mean over trials of a ratio to its prediction, which is to be 1 within a tolerance."""
+    return judge(
+        statistic,
+        words,
+        mean_interval(ratio),
+        least=1 - tolerance,
+        most=1 + tolerance,
+        trials=setting.trials,
+        evidence=setting.evidence,
+        note=note,
+    )

@@ -1,0 +1,1 @@
+"""The initial weights: how far (2/n) sum y x is from w*."""

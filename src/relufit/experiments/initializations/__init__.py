@@ -1,0 +1,1 @@
+"""Other starts than the moment estimate: does gradient descent reach w* from them too."""

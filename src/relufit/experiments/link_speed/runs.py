@@ -1,0 +1,121 @@
+"""What is run between hosts: compressors, exchanges, and the rates at which a machine carries them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from relufit.clusters.emulated.shaping import MTU
+from relufit.compression.lengths import payload_bits
+from relufit.exchange import EXCHANGES, Exchange
+from relufit.experiments.framework.quantized import make
+from relufit.theory import network
+
+#: Compressors that are timed in some exchanges only: in those where weights travel, and in those without a master.
+_ONLY: dict[str, Callable[[Exchange], bool]] = {
+    "fp64": lambda exchange: not exchange.replicas,
+    "s4-rans": lambda exchange: not exchange.has_master,
+    "s4-packed": lambda exchange: not exchange.has_master,
+}
+#: Levels over sqrt(d) at which QSGD with an entropy code takes the fewest bits to an error.
+_BEST = 0.6
+
+
+class Run(NamedTuple):
+    """One way to train: by name, the compressor and the exchange."""
+
+    name: str
+    compressor: dict[str, Any]
+    exchange: str
+
+
+def compressors(d: int) -> dict[str, tuple[str, dict[str, Any]]]:
+    """Return the compressors by the names that a configuration has for them: with the names of their runs."""
+    best = max(1, round(_BEST * math.sqrt(d)))
+    plain = {name: (f"sgd-{name}", {"name": name}) for name in ("fp64", "fp32")}
+    return plain | {
+        f"{ending}{coding}": (f"qsgd-s{levels}-{coding}", {"name": "qsgd", "levels": levels, "coding": coding})
+        for ending, levels in (("", best), ("s4-", 4))
+        for coding in ("rans", "packed")
+    }
+
+
+def runs_of(d: int, exchanges: Sequence[str]) -> Iterator[Run]:
+    """Yield what is timed in some exchanges: fp64 with a master alone, few levels where only gradients travel."""
+    for known, (name, compressor) in compressors(d).items():
+        for exchange in exchanges:
+            if known not in _ONLY or _ONLY[known](EXCHANGES[exchange]):
+                yield Run(f"{name}-{exchange}", compressor, exchange)
+
+
+def run_of(name: str, d: int) -> Run:
+    """Return the run with a name."""
+    exchange = next(exchange for exchange in EXCHANGES if name.endswith(f"-{exchange}"))
+    made = dict(compressors(d).values())
+    return Run(name, made[name.removesuffix(f"-{exchange}")], exchange)
+
+
+def cell_name(cell: Mapping[str, Any]) -> str:
+    """Return the name of a cell of dimension and ranks."""
+    return f"d{cell['dimension']}-K{cell['workers']}"
+
+
+def expected_payload(compressor: dict[str, Any], d: int) -> float:
+    """Return the bytes of an encoded gradient that are to be expected."""
+    return payload_bits(make(compressor), d) / 8
+
+
+def expected_traffic(run: Run, cell: Mapping[str, Any], rate: float, round_trip: float) -> float:
+    """Return the bits a second that all links together are expected to carry."""
+    d, payload = cell["dimension"], expected_payload(run.compressor, cell["dimension"])
+    sent = EXCHANGES[run.exchange].sent(cell["workers"])
+    whole = (sent.up + sent.down) * payload + sent.weights * network.weights_bytes(d)
+    return 8 * whole / _network_alone(run, cell, rate, round_trip).lower
+
+
+def points_of(run: Run, cell: Mapping[str, Any], section: Mapping[str, Any]) -> list[tuple[float, int]]:
+    """Return the rates at which a run is timed, and for how many iterations.
+
+    Those are timed that the machine carries, in exchanges in which an iteration of SGD with fp32 is not too long.
+    """
+    points, trip = [], section["round_trip"]
+    least, most = section["iterations"]
+    plain = Run("sgd-fp32", {"name": "fp32"}, run.exchange)
+    for rate in cell["rates"]:
+        carried = expected_traffic(run, cell, rate, trip) <= section["carried"]
+        if carried and _network_alone(plain, cell, rate, trip).upper <= section["longest"]:
+            seconds = _network_alone(run, cell, rate, trip).upper
+            points.append((rate, min(most, max(least, round(section["seconds"] / seconds)))))
+    return points
+
+
+def _network_alone(run: Run, cell: Mapping[str, Any], rate: float, round_trip: float) -> network.Iteration:
+    """Return the seconds of an iteration if nothing but the network took any."""
+    d, payload = cell["dimension"], expected_payload(run.compressor, cell["dimension"])
+    link = network.Network(rate, round_trip / 2, MTU)
+    return EXCHANGES[run.exchange].iteration(cell["workers"], payload, d, link, network.Work())
+
+
+class Whole(NamedTuple):
+    """A run on rows from disk: at which rate, and for how many iterations at most."""
+
+    name: str
+    run: Run
+    rate: float
+    iterations: int
+    complete: bool
+
+
+def whole_runs(whole: Mapping[str, Any]) -> list[Whole]:
+    """Return what is trained on rows from disk: to the tolerance, or so many iterations as are given."""
+    d, runs = whole["dimension"], []
+    for entry in whole["runs"]:
+        name, compressor = compressors(d)[entry["compressor"]]
+        for exchange in entry["exchanges"]:
+            for rate in entry["rates"]:
+                run = Run(f"{name}-{exchange}", compressor, exchange)
+                budget = entry.get("iterations")
+                named = f"run-{run.name}-{rate / 1e6:g}"
+                runs.append(Whole(named, run, rate, budget or whole["iterations"], budget is None))
+    return runs

@@ -1,0 +1,88 @@
+"""The section ``link_speed`` of the configuration."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from relufit.clusters.emulated.options import Rate, RoundTrip
+from relufit.experiments.framework.keys import (
+    Budget,
+    ConvergedAt,
+    Dimension,
+    ExchangeName,
+    MiniBatch,
+    Ratio,
+    RecordEvery,
+    Trials,
+    Workers,
+    check_shares,
+)
+from relufit.schema import LEFT_OUT, Distinct, Integer, Positive, Section, Whole, refused
+
+Hosts = Annotated[Workers, Field(ge=2, le=64)]
+Rates = Annotated[Distinct[Rate], Field(description="bits a second of each link")]
+
+
+class Cell(Section):
+    """Where iterations are timed."""
+
+    dimension: Dimension
+    workers: Hosts
+    rates: Rates
+
+
+class Run(Section):
+    """A compressor in some exchanges and at some rates."""
+
+    compressor: Literal["fp64", "fp32", "rans", "packed", "s4-rans", "s4-packed"] = Field(
+        description="fp64 and fp32 of SGD; a coding of QSGD with 0.6 sqrt(d) levels, or with 4 where it begins with s4"
+    )
+    exchanges: Distinct[ExchangeName] = Field(min_length=1, description="ways to exchange gradients")
+    rates: Rates
+    iterations: Whole = Field(default=LEFT_OUT, description="iterations of a run that does not go on to the tolerance")
+
+
+class WholeRuns(Section):
+    """Runs from w0 on rows from disk."""
+
+    dimension: Dimension
+    ratio: Ratio
+    workers: Hosts
+    mini_batch: MiniBatch
+    tolerance: ConvergedAt
+    iterations: Budget
+    record_every: RecordEvery
+    trials: Trials
+    runs: Distinct[Run] = Field(min_length=1, description="what is run")
+
+    @model_validator(mode="after")
+    def _check_shares(self) -> Self:
+        check_shares(int(self.dimension * self.ratio), self.workers, self.mini_batch)
+        return self
+
+
+class LinkSpeedSection(Section):
+    """Between hosts that are emulated on this machine."""
+
+    round_trip: RoundTrip
+    carried: Positive = Field(description="bits a second over all links together that the machine carries in time")
+    longest: Positive = Field(description="the most seconds of an iteration of SGD with fp32 that is timed")
+    cells: Distinct[Cell] = Field(min_length=1, description="where iterations are timed")
+    exchanges: Distinct[ExchangeName] = Field(min_length=1, description="ways to exchange gradients that are timed")
+    rank_rows: Whole = Field(description="rows of a rank")
+    rank_batch: Whole = Field(description="samples of a rank and an iteration")
+    seconds: Positive = Field(description="seconds of a timed run, by the model")
+    iterations: tuple[Annotated[Integer, Field(ge=8)], ...] = Field(
+        min_length=2, max_length=2, description="the least and the most of a timed run; the first 4 are not timed"
+    )
+    trials: Trials
+    whole: WholeRuns = Field(description="runs from w0 on rows from disk")
+
+    @model_validator(mode="after")
+    def _check_iterations(self) -> Self:
+        least, most = self.iterations
+        if least > most:
+            raise refused(f"{least} iterations at least and {most} at most", "write the lesser one first", "iterations")
+        return self

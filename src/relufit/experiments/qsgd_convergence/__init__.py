@@ -1,0 +1,1 @@
+"""QSGD against SGD: is the convergence kept, and what does it cost in iterations."""

@@ -1,0 +1,1 @@
+"""Sample complexity: from how many samples a dimension on each method finds w*."""

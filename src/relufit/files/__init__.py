@@ -1,0 +1,1 @@
+"""Files: written atomically, mapped into memory, protected by checksums; the paths and outputs of commands."""

@@ -1,0 +1,27 @@
+"""Loops written for vector units by hand, whose bits do not depend on how wide the machine's vectors are."""
+
+from __future__ import annotations
+
+from relufit.numerics.simd.bits import count, leading_zeros, load_bits, multiply_high, store_bits
+from relufit.numerics.simd.casts import add_numbers, largest_magnitude, read_numbers, write_halves, write_singles
+from relufit.numerics.simd.dots import dots
+from relufit.numerics.simd.packing import pack, unpack
+from relufit.numerics.simd.rounding import draw, round_levels
+
+__all__ = [
+    "add_numbers",
+    "count",
+    "dots",
+    "draw",
+    "largest_magnitude",
+    "leading_zeros",
+    "load_bits",
+    "multiply_high",
+    "pack",
+    "read_numbers",
+    "round_levels",
+    "store_bits",
+    "unpack",
+    "write_halves",
+    "write_singles",
+]

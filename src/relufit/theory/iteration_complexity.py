@@ -1,0 +1,88 @@
+"""Iterations to an accuracy on fixed data, without following the curve: in time that grows as their logarithm."""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+
+import numpy as np
+
+from relufit.numerics.blas import one_blas_thread
+from relufit.theory._checks import nonnegative, positive, whole, worker_batch
+from relufit.theory.sgd import initial_error, optimal_step
+from relufit.theory.spectrum import compression_noise, initial_profile, marchenko_pastur
+
+#: Powers of two of iterations that are tried.
+_DOUBLINGS = 60
+
+
+@lru_cache(maxsize=100_000)
+def iterations_fixed(
+    d: int,
+    m: int,
+    ratio: float,
+    tolerance: float,
+    *,
+    omega: float = 0.0,
+    workers: int = 1,
+    step: float | None = None,
+    sum_omega: float = 0.0,
+) -> float:
+    """Return after how many steps the mean squared error comes to ``tolerance^2`` on n = ratio d rows.
+
+    The recursion is that of `fixed_data_curve` on the spectrum of `marchenko_pastur`, started at the initial weights
+    ``(2/n) sum y_i x_i`` with the squared error (2 d + 3) / n. One step is a matrix M on the squared errors along the
+    eigenvalues; the powers M, M^2, M^4, ... bracket the step looked for, which is interpolated in the logarithm. Not
+    rounded; infinite where the error does not come down so far, as beyond the largest step that the data bear.
+
+    Parameters
+    ----------
+    d, m, workers, omega, sum_omega
+        As in `fixed_data_curve`.
+    ratio : float
+        n / d, above 2.
+    tolerance : float
+        Relative error, not squared.
+    step : float, optional
+        Step size; `optimal_step` by default.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of its range.
+    """
+    d, m, b = whole("d", d), whole("m", m), worker_batch(m, workers)
+    omega, goal = nonnegative("omega", omega), positive("tolerance", tolerance) ** 2
+    if step is None:
+        step = optimal_step(d, m, omega=omega, workers=workers, sum_omega=sum_omega)
+    nonnegative("step", step)
+    # The rule's error falls as (2 / ratio)^nodes.
+    nodes = min(400, max(24, math.ceil(60 / math.log(ratio / 2)))) if ratio > 2 else 1
+    eigenvalues, weights = marchenko_pastur(ratio, nodes)
+    p = initial_profile(eigenvalues, weights)
+    p *= initial_error(round(ratio * d), d) / p.sum()
+    by_first, by_second = compression_noise(d, m, b, omega / workers, nonnegative("sum_omega", sum_omega))
+    matrix = np.outer(2 * d / m * eigenvalues * weights + by_first * weights, eigenvalues)
+    matrix += np.outer(by_second * weights, eigenvalues**2)
+    matrix *= step**2
+    matrix[np.diag_indices(nodes)] += (1 - step * eigenvalues) ** 2 - (step * eigenvalues) ** 2 / m
+    return _steps(matrix, p, goal)
+
+
+@one_blas_thread()
+def _steps(matrix: np.ndarray, p: np.ndarray, goal: float) -> float:
+    if p.sum() <= goal:
+        return 0.0
+    powers = [matrix]
+    with np.errstate(over="ignore", invalid="ignore"):
+        while not np.sum(powers[-1] @ p) <= goal:
+            if len(powers) > _DOUBLINGS or not np.isfinite(powers[-1]).all():
+                return math.inf
+            powers.append(powers[-1] @ powers[-1])
+        done = 0
+        for exponent in reversed(range(len(powers) - 1)):
+            further = powers[exponent] @ p
+            if not np.sum(further) <= goal:
+                p, done = further, done + 2**exponent
+        before, after = float(p.sum()), float(np.sum(matrix @ p))
+    return done + (math.log(before / goal) / math.log(before / after) if after > 0 else 1.0)
