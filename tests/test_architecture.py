@@ -24,8 +24,8 @@ FLOORS = [
     {"planted", "compression", "exchange"},
     {"theory", "claims"},
     {"numerics", "sources"},
-    {"files", "streams", "schema"},
-    {"errors", "instance_types", "parameters", "terminal"},
+    {"files", "streams", "schema", "terminal"},
+    {"errors", "instance_types", "interrupts", "parameters"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
 WITHOUT_DASK = {"planted", "theory", "compression", "exchange", "claims", "figures", "report", "planning"}

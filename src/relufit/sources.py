@@ -8,6 +8,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from relufit.interrupts import shielded
+
 if TYPE_CHECKING:
     from grimp import ImportGraph
 
@@ -102,7 +104,8 @@ def _graph() -> ImportGraph:
     """Return the imports inside the package, but for those of type checkers."""
     import grimp
 
-    return grimp.build_graph(_ROOT, exclude_type_checking_imports=True, cache_dir=None)
+    # Its compiled part does not expect an interrupt, and prints a stack of its own.
+    return shielded(lambda: grimp.build_graph(_ROOT, exclude_type_checking_imports=True, cache_dir=None))
 
 
 def _module(name: str) -> str:

@@ -14,6 +14,7 @@ from types import FrameType
 import relufit
 from relufit.cli.process import prepare_process
 from relufit.errors import RelufitError
+from relufit.interrupts import delivered
 
 #: Subcommands in the order in which a workflow uses them; each is a module of this package.
 COMMANDS = (
@@ -60,6 +61,7 @@ def parser() -> argparse.ArgumentParser:
     return whole
 
 
+@delivered()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status.
 

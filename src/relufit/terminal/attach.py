@@ -13,6 +13,7 @@ from textwrap import wrap
 from types import FrameType, TracebackType
 from typing import Any
 
+from relufit.interrupts import deliver
 from relufit.terminal.display import Display
 from relufit.terminal.eta import Job
 from relufit.terminal.handler import OWN, Handler
@@ -151,6 +152,7 @@ def _tell_interrupts(handler: Handler) -> None:
 
     signal.signal(signal.SIGINT, interrupt)
     sys.excepthook = uncaught
+    deliver()
 
 
 def _counted(number: int, noun: str) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from relufit.files import paths
 from relufit.files.outputs import check_output, check_outputs
+from relufit.interrupts import delivered
 from relufit.planted.dataset import open_rows
 from relufit.training import serial
 from relufit.training.checkpoint import EVERY, CheckpointManager
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["Plan", "Progress", "ProgressCallback", "Timeouts", "Trace", "TrainingSpec", "train"]
 
 
+@delivered()
 def train(
     spec: TrainingSpec,
     client: Client | None = None,
