@@ -42,7 +42,7 @@ time_to_accuracy: {dimension: 60, mini_batch: 8, levels: [8], other_codings: [],
 """
 #: Has loaded and compiled everything; runs each command it is told in a process of its own, which begins at once.
 LAUNCHER = """
-import json, os, sys
+import inspect, json, os, sys
 import relufit.training.checkpoint
 from relufit import experiments, planted, training
 from relufit.claims import trace_files
@@ -50,7 +50,7 @@ from relufit.cli import main
 from relufit.experiments.framework import trials
 import zarr
 training.train(training.TrainingSpec(planted.PlantedModel(100, 10, 0), {"name": "qsgd", "levels": 4}, iterations=2))
-training.train.__kwdefaults__["checkpoint_seconds"] = 0.02
+inspect.unwrap(training.train).__kwdefaults__["checkpoint_seconds"] = 0.02
 list(experiments.CATALOGUE.values())
 for line in sys.stdin:
     arguments, folder, log = json.loads(line)
