@@ -6,6 +6,7 @@ min_version("9.0")
 
 
 include: "workflow/rules/terminal.smk"
+include: "workflow/rules/readable.smk"
 
 
 # Beside this file, whatever the working folder is: results and Snakemake's own files go to that one.

@@ -190,6 +190,28 @@ def test_a_wrong_configuration_is_one_message_and_no_traceback(finished: Path, o
     assert "Traceback" not in done.stdout + done.stderr
 
 
+@pytest.mark.parametrize(
+    ("added", "says"),
+    [
+        (b"# caf\xe9\n", "config.yaml: is no text in UTF-8 (byte 0xe9 in line "),
+        (b"seed: [1\n", "config.yaml: is not YAML ("),
+        (b"seed: &a [*a]\nrun: 2\n", "config.yaml: "),
+    ],
+)
+def test_what_cannot_be_read_in_the_project_s_own_configuration_is_one_line(
+    tmp_path: Path, added: bytes, says: str
+) -> None:
+    folder = _checkout(tmp_path)
+    with (folder / "config.yaml").open("ab") as file:
+        file.write(added)
+    done = _snakemake(folder, "--cores", "1", "--dry-run")
+    text = done.stdout + done.stderr
+    assert done.returncode != 0
+    assert says in text
+    assert "Traceback" not in text
+    assert 'File "' not in text
+
+
 def test_results_that_cannot_be_written_are_told_before_anything_runs(tmp_path: Path) -> None:
     folder = _checkout(tmp_path)
     (folder / "results/tiny").write_text("a file in the way")

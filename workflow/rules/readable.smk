@@ -1,0 +1,12 @@
+# What cannot be read in config.yaml is told with its place and a remedy, before Snakemake reads the file itself.
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+from relufit.errors import RelufitError
+from relufit.pipeline.config_values import read_mapping
+
+try:
+    read_mapping(Path(workflow.basedir) / "config.yaml")
+except RelufitError as error:
+    raise WorkflowError(str(error)) from None
