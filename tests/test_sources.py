@@ -50,6 +50,7 @@ REAL = {"trials on local", "trials on ec2", "trials on links"}
 EDITS: dict[str, set[str]] = {
     "__init__.py": {"report", "manifest"},
     "errors.py": set(PARTS) - {"claims"},
+    "interrupts.py": TRAINED | {"dataset"},
     "parameters.py": TRAINED | {"dataset"},
     "sources.py": TRAINED | {"dataset"},
     "streams.py": TRAINED | {"dataset"},
