@@ -5,18 +5,14 @@ from __future__ import annotations
 import getpass
 import logging
 import os
-import signal
-import sys
-import threading
 from collections.abc import Iterable
 from textwrap import wrap
-from types import FrameType, TracebackType
 from typing import Any
 
-from relufit.interrupts import deliver
 from relufit.terminal.display import Display
 from relufit.terminal.eta import Job
 from relufit.terminal.handler import OWN, Handler
+from relufit.terminal.interruption import tell_interrupts
 from relufit.terminal.verdicts import summary
 from relufit.terminal.watch import Watch
 
@@ -98,7 +94,7 @@ def attach(workflow: Any) -> Terminal:  # noqa: ANN401
             terminal.handler = Handler(display, own, path, dry=settings.dryrun, verdicts=terminal.closing)
             _LOGGER.addHandler(terminal.handler)
             _LOGGER.removeHandler(own)
-            _tell_interrupts(terminal.handler)
+            tell_interrupts(terminal.handler)
     except (AttributeError, TypeError):
         terminal.handler = None
     return terminal
@@ -128,31 +124,6 @@ def _log_everything(log: logging.Handler) -> None:
     log.filters.clear()
     formatter: Any = log.formatter
     formatter.quiet = set()
-
-
-def _tell_interrupts(handler: Handler) -> None:
-    """Tell the handler of an interrupt before the jobs, which are interrupted too, are seen to fail."""
-    if (
-        threading.current_thread() is not threading.main_thread()
-        or signal.getsignal(signal.SIGINT) is not signal.default_int_handler
-    ):
-        return
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        handler.progress.interrupted = True
-        # While Snakemake is torn down its logger has no handler any more: what it says then would go to stderr.
-        logging.lastResort = logging.NullHandler()  # type: ignore[assignment]
-        signal.default_int_handler(number, frame)
-
-    def uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        if issubclass(kind, KeyboardInterrupt):
-            handler.end_interrupted()
-        else:
-            sys.__excepthook__(kind, error, trace)
-
-    signal.signal(signal.SIGINT, interrupt)
-    sys.excepthook = uncaught
-    deliver()
 
 
 def _counted(number: int, noun: str) -> str:
