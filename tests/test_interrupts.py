@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import signal
 import subprocess
@@ -13,8 +14,9 @@ from typing import Any
 
 import pytest
 from distributed import Client
+from waiting import LONG
 
-from relufit.interrupts import delivered, shielded
+from relufit.interrupts import delivered, interrupt, shielded
 from relufit.planted import PlantedModel
 from relufit.training import Progress, TrainingSpec, train
 
@@ -119,6 +121,57 @@ def test_it_ends_a_run_of_one_process() -> None:
 def test_it_ends_a_run_on_a_cluster() -> None:
     with Client(n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None) as client:
         _train(client)
+
+
+LOOPS = """
+import asyncio, random, signal
+from relufit.interrupts import interrupt
+
+signal.signal(signal.SIGALRM, lambda *_: interrupt())
+draw = random.Random(1)
+
+async def leaf():
+    for _ in range(3):
+        await asyncio.sleep(0)
+
+async def work():
+    while True:
+        await asyncio.gather(*(leaf() for _ in range(5)))
+
+for _ in range(500):
+    runner = asyncio.Runner()
+    runner.get_loop()
+    signal.setitimer(signal.ITIMER_REAL, draw.uniform(0.001, 0.01))
+    try:
+        runner.run(work())
+    except KeyboardInterrupt:
+        runner.close()
+print("ended")
+"""
+
+
+def test_a_loop_that_is_interrupted_at_any_moment_can_be_closed() -> None:
+    ended = subprocess.run([sys.executable, "-c", LOOPS], capture_output=True, text=True, check=False, timeout=LONG)
+    assert (ended.stdout, ended.stderr) == ("ended\n", "")
+
+
+def test_a_callback_ends_before_an_interrupt_unless_there_is_a_second() -> None:
+    done: list[str] = []
+
+    async def step(signals: int) -> None:
+        for number in range(signals):
+            signal.raise_signal(signal.SIGINT)
+            done.append(f"{signals}.{number}")
+        await asyncio.sleep(60)
+
+    # A handler of ours: asyncio looks for that of Python.
+    signal.signal(signal.SIGINT, lambda *_: interrupt())
+    for signals in (1, 2):
+        with pytest.raises(KeyboardInterrupt):
+            asyncio.run(step(signals))
+    assert done == ["1.0", "2.0"]
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
 
 
 def test_what_is_shielded_ends_before_an_interrupt_is_raised() -> None:

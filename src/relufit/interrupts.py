@@ -1,8 +1,10 @@
-"""Interrupts that Python would lose.
+"""Interrupts that Python would lose, or that would have it wait for good.
 
 Python raises `KeyboardInterrupt` wherever the main thread is. Where that is a callback of the garbage collector or of a
 weak reference, or a ``__del__``, it is only printed, and the program goes on: Dask watches the garbage collector in
-every process that has a scheduler or a worker, and a Ctrl-C at such a moment would do nothing.
+every process that has a scheduler or a worker, and a Ctrl-C at such a moment would do nothing. Where it is the loop of
+asyncio, which has just taken a callback, the task of that callback is never woken again, and whoever cancels it and
+waits for its end waits for good.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
+    import asyncio
     from sys import UnraisableHookArgs
 
 _T = TypeVar("_T")
@@ -24,6 +27,25 @@ _T = TypeVar("_T")
 _SIGNALS = signal.SIGINT, signal.SIGTERM
 #: Seconds until an interrupt that was lost comes again: by then the callback has ended.
 _SECONDS = 0.05
+
+
+#: Loops of asyncio that are about to raise an interrupt, with the callback that does.
+_ASKED: dict[asyncio.AbstractEventLoop, asyncio.Handle] = {}
+
+
+def interrupt() -> None:
+    """Raise `KeyboardInterrupt`, for handlers of signals; in a loop of asyncio that runs, between two of its callbacks.
+
+    asyncio does so by itself as long as SIGINT has Python's own handler. Where a callback takes long, a second
+    interrupt is raised at once.
+    """
+    loop = _running_loop()
+    if loop is None:
+        raise KeyboardInterrupt
+    if loop in _ASKED:
+        _ASKED.pop(loop).cancel()
+        raise KeyboardInterrupt
+    _ASKED[loop] = loop.call_soon_threadsafe(_end, loop)
 
 
 def deliver() -> Callable[[], None]:
@@ -38,7 +60,7 @@ def deliver() -> Callable[[], None]:
 
     def hook(unraisable: UnraisableHookArgs) -> None:
         if issubclass(unraisable.exc_type, KeyboardInterrupt):
-            _thread.start_new_thread(_interrupt, ())
+            _thread.start_new_thread(_send_again, ())
         else:
             before(unraisable)
 
@@ -80,7 +102,28 @@ def shielded(function: Callable[[], _T]) -> _T:
             signal.raise_signal(asked[0])
 
 
-def _interrupt() -> None:
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    if "asyncio" not in sys.modules:
+        return None
+    import asyncio
+
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+def _end(loop: asyncio.AbstractEventLoop) -> None:
+    """Cancel the tasks of a loop and end it; they end when it runs again, which is when it is closed."""
+    import asyncio
+
+    _ASKED.pop(loop, None)
+    for task in asyncio.all_tasks(loop):
+        task.cancel()
+    raise KeyboardInterrupt
+
+
+def _send_again() -> None:
     """Interrupt the main thread as it was, by a signal that raises: SIGINT is ignored in the background of a shell."""
     time.sleep(_SECONDS)
     for number in _SIGNALS:

@@ -9,12 +9,11 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from types import FrameType
 
 import relufit
 from relufit.cli.process import prepare_process
 from relufit.errors import RelufitError
-from relufit.interrupts import delivered
+from relufit.interrupts import delivered, interrupt
 
 #: Subcommands in the order in which a workflow uses them; each is a module of this package.
 COMMANDS = (
@@ -68,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     It is 0, or 1 for `doctor` where something is missing, 2 for a mistake, 130 when interrupted.
     """
     prepare_process()
-    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGTERM, lambda *_: interrupt())
     try:
         chosen = parser().parse_args(arguments)
         status: int | None = chosen.run(chosen)
@@ -95,7 +94,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _fail(message: str) -> int:
     print(f"relufit: error: {message}", file=sys.stderr)
     return 2
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt

@@ -10,7 +10,7 @@ import warnings
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
-from relufit.interrupts import deliver
+from relufit.interrupts import deliver, interrupt
 
 if TYPE_CHECKING:
     from relufit.terminal.handler import Handler
@@ -24,12 +24,12 @@ def tell_interrupts(handler: Handler) -> None:
     ):
         return
 
-    def interrupt(number: int, frame: FrameType | None) -> None:
+    def noted(number: int, frame: FrameType | None) -> None:
         handler.progress.interrupted = True
         # While Snakemake is torn down its logger has no handler any more: what it says then would go to stderr.
         logging.lastResort = logging.NullHandler()  # type: ignore[assignment]
         warnings.simplefilter("ignore")  # of coroutines that nobody awaits any more
-        signal.default_int_handler(number, frame)
+        interrupt()
 
     def uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         if issubclass(kind, KeyboardInterrupt):
@@ -47,6 +47,6 @@ def tell_interrupts(handler: Handler) -> None:
         if not handler.progress.interrupted:
             of_threads(arguments)
 
-    signal.signal(signal.SIGINT, interrupt)
+    signal.signal(signal.SIGINT, noted)
     sys.excepthook, sys.unraisablehook, threading.excepthook = uncaught, unraisable, in_thread
     deliver()
