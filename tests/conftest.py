@@ -20,6 +20,7 @@ import requests
 from distributed import Client, LocalCluster
 from forked import FORKED, preload
 from hypothesis import HealthCheck, settings
+from living import alive, command_line
 from longest import LONGEST
 
 from relufit.clusters.emulated import findings as findings_module
@@ -153,9 +154,9 @@ def processes_started() -> Callable[[], set[int]]:
         return {
             child.pid
             for server in psutil.Process().children()
-            if "forkserver" in " ".join(server.cmdline())
+            if "forkserver" in " ".join(command_line(server))
             for child in server.children(recursive=True)
-            if child.status() != psutil.STATUS_ZOMBIE
+            if alive(child)
         }
 
     return started

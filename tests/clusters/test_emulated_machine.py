@@ -19,6 +19,7 @@ import distributed
 import psutil
 import pytest
 from emulation import FINDINGS, as_nobody, needs_a_second_user, needs_delay, needs_hosts
+from living import command_line
 
 import relufit
 from relufit.clusters import certificates, open_cluster
@@ -322,7 +323,9 @@ def test_when_packets_are_held_no_more_everything_ends_with_an_error() -> None:
         measured = session.ask("build", 60, count=2, **arguments)
         assert measured["round_trip"] > 5e-4
         inside = [process for process in psutil.Process(os.getpid()).children(recursive=True) if process not in before]
-        (holder,) = [process for process in inside if "relufit.clusters.emulated.nfqueue_holder" in process.cmdline()]
+        (holder,) = [
+            process for process in inside if "relufit.clusters.emulated.nfqueue_holder" in command_line(process)
+        ]
         holder.kill()
         time.sleep(0.1)
         with pytest.raises(ClusterError, match="the process that delays packets has died"):

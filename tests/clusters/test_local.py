@@ -15,6 +15,7 @@ import dask
 import psutil
 import pytest
 from distributed import Client
+from living import alive, command_line
 from real_processes import wait_until
 
 from relufit.clusters import local, open_cluster
@@ -27,7 +28,7 @@ def descendants() -> list[psutil.Process]:
     return [
         process
         for process in psutil.Process().children(recursive=True)
-        if process.status() != psutil.STATUS_ZOMBIE and "relufit.clusters" in " ".join(_around(process))
+        if alive(process) and "relufit.clusters" in " ".join(_around(process))
     ]
 
 
@@ -90,7 +91,7 @@ def test_nobody_else_can_reach_the_processes_read_their_key_or_write_their_folde
             Client(address.replace("tls://", "tcp://"), timeout=2)
         started = descendants()
         assert_on_loopback(started)
-        command_lines = " ".join(word for process in started for word in process.cmdline())
+        command_lines = " ".join(word for process in started for word in command_line(process))
         environments = " ".join(value for process in started for value in process.environ().values())
         assert "PRIVATE KEY" not in command_lines + environments
         folders = [Path(folder) for folder in client.run(_folder_of).values()]
@@ -237,8 +238,5 @@ def test_a_program_that_is_killed_takes_its_processes_and_their_folder_with_it(t
     process.kill()
     process.communicate()
 
-    def alive() -> list[psutil.Process]:
-        return [one for one in started if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
-
-    wait_until(lambda: not alive(), "a process is left")
+    wait_until(lambda: not any(map(alive, started)), "a process is left")
     wait_until(lambda: not list(tmp_path.glob("relufit-*")), "a folder is left")

@@ -16,6 +16,7 @@ from typing import Any
 import dask
 import psutil
 import pytest
+from living import command_line
 from real_processes import (
     SOURCE,
     Sshd,
@@ -85,7 +86,7 @@ def started_by(server: Sshd) -> list[psutil.Process]:
 
 def workers_of(server: Sshd) -> list[psutil.Process]:
     """Those of them that will be workers: they are told the address of a scheduler."""
-    return [process for process in started_by(server) if "://127.0.0.1:" in " ".join(process.cmdline())]
+    return [process for process in started_by(server) if "://127.0.0.1:" in " ".join(command_line(process))]
 
 
 @pytest.mark.parametrize("protected", [False, True], ids=["plain", "tls"])
@@ -103,7 +104,7 @@ def test_a_run_gives_the_bits_of_the_serial_engine_and_nothing_is_left(
         trace = train(SPEC, cluster.client)
         spread_tables = [outcome.table for outcome in spread(cluster.client, TRIALS, 7, Path(), lambda done: None)]
         details, address = cluster.describe(), cluster.client.scheduler.address
-        commands = [word for process in started_by(server) for word in process.cmdline()]
+        commands = [word for process in started_by(server) for word in command_line(process)]
         assert_on_loopback([child for one in started_by(server) for child in (one, *one.children(recursive=True))])
         assert set(cluster.client.run(dask.config.get, "distributed.admin.tick.interval").values()) == {"500ms"}
         folders = [Path(folder) for folder in cluster.client.run(folder_of).values()]
