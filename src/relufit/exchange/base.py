@@ -181,7 +181,7 @@ class Exchange(ABC):
         return {d: 1}
 
     def vector_length(self, payload: Callable[[int], float], d: int, workers: int) -> float:
-        """Return the length of an encoded vector, of all its parts, given that of a payload of so many coordinates."""
+        """Return the length of an encoded vector, summed over its parts; `payload` gives that of a part by its size."""
         return sum(count * payload(size) for size, count in self.part_sizes(d, workers).items())
 
     def variances(self, variance: Variance, d: int, workers: int) -> Variances:

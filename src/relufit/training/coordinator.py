@@ -187,7 +187,7 @@ class Coordinator:
         return {f"the master to rank {rank}": link.counts() for rank, link in enumerate(links)}
 
     def _dismiss(self) -> dict[str, dict[str, int]]:
-        """Tell the ranks that there is nothing to do; what links counted before is not known any more."""
+        """Tell the ranks to stop, since the run has ended; the counts of earlier links are lost, so return none."""
         for member in self._members.values():
             member.link.send(Kind.STOP)
         return {}

@@ -61,7 +61,7 @@ class QueueMessage(tcmsg):  # type: ignore[misc]  # pyroute2 is untyped
 
 
 def bucket(link: Link) -> dict[str, Any]:
-    """Return the message that gives a device the rate of a link, whether it had one or not, but for the device."""
+    """Return the message that sets the rate of a link, or replaces it; the caller adds the index of the device."""
     rate = round(link.rate / 8)
     parameters = {"rate___reserved": _ETHERNET, "rate": min(rate, _MOST_NARROW), "limit": link.queue_bytes}
     options = [["TCA_TBF_PARMS", parameters], ["TCA_TBF_BURST", link.burst]]
