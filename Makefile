@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: setup reproduce smoke test lint format schema bench fuzz lock clean
+.PHONY: setup reproduce smoke test lint format schema bench seed-study fuzz lock clean
 
 setup: $(READY)
 
@@ -53,6 +53,11 @@ bench: $(READY)
 	$(BIN)/python benchmarks/bench_compressors.py
 	$(BIN)/python benchmarks/bench_casts.py
 	$(BIN)/python benchmarks/bench_engine.py
+
+# How often a right program is not confirmed, over many seeds; trials are kept in the folder STORE.
+STORE := .seed-study
+seed-study: $(READY)
+	$(BIN)/python benchmarks/seed_study.py --store $(STORE)
 
 # One million damaged payloads through every decoder, with bounds of arrays checked. `make test` sends fewer.
 fuzz: $(READY)

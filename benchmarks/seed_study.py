@@ -3,10 +3,11 @@
 ``python benchmarks/seed_study.py --store FOLDER`` runs the settings of ``config.yaml`` with the seeds 1, 2, ... and
 judges each of them, 40 seeds of experiments that take less than a minute of a core and 10 of the others, which takes
 hours. Trials are kept in the folder by setting, seed and the digest of the code that they depend on, so that a study
-that was stopped goes on, and a change of verdicts alone judges the same trials again. The table goes to
-``workflow/report/seed_study.csv``: a row a statistic, with the number of seeds, of
-those in which it was confirmed, refuted and inconclusive, and the probability that it is not confirmed if the distance
-of its interval from its bounds is normal.
+that was stopped goes on, and a change of verdicts alone judges the same trials again.
+
+The table goes to ``workflow/report/seed_study.csv``, from which each report has its appendix. A row a statistic: the
+number of seeds, of those in which it was confirmed, refuted and inconclusive, the probability that it is not confirmed
+if the distance of its interval from its bounds is normal, and a digest of the code and the settings.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import hashlib
 import json
 import math
 import pickle
+import re
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
@@ -32,16 +34,17 @@ from relufit.experiments import CATALOGUE
 from relufit.experiments.configuration import load
 from relufit.experiments.framework.base import Outcome, Setting, Trial
 from relufit.experiments.framework.cost_estimate import expected_seconds
+from relufit.experiments.framework.fingerprint import fingerprint
 from relufit.experiments.framework.procedures import MODULES, PROCEDURES
 from relufit.experiments.framework.trials import Traces, gather
 from relufit.files.atomic import replacing
+from relufit.report.seed_study import COLUMNS
 from relufit.sources import code_digest
 
 ROOT = Path(__file__).parent.parent
 TABLE = ROOT / "workflow/report/seed_study.csv"
 #: Seconds of a core from which on an experiment has fewer seeds.
 LONG = 60.0
-COLUMNS = ["experiment", "statistic", "setting", "seeds", "confirmed", "refuted", "inconclusive", "not_confirmed"]
 
 
 def main() -> None:
@@ -69,7 +72,8 @@ def main() -> None:
             print(
                 name, seed, f"{len(verdicts)} statistics", *(f"\n  not confirmed: {one}" for one in missed), flush=True
             )
-    table = pd.concat([summarise(name, verdicts) for name, verdicts in judged.items()], ignore_index=True)
+    tables = [summarise(name, verdicts, fingerprint(name, config)) for name, verdicts in judged.items()]
+    table = pd.concat(tables, ignore_index=True)
     if given.experiments and given.table.exists():
         before = pd.read_csv(given.table)
         table = pd.concat([before[~before["experiment"].isin(names)], table], ignore_index=True)
@@ -116,17 +120,23 @@ def _seconds(name: str, config: Mapping[str, Any]) -> float:
     return expected_seconds(CATALOGUE[name].settings(config))
 
 
-def summarise(name: str, verdicts: list[dict[str, Any]]) -> pd.DataFrame:
+def summarise(name: str, verdicts: list[dict[str, Any]], fingerprint: str) -> pd.DataFrame:
     """Return the rows of an experiment: of each statistic how often it was what, and the estimated probability."""
     rows = []
     table = pd.DataFrame(verdicts)
     table = table[table["verdict"] != DESCRIBED].copy()
-    # Of what a kind of statistic is given for its weakest setting, that setting may differ from seed to seed.
-    table["setting"] = table["setting"].str.replace(r"^.*, the weakest of (\d+)$", r"the weakest of \1", regex=True)
+    table["setting"] = [_kind(setting) for setting in table["setting"]]
     for (statistic, setting), group in table.groupby(["statistic", "setting"], sort=False):
         counts = [int((group["verdict"] == kind).sum()) for kind in (CONFIRMED, REFUTED, INCONCLUSIVE)]
-        rows.append((name, statistic, setting, len(group), *counts, not_confirmed(group)))
-    return pd.DataFrame(rows, columns=COLUMNS)
+        rows.append((name, statistic, setting, len(group), *counts, not_confirmed(group), fingerprint))
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def _kind(setting: str) -> str:
+    """Return a setting as it is the same with every seed: which of a kind is the weakest differs from seed to seed."""
+    if not re.search(r", the weakest of \d+$", setting):
+        return setting
+    return ", ".join(part for part in setting.split(", ") if "=" not in part)
 
 
 def not_confirmed(verdicts: pd.DataFrame) -> float:

@@ -61,6 +61,7 @@ rule report:
         ],
         figures=expand(f"{RUN}/figures/{{figure}}.svg", figure=DRAWN),
         captions=[f"{CAPTIONS}/{figure}.rst" for figure in DRAWN],
+        seed_study=f"{CAPTIONS}/seed_study.csv",
     output:
         f"{RUN}/report.html",
     log:
@@ -73,7 +74,8 @@ rule report:
         captions=lambda wildcards, input: os.path.dirname(input.captions[0]),
         content=json.dumps(CONFIG),
     shell:
-        "relufit report {params.run:q} --captions {params.captions:q} --output {output:q} > {log:q} 2>&1"
+        "relufit report {params.run:q} --captions {params.captions:q} --seed-study {input.seed_study:q} "
+        "--output {output:q} > {log:q} 2>&1"
 
 
 rule manifest:

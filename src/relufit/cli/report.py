@@ -23,6 +23,12 @@ def add(parts: Any) -> None:  # noqa: ANN401
     part.add_argument(
         "--captions", type=absolute, default=Path("workflow/report"), help="folder of the captions, {figure}.rst"
     )
+    part.add_argument(
+        "--seed-study",
+        type=absolute,
+        metavar="FILE",
+        help="CSV of benchmarks/seed_study.py, for an appendix on how often a right program is not confirmed",
+    )
     part.add_argument("--output", "-o", type=absolute, required=True, help="HTML file")
     part.set_defaults(run=run)
 
@@ -30,14 +36,21 @@ def add(parts: Any) -> None:  # noqa: ANN401
 def run(chosen: argparse.Namespace) -> None:
     """Run the subcommand."""
     from relufit.experiments.configuration import load
+    from relufit.experiments.framework.fingerprint import fingerprint
     from relufit.experiments.framework.run_files import RunFiles
     from relufit.files.atomic import write_text
     from relufit.files.outputs import check_outputs
-    from relufit.report import read, render
+    from relufit.report import read, render, seed_study
 
     inputs = ("config.yaml", "claims.json", "manifest.json")
-    check_outputs({"--output": chosen.output}, {f"the input {name}": chosen.folder / name for name in inputs})
+    read_from = {f"the input {name}": chosen.folder / name for name in inputs}
+    if chosen.seed_study:
+        read_from["--seed-study"] = chosen.seed_study
+    check_outputs({"--output": chosen.output}, read_from)
     config = load([chosen.folder / "config.yaml"])
     files = RunFiles(config)
     timings = {name: [chosen.folder / path for path in files.timings(name)] for name in config["experiments"]}
-    write_text(chosen.output, render(read(chosen.folder, chosen.captions, timings)))
+    study = None
+    if chosen.seed_study:
+        study = seed_study.read(chosen.seed_study, {name: fingerprint(name, config) for name in config["experiments"]})
+    write_text(chosen.output, render(read(chosen.folder, chosen.captions, timings, study)))

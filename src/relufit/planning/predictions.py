@@ -167,10 +167,10 @@ def predict(
 ) -> Prediction:
     """Return what a run takes, at the optimal step with its compressor's omega, drawn with replacement.
 
-    Iterations are those of `relufit.exchange.Exchange.iterations`, the seconds of one the upper bound of its
-    `iteration`, which is what links shared evenly come to. The costs are of one core of the machine
-    where they were measured, taken for the hosts' as well. What is not in it: starting hosts, loading data, TLS, memory
-    bandwidth that hosts share.
+    Iterations are those of `relufit.theory.iterations_fixed`, the seconds of one the upper bound of
+    `relufit.exchange.Exchange.iteration`, which is what links shared evenly come to. The costs are of one core of the
+    machine where they were measured, taken for the hosts' as well. What is not in it: starting hosts, loading data,
+    TLS, memory bandwidth that hosts share.
 
     Raises
     ------

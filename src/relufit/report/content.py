@@ -20,7 +20,7 @@ from relufit.figures import FIGURES
 from relufit.pipeline import config as configuration
 from relufit.pipeline.manifest import is_timed
 from relufit.report import captions as rst
-from relufit.report import provenance
+from relufit.report import provenance, seed_study
 
 _TOPICS = {claim.name: claim.topics for claim in (*CLAIMS, *FINDINGS)}
 
@@ -109,9 +109,15 @@ class Run:
     experiments: list[Experiment]
     provenance: provenance.Provenance
     config: str
+    seed_study: seed_study.SeedStudy | None = None
 
 
-def read(folder: Path, captions: Path, timings: Mapping[str, Iterable[Path]]) -> Run:
+def read(
+    folder: Path,
+    captions: Path,
+    timings: Mapping[str, Iterable[Path]],
+    study: seed_study.SeedStudy | None = None,
+) -> Run:
     """Return what the report of a finished run says.
 
     Parameters
@@ -122,6 +128,8 @@ def read(folder: Path, captions: Path, timings: Mapping[str, Iterable[Path]]) ->
         The folder of the captions, ``{figure}.rst``.
     timings : mapping of str to paths
         For each experiment the timings of its traces.
+    study : SeedStudy, optional
+        For the appendix; there is none without it.
 
     Raises
     ------
@@ -150,6 +158,7 @@ def read(folder: Path, captions: Path, timings: Mapping[str, Iterable[Path]]) ->
         ],
         provenance=provenance.read(folder / "manifest.json", timings),
         config=yaml.safe_dump(config, sort_keys=False),
+        seed_study=study,
     )
 
 
