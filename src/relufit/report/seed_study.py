@@ -107,7 +107,7 @@ def read(path: Path, fingerprints: Mapping[str, str]) -> SeedStudy:
             not_confirmed=float(rows["not_confirmed"].sum()),
             same=set(rows["fingerprint"]) == {fingerprints.get(name)},
         )
-        for name, rows in table.groupby("experiment", sort=False)
+        for name, rows in ((str(name), rows) for name, rows in table.groupby("experiment", sort=False))
     ]
     worst = table.sort_values("not_confirmed", ascending=False, kind="stable")
     rows = [Row(*values) for values in worst[list(Row._fields)].itertuples(index=False)]

@@ -12,7 +12,7 @@ from relufit import theory
 from relufit.claims.statistics import mean_interval
 from relufit.claims.topics import Topic
 from relufit.claims.verdict import Verdict, judge
-from relufit.experiments.framework.quantized import make, planted
+from relufit.experiments.framework.quantized import make, planted, training
 
 #: Tolerance of floors, rates and iterations against the prediction.
 TOLERANCE = 0.10
@@ -56,16 +56,7 @@ def run(section: Section, name: str, compressor: dict[str, Any], **changed: Any)
         ``noise_std`` and ``inputs`` of the data, and what `relufit.TrainingSpec` takes.
     """
     data = planted(section) | {key: changed.pop(key) for key in ("noise_std", "inputs") if key in changed}
-    spec = {
-        "compressor": compressor,
-        "workers": section["workers"],
-        "batch_size": section["mini_batch"],
-        "step_size": "optimal",
-        "iterations": section["iterations"],
-        "tolerance": section["tolerance"],
-        "sampling": "fresh",
-        "record_every": section["record_every"],
-    }
+    spec = training({**section, "sampling": "fresh"}, compressor)
     return Run(name, data, spec | changed)
 
 

@@ -22,7 +22,7 @@ from relufit.claims.verdict import Verdict, exactly, judge
 from relufit.experiments.batch_scaling.fresh_losses import fresh_losses
 from relufit.experiments.framework.base import Judgement, Setting
 from relufit.experiments.framework.counted_exchanges import payload_bytes
-from relufit.experiments.framework.quantized import planted
+from relufit.experiments.framework.quantized import fresh_training, planted
 
 NAME = "batch_scaling"
 #: Relative error below which slopes are taken: above it, the active rows of w and of w* differ.
@@ -102,16 +102,7 @@ class BatchScaling:
                 NAME,
                 _name(m),
                 planted(section),
-                {
-                    "compressor": "fp64",
-                    "workers": 1,
-                    "batch_size": m,
-                    "step_size": "optimal",
-                    "iterations": section["iterations"],
-                    "tolerance": section["tolerance"],
-                    "sampling": "fresh",
-                    "record_every": max(1, int(_due(section, m) / section["points"])),
-                },
+                fresh_training(section, "fp64", _due(section, m), workers=1, mini_batch=m),
                 section["trials"],
                 group="all",
             )

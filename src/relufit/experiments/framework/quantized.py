@@ -64,7 +64,7 @@ def planted(section: Mapping[str, Any]) -> dict[str, Any]:
     return {"n": round(section["ratio"] * d), "d": d}
 
 
-def training(section: Mapping[str, Any], compressor: dict[str, Any]) -> dict[str, Any]:
+def training(section: Mapping[str, Any], compressor: str | dict[str, Any]) -> dict[str, Any]:
     """Return the specification of a section's runs with one compressor."""
     taken = ("workers", "iterations", "tolerance", "sampling", "record_every")
     return {
@@ -73,6 +73,25 @@ def training(section: Mapping[str, Any], compressor: dict[str, Any]) -> dict[str
         "step_size": "optimal",
         **{key: section[key] for key in taken},
     }
+
+
+def fresh_training(
+    section: Mapping[str, Any], compressor: str | dict[str, Any], due: float, **cell: int
+) -> dict[str, Any]:
+    """Return the specification of a run on fresh samples that records its state about ``points`` times.
+
+    Parameters
+    ----------
+    section : mapping
+        Of the configuration, with ``points`` in place of ``sampling`` and ``record_every``.
+    compressor : str or dict
+    due : float
+        The iterations that are predicted to the tolerance.
+    **cell : int
+        ``workers`` and ``mini_batch`` where they are not those of the section.
+    """
+    every = max(1, int(due / section["points"]))
+    return training({**section, "sampling": "fresh", "record_every": every, **cell}, compressor)
 
 
 def make(compressor: dict[str, Any]) -> Compressor:

@@ -24,6 +24,7 @@ from relufit.claims.verdict import Verdict, describe, exactly, judge
 from relufit.experiments.framework.base import Judgement, Setting
 from relufit.experiments.framework.curves import on_grid, typical_curve
 from relufit.experiments.framework.procedures import model_of
+from relufit.experiments.framework.quantized import training
 from relufit.planted import PlantedModel
 
 NAME = "geometric_convergence"
@@ -55,16 +56,7 @@ class GeometricConvergence:
                 NAME,
                 f"{sampling}-ratio{ratio:g}",
                 {"n": round(ratio * d), "d": d},
-                {
-                    "compressor": "fp64",
-                    "workers": 1,
-                    "batch_size": section["mini_batch"],
-                    "step_size": "optimal",
-                    "iterations": section["iterations"],
-                    "tolerance": section["tolerance"],
-                    "sampling": sampling,
-                    "record_every": section["record_every"],
-                },
+                training({**section, "workers": 1, "sampling": sampling}, "fp64"),
                 section["trials"],
                 stream=_stream(ratio),
             )

@@ -22,7 +22,7 @@ from relufit.exchange import BASELINE, find_exchange
 from relufit.experiments.batch_scaling.experiment import reached
 from relufit.experiments.framework.base import Judgement, Setting
 from relufit.experiments.framework.curves import ends
-from relufit.experiments.framework.quantized import expected_sent, judge_ratio, make, planted
+from relufit.experiments.framework.quantized import expected_sent, fresh_training, judge_ratio, make, planted
 
 NAME = "local_steps"
 #: Tolerance of exchanges, of bytes and of their ratios, against the prediction.
@@ -98,16 +98,14 @@ class LocalSteps:
                 cell.name,
                 planted(section),
                 {
-                    "compressor": _compressor(section, cell),
+                    **fresh_training(
+                        section,
+                        _compressor(section, cell),
+                        expected_exchanges(section, cell),
+                        mini_batch=cell.mini_batch,
+                    ),
                     "exchange": BASELINE,
-                    "workers": section["workers"],
-                    "batch_size": cell.mini_batch,
                     "local_steps": cell.local_steps,
-                    "step_size": "optimal",
-                    "iterations": section["iterations"],
-                    "tolerance": section["tolerance"],
-                    "sampling": "fresh",
-                    "record_every": max(1, int(expected_exchanges(section, cell) / section["points"])),
                 },
                 section["trials"],
                 group=cell.method,

@@ -16,10 +16,10 @@ from relufit import theory
 from relufit.claims.statistics import mean_interval
 from relufit.claims.topics import Topic
 from relufit.claims.trace_files import Record
-from relufit.claims.verdict import Verdict, judge
+from relufit.claims.verdict import Verdict
 from relufit.experiments.batch_scaling.experiment import reached
 from relufit.experiments.framework.base import Judgement, Setting
-from relufit.experiments.framework.quantized import make, planted
+from relufit.experiments.framework.quantized import fresh_training, judge_ratio, make, planted
 
 NAME = "worker_scaling"
 #: Tolerance of the iterations, and of their ratio.
@@ -81,16 +81,13 @@ class WorkerScaling:
                 NAME,
                 cell.name,
                 planted(section),
-                {
-                    "compressor": _compressor(section, cell.levels),
-                    "workers": cell.workers,
-                    "batch_size": cell.mini_batch,
-                    "step_size": "optimal",
-                    "iterations": section["iterations"],
-                    "tolerance": section["tolerance"],
-                    "sampling": "fresh",
-                    "record_every": max(1, int(_due(section, cell) / section["points"])),
-                },
+                fresh_training(
+                    section,
+                    _compressor(section, cell.levels),
+                    _due(section, cell),
+                    workers=cell.workers,
+                    mini_batch=cell.mini_batch,
+                ),
                 section["trials"],
                 group=cell.name.rsplit("-", 2)[0],
             )
@@ -101,26 +98,23 @@ class WorkerScaling:
         self, config: Mapping[str, Any], results: Mapping[str, Record], timings: Mapping[str, Record]
     ) -> Judgement:
         """Compare iterations with the prediction, and those on the most ranks with those on the fewest."""
-        section = config[NAME]
-        evidence = {setting.name: setting.evidence for setting in self.settings(config)}
+        section, settings = config[NAME], {setting.name: setting for setting in self.settings(config)}
         took = {name: reached(record.table, section["tolerance"]) for name, record in results.items()}
-        statistic, trials = f"iterations to {section['tolerance']:g} over the prediction", section["trials"]
-        bounds: dict[str, Any] = {"least": 1 - TOLERANCE, "most": 1 + TOLERANCE}
+        statistic = f"iterations to {section['tolerance']:g} over the prediction"
         verdicts: dict[str, Verdict] = {}
         rows = []
         for panel, cell in panels(section):
             due, iterations = _due(section, cell), took[cell.name]
-            where = {"trials": trials, "evidence": evidence[cell.name]}
-            verdicts[cell.name] = judge(statistic, _words(cell), mean_interval(iterations / due), **bounds, **where)
+            verdicts[cell.name] = judge_ratio(statistic, _words(cell), settings[cell.name], iterations / due, TOLERANCE)
             rows.append((panel, cell.levels, cell.workers, cell.mini_batch, *mean_interval(iterations), due))
         columns = ["given", "levels", "workers", "mini_batch", "mean", "low", "high", "predicted"]
         table = pd.DataFrame(rows, columns=columns)
         tables = {"iterations": table.assign(levels=table["levels"].astype("Int64"))}
-        grown = [_growth(section, levels, took, evidence) for levels in section["levels"]]
+        grown = [_growth(section, levels, took, settings) for levels in section["levels"]]
         setting = (
             f"d = {section['dimension']}, s in {section['levels']} and SGD, K in {section['workers']}, "
             f"m = {section['mini_batch']} or {section['rank_batch']} K, fresh samples, w0 from "
-            f"n/d = {section['ratio']:g}, optimal step for each omega, {trials} trials"
+            f"n/d = {section['ratio']:g}, optimal step for each omega, {section['trials']} trials"
         )
         budget = f"{section['iterations']} iterations to relative error {section['tolerance']:g}"
         return Judgement(setting, budget, {Topic.FAST_CONVERGENCE: [*verdicts.values(), *grown]}, tables)
@@ -131,17 +125,17 @@ def _words(cell: Cell) -> str:
     return f"{kind}, K = {cell.workers}, m = {cell.mini_batch}"
 
 
-def _growth(section: Mapping[str, Any], levels: int, took: Mapping[str, Any], evidence: Mapping[str, str]) -> Verdict:
+def _growth(
+    section: Mapping[str, Any], levels: int, took: Mapping[str, Any], settings: Mapping[str, Setting]
+) -> Verdict:
     few, many = (Cell(levels, find(section["workers"]), section["mini_batch"]) for find in (min, max))
     due = _due(section, many) / _due(section, few)
-    return judge(
+    return judge_ratio(
         f"iterations with K = {many.workers} over those with K = {few.workers}, over the prediction",
         f"QSGD, s = {levels}, m = {section['mini_batch']}",
-        mean_interval(took[many.name] / took[few.name] / due),
-        least=1 - TOLERANCE,
-        most=1 + TOLERANCE,
-        trials=section["trials"],
-        evidence=evidence[many.name],
-        note=f"The prediction is {due:.3g} with s = {levels}: with the mini-batch given, a rank has fewer samples "
+        settings[many.name],
+        took[many.name] / took[few.name] / due,
+        TOLERANCE,
+        f"The prediction is {due:.3g} with s = {levels}: with the mini-batch given, a rank has fewer samples "
         "where there are more of them.",
     )
