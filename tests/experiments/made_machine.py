@@ -23,7 +23,7 @@ def machine_with(work: network.Work, dearer: float = 1.0) -> Machine:
             curve(0.0 if name == "fp64" else work.encode),
             curve(0.0 if name == "fp64" else work.decode),
         )
-        for name, coding, sigma in [("fp64", "", 0.0), ("fp32", "", 0.0), *_CODED]
+        for name, coding, sigma in [("fp64", "", 0.0), ("fp32", "", 0.0), ("fp16", "", 0.0), *_CODED]
     ]
     costs = Costs(
         curve(work.compute),

@@ -32,6 +32,8 @@ from relufit.planted.model import INPUTS
 from relufit.training.sampling import SAMPLINGS
 
 ROOT = Path(__file__).parents[2]
+_CELL = {"dimension": 9, "workers": 2, "rates": [1e7]}
+_RUN = {"compressor": "fp32", "exchanges": ["relay", "master"], "rates": [5e6]}
 
 
 @pytest.fixture
@@ -126,6 +128,8 @@ def test_a_compressor_of_the_registry_can_be_configured(
         ("worker_scaling.mini_batch", 63, "63 samples for 64 ranks; give each rank at least one"),
         ("sample_complexity.sgd.trials", [3, 3], "2 numbers of trials for 4 dimensions; give one for each"),
         ("initialization_scale.sgd.ratios", [3, 3.001], "two of [3, 3.001] are the same number of samples in 50"),
+        ("link_speed.cells", [_CELL | {"rates": [1e8]}, _CELL], "2 cells have d = 9 and 2 ranks; give one of them"),
+        ("link_speed.whole.runs", [_RUN, _RUN | {"exchanges": ["relay"]}], "fp32 stands 2 times in relay at 5 Mbit/s"),
         ("cluster.address", {"timeout": 3}, "neither address nor scheduler_file given; give one of address and"),
         ("cluster.ec2.ami", "ubuntu", "'ubuntu' is not possible; it must be one such as ami-0123, see docs/ec2.md"),
     ],

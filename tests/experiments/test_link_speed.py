@@ -14,13 +14,13 @@ from made_machine import machine_with
 from relufit.claims.trace_files import Record
 from relufit.clusters.emulated import Refused, probe
 from relufit.clusters.emulated.shaping import Link
-from relufit.exchange import EXCHANGES
+from relufit.exchange import BASELINE, EXCHANGES
 from relufit.experiments import CATALOGUE
 from relufit.experiments.configuration import load
 from relufit.experiments.framework import emulated_trials, trials
 from relufit.experiments.framework.base import Trial
 from relufit.experiments.link_speed.experiment import NAME
-from relufit.experiments.link_speed.runs import expected_payload, expected_traffic, runs_of
+from relufit.experiments.link_speed.runs import Run, expected_traffic, expected_vector, runs_of
 from relufit.figures import plan_validation, predicted_speed_up
 from relufit.figures.link_runs import draw
 from relufit.theory import network
@@ -65,11 +65,12 @@ def _made(
     other: float = 0.0,
     missing: bool = False,
     dearer: float = 1.0,
+    quicker: float = 1.0,
 ) -> Any:
     """Return the judgement of traces that follow the model.
 
     With QSGD `slower`, bytes `lost` on the way, errors of the run that is cut short that differ by `other`, or costs
-    of a plan that are `dearer` than they were.
+    of a plan that are `dearer` than they were, or fp32 by all_reduce `quicker`.
     """
     random = np.random.default_rng(3)
     counted, timed, results, timings = [], [], {}, {}
@@ -79,12 +80,14 @@ def _made(
     cell, *whole, costs = EXPERIMENT.settings(config)
     timings[costs.name] = Record(pd.DataFrame(), {"trials": [{"machine": machine_with(WORK, dearer).as_json()}]})
     for run in runs_of(D, config[NAME]["exchanges"]):
-        payload, slow = expected_payload(run.compressor, D), slower if run.name.startswith("qsgd") else 1.0
+        payload, slow = expected_vector(run, CELL), slower if run.name.startswith("qsgd") else 1.0
         for trial in range(TRIALS):
-            copies = RANKS * (RANKS - 1 if run.exchange == "all_gather" else 1)
+            copies = EXCHANGES[run.exchange].sent(RANKS).up
             counted.append({"run": run.name, "trial": trial, "uplink_bytes": copies * payload, "downlink_bytes": 0.0})
             for rate in [0.0] if refused else CELL["rates"]:
                 seconds = slow * _due(run.exchange, payload, D, rate or 1e9, random)
+                if run.name == f"sgd-fp32-{BASELINE}":
+                    seconds /= quicker
                 timed.append({"run": run.name, "rate": rate, "trial": trial, "seconds": seconds, **COSTS, **moved})
     for exchange in [] if refused else config[NAME]["exchanges"]:
         seconds = _due(exchange, 68, 16, 1e8, random, network.Work(message=MESSAGE))
@@ -94,15 +97,16 @@ def _made(
     results[cell.name] = Record(pd.DataFrame(counted), {})
     timings[cell.name] = Record(pd.DataFrame(timed), {"trials": [report] * TRIALS})
     for setting in whole:
-        coded, exchange = "qsgd" in setting.name, "relay" if "relay" in setting.name else "all_gather"
+        coded, exchange = "qsgd" in setting.name, setting.spec["exchange"]
         d, rate = setting.data["d"], setting.spec["rate"]
-        payload = expected_payload({"name": "fp32"} if not coded else setting.spec["compressor"], d)
+        run = Run(setting.name, setting.spec["compressor"], exchange)
+        payload = expected_vector(run, {"dimension": d, "workers": RANKS})
         rows = []
         for trial in range(TRIALS):
             seconds = _due(exchange, payload, d, rate, random) * (slower if coded else 1.0)
             for i in range(1 + min(4, setting.spec["iterations"])):
                 error = 10.0**-i + (other if setting.spec["iterations"] == 2 and i == 2 else 0.0)
-                copies = RANKS * (RANKS - 1 if exchange == "all_gather" else 1)
+                copies = EXCHANGES[exchange].sent(RANKS).up
                 elapsed = np.nan if refused else i * seconds
                 rows.append((trial, i, error, i * copies * payload, 0, elapsed, *(i and c for c in COSTS.values())))
         columns = ["trial", "iteration", "relative_error", "uplink_bytes", "downlink_bytes", "elapsed", *COSTS]
@@ -123,6 +127,54 @@ def test_what_follows_the_model_is_confirmed(config: dict[str, Any]) -> None:
     points = judged.tables["timing-iterations"]
     assert (points["seconds"] / points["predicted"]).between(0.97, 1.03).all()
     assert any("seconds of SGD" in verdict.statistic for verdict in judged.verdicts["network"])
+
+
+@pytest.fixture
+def with_baseline(config: dict[str, Any]) -> dict[str, Any]:
+    """The same, with all_reduce beside all_gather, and the whole runs in it too."""
+    config[NAME]["exchanges"] = ["all_gather", BASELINE]
+    for run in config[NAME]["whole"]["runs"][:2]:
+        run["exchanges"] = [*run["exchanges"], BASELINE]
+    return config
+
+
+def test_gains_are_judged_against_fp32_by_all_reduce_too(with_baseline: dict[str, Any]) -> None:
+    judged = _made(with_baseline)
+    for topic in ("network", "communication", "modelled seconds"):
+        assert _verdicts(judged, topic) == {"confirmed"}
+    said = [(one.statistic, one.setting) for one in judged.verdicts["network"]]
+    gained = "gain in seconds of QSGD over SGD with fp32"
+    cell = f"d{D}-K{RANKS}"
+    assert (f"{gained}, over the model's", f"{cell}, all_gather") in said
+    assert (f"{gained} by {BASELINE}, over the model's", f"{cell}, all_gather") in said
+    # Its own exchange is the baseline's: once.
+    assert [words for words, where in said if where == f"{cell}, {BASELINE}"] == [f"{gained}, over the model's"]
+    whole = [words for words, where in said if "all_gather" in where and "1 Mbit/s" in where]
+    assert any(words.startswith(f"seconds of SGD with fp32 by {BASELINE} to the error") for words in whole)
+    runs = {name.removesuffix(f"-{BASELINE}") for name in judged.tables["timing-iterations"]["run"]}
+    assert "sgd-fp16" in runs
+
+
+def test_a_gain_over_all_reduce_that_is_not_had_is_refuted(with_baseline: dict[str, Any]) -> None:
+    judged = _made(with_baseline, quicker=2.0)
+    gained = [one for one in judged.verdicts["network"] if one.statistic.startswith("gain in seconds")]
+    by_baseline = [one for one in gained if BASELINE in one.statistic or one.setting.endswith(BASELINE)]
+    assert {one.verdict for one in by_baseline} == {"refuted"}
+    assert {one.verdict for one in gained if one not in by_baseline} == {"confirmed"}
+
+
+def test_the_model_states_gains_against_both(with_baseline: dict[str, Any]) -> None:
+    model = _made(with_baseline).tables["timing-model"]
+    assert set(model.groupby("exchange")["against"].agg(lambda all_: tuple(dict.fromkeys(all_)))) == {
+        ("all_gather", BASELINE),
+        (BASELINE,),
+    }
+    # One gain over the other is fp32 in an all-gather over fp32 by all_reduce, whatever the compressor.
+    gathered = model[model["exchange"] == "all_gather"].pivot(index="rate", columns=["compressor", "against"])["gain"]
+    ratios = gathered.xs("all_gather", axis=1, level="against") / gathered.xs(BASELINE, axis=1, level="against")
+    assert ratios.shape[1] == 4
+    assert np.allclose(ratios, ratios.iloc[:, [0]])
+    assert ratios.iloc[0, 0] > 1.5
 
 
 def test_errors_that_another_exchange_does_not_have_are_refuted(config: dict[str, Any]) -> None:

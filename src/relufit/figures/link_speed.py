@@ -24,6 +24,7 @@ _ABOVE = 1.02
 def draw(tables: list[pd.DataFrame]) -> Figure:
     """Draw the figure from the table of timed iterations and that of the model: a row an exchange, a column a cell."""
     measured, model = tables
+    model = model[model["against"] == model["exchange"]]
     cells = list(dict.fromkeys(model["cell"]))
     exchanges = [exchange for exchange in style.EXCHANGES if (model["exchange"] == exchange).any()]
     size = (max(5.6, 0.8 + 1.7 * len(cells)), 1.3 + 1.5 * len(exchanges))

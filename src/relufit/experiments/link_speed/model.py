@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from relufit.clusters.emulated.shaping import MTU, Link
-from relufit.exchange import EXCHANGES
+from relufit.exchange import BASELINE, EXCHANGES
 from relufit.experiments.link_speed.runs import Run, cell_name, run_of, runs_of
 from relufit.theory import network
 
@@ -84,24 +84,29 @@ class Model:
         return points
 
     def curves(self) -> pd.DataFrame:
-        """Return the predicted gain of each QSGD over fp32 against the rate, with the ratio of the lower bounds."""
+        """Return the predicted gain of each QSGD over fp32 against the rate, with the ratio of the lower bounds.
+
+        ``against`` is the exchange of fp32: that of the run itself, and all_reduce where that is timed too.
+        """
         rows = []
         for run in runs_of(self._d, self._exchanges):
             if not run.name.startswith("qsgd"):
                 continue
-            plain = Run(f"sgd-fp32-{run.exchange}", {"name": "fp32"}, run.exchange)
-            for rate in _CURVE_RATES:
-                slow, fast = self.iteration(plain, rate), self.iteration(run, rate)
-                rows.append(
-                    {
-                        "cell": cell_name(self._cell),
-                        "exchange": run.exchange,
-                        "compressor": run.name.removesuffix(f"-{run.exchange}"),
-                        "rate": rate,
-                        "gain": slow.upper / fast.upper,
-                        "low": slow.lower / fast.lower,
-                    }
-                )
+            for against in compared_with(run.exchange, self._exchanges):
+                plain = Run(f"sgd-fp32-{against}", {"name": "fp32"}, against)
+                for rate in _CURVE_RATES:
+                    slow, fast = self.iteration(plain, rate), self.iteration(run, rate)
+                    rows.append(
+                        {
+                            "cell": cell_name(self._cell),
+                            "exchange": run.exchange,
+                            "compressor": run.name.removesuffix(f"-{run.exchange}"),
+                            "against": against,
+                            "rate": rate,
+                            "gain": slow.upper / fast.upper,
+                            "low": slow.lower / fast.lower,
+                        }
+                    )
         return pd.DataFrame(rows)
 
     def iteration(self, run: Run, rate: float) -> network.Iteration:
@@ -115,9 +120,14 @@ class Model:
         if name not in self._works:
             iterations = self._measured[self._measured["run"] == name]
             costs = iterations[["compute", "encode", "decode", "update"]].median()
-            work = network.Work(costs["compute"], costs["encode"], costs["decode"] / self._ranks, costs["update"])
-            self._works[name] = work
+            decode = costs["decode"] / self._decodings(run_of(name, self._d).exchange)
+            self._works[name] = network.Work(costs["compute"], costs["encode"], decode, costs["update"])
         return self._works[name]
+
+    def _decodings(self, exchange: str) -> float:
+        """Return how many whole vectors are decoded in an iteration, by the member whose seconds are in a trace."""
+        one = EXCHANGES[exchange].seconds(self._ranks, self._ranks, 0.0, 0.0, 0.0, network.Work(decode=1.0))
+        return one.decode
 
     def _messages(self) -> dict[str, float]:
         """Return the seconds of a message's own, from the exchanges of next to nothing."""
@@ -131,6 +141,11 @@ class Model:
             rest = float(rows["seconds"].median()) - nothing.latency - nothing.link
             seconds[name] = max(0.0, rest) / nothing.messages
         return seconds
+
+
+def compared_with(exchange: str, timed: Sequence[str]) -> list[str]:
+    """Return in which exchanges SGD in fp32 is a run's comparator: in the run's own, and in the baseline's if timed."""
+    return list(dict.fromkeys([exchange, *([BASELINE] if BASELINE in timed else [])]))
 
 
 def link_of(rate: float, round_trip: float) -> network.Network:

@@ -8,13 +8,15 @@ from typing import Any, NamedTuple
 
 from relufit.clusters.emulated.shaping import MTU
 from relufit.compression.lengths import payload_bits
-from relufit.exchange import EXCHANGES, Exchange
+from relufit.exchange import BASELINE, EXCHANGES, Exchange
 from relufit.experiments.framework.quantized import make
 from relufit.theory import network
 
-#: Compressors that are timed in some exchanges only: in those where weights travel, and in those without a master.
+#: Compressors that are timed in some exchanges only: fp64 where weights travel, fp16 in the exchange that gains are
+#: compared with, few levels without a master.
 _ONLY: dict[str, Callable[[Exchange], bool]] = {
     "fp64": lambda exchange: not exchange.replicas,
+    "fp16": lambda exchange: exchange.name == BASELINE,
     "s4-rans": lambda exchange: not exchange.has_master,
     "s4-packed": lambda exchange: not exchange.has_master,
 }
@@ -33,7 +35,7 @@ class Run(NamedTuple):
 def compressors(d: int) -> dict[str, tuple[str, dict[str, Any]]]:
     """Return the compressors by the names that a configuration has for them: with the names of their runs."""
     best = max(1, round(_BEST * math.sqrt(d)))
-    plain = {name: (f"sgd-{name}", {"name": name}) for name in ("fp64", "fp32")}
+    plain = {name: (f"sgd-{name}", {"name": name}) for name in ("fp64", "fp32", "fp16")}
     return plain | {
         f"{ending}{coding}": (f"qsgd-s{levels}-{coding}", {"name": "qsgd", "levels": levels, "coding": coding})
         for ending, levels in (("", best), ("s4-", 4))
@@ -42,7 +44,7 @@ def compressors(d: int) -> dict[str, tuple[str, dict[str, Any]]]:
 
 
 def runs_of(d: int, exchanges: Sequence[str]) -> Iterator[Run]:
-    """Yield what is timed in some exchanges: fp64 with a master alone, few levels where only gradients travel."""
+    """Yield what is timed in some exchanges; not every compressor is timed in each of them."""
     for known, (name, compressor) in compressors(d).items():
         for exchange in exchanges:
             if known not in _ONLY or _ONLY[known](EXCHANGES[exchange]):
@@ -66,9 +68,15 @@ def expected_payload(compressor: dict[str, Any], d: int) -> float:
     return payload_bits(make(compressor), d) / 8
 
 
+def expected_vector(run: Run, cell: Mapping[str, Any]) -> float:
+    """Return the bytes of a whole gradient that are to be expected, of all of its parts where it is cut into parts."""
+    d, workers = cell["dimension"], cell["workers"]
+    return EXCHANGES[run.exchange].vector_length(lambda size: expected_payload(run.compressor, size), d, workers)
+
+
 def expected_traffic(run: Run, cell: Mapping[str, Any], rate: float, round_trip: float) -> float:
     """Return the bits a second that all links together are expected to carry."""
-    d, payload = cell["dimension"], expected_payload(run.compressor, cell["dimension"])
+    d, payload = cell["dimension"], expected_vector(run, cell)
     sent = EXCHANGES[run.exchange].sent(cell["workers"])
     whole = (sent.up + sent.down) * payload + sent.weights * network.weights_bytes(d)
     return 8 * whole / _network_alone(run, cell, rate, round_trip).lower
@@ -92,7 +100,7 @@ def points_of(run: Run, cell: Mapping[str, Any], section: Mapping[str, Any]) -> 
 
 def _network_alone(run: Run, cell: Mapping[str, Any], rate: float, round_trip: float) -> network.Iteration:
     """Return the seconds of an iteration if nothing but the network took any."""
-    d, payload = cell["dimension"], expected_payload(run.compressor, cell["dimension"])
+    d, payload = cell["dimension"], expected_vector(run, cell)
     link = network.Network(rate, round_trip / 2, MTU)
     return EXCHANGES[run.exchange].iteration(cell["workers"], payload, d, link, network.Work())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -36,8 +37,8 @@ class Cell(Section):
 class Run(Section):
     """A compressor in some exchanges and at some rates."""
 
-    compressor: Literal["fp64", "fp32", "rans", "packed", "s4-rans", "s4-packed"] = Field(
-        description="fp64 and fp32 of SGD; a coding of QSGD with 0.6 sqrt(d) levels, or with 4 where it begins with s4"
+    compressor: Literal["fp64", "fp32", "fp16", "rans", "packed", "s4-rans", "s4-packed"] = Field(
+        description="fp64, fp32, fp16: SGD; a coding of QSGD with 0.6 sqrt(d) levels, or with 4 where it begins with s4"
     )
     exchanges: Distinct[ExchangeName] = Field(min_length=1, description="ways to exchange gradients")
     rates: Rates
@@ -62,6 +63,18 @@ class WholeRuns(Section):
         check_shares(int(self.dimension * self.ratio), self.workers, self.mini_batch)
         return self
 
+    @model_validator(mode="after")
+    def _check_runs(self) -> Self:
+        """Check that nothing is run twice: its traces would have the same name."""
+        ways = Counter(
+            (run.compressor, exchange, rate) for run in self.runs for exchange in run.exchanges for rate in run.rates
+        )
+        (compressor, exchange, rate), count = ways.most_common(1)[0]
+        if count > 1:
+            what = f"{compressor} stands {count} times in {exchange} at {rate / 1e6:g} Mbit/s"
+            raise refused(what, "leave one of them", "runs")
+        return self
+
 
 class LinkSpeedSection(Section):
     """Between hosts that are emulated on this machine."""
@@ -79,6 +92,15 @@ class LinkSpeedSection(Section):
     )
     trials: Trials
     whole: WholeRuns = Field(description="runs from w0 on rows from disk")
+
+    @model_validator(mode="after")
+    def _check_cells(self) -> Self:
+        """Check that no two cells have a name in common."""
+        (d, workers), count = Counter((cell.dimension, cell.workers) for cell in self.cells).most_common(1)[0]
+        if count > 1:
+            what = f"{count} cells have d = {d} and {workers} ranks"
+            raise refused(what, "give one of them the rates of all", "cells")
+        return self
 
     @model_validator(mode="after")
     def _check_iterations(self) -> Self:

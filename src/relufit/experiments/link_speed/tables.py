@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from relufit.claims.trace_files import Record
+from relufit.exchange import EXCHANGES
 from relufit.experiments.framework.curves import typical_curve
 from relufit.experiments.link_speed.model import Model
 from relufit.experiments.link_speed.runs import Whole, whole_runs
@@ -83,5 +84,9 @@ def curves_of(
 
 
 def errors_of(run: Whole) -> str:
-    """Return a name that runs share whose errors are the same: exchange and coding change nothing."""
-    return "-".join(run.run.name.split("-")[:2])
+    """Return a name that runs share whose errors are the same.
+
+    Codings change nothing, and exchanges only where they encode the sum again.
+    """
+    compressor, exchange = "-".join(run.run.name.split("-")[:2]), EXCHANGES[run.run.exchange]
+    return compressor if exchange.parts(1, 1) is None else f"{compressor}-{exchange.name}"
