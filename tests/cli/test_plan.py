@@ -45,6 +45,14 @@ def test_a_plan_is_shown_and_written_the_same_each_time(
     assert "Not counted" in shown[0]
 
 
+def test_a_batch_of_a_rank_can_be_given(costs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", *QUICK, "--workers", "4", "--rank-batch", "6", "--costs", str(costs)]) == 0
+    shown = capsys.readouterr().out
+    assert "with 6 samples a rank too" in shown
+    assert "best mini-batch" not in shown
+    assert "K = 4, m = 24;" in shown
+
+
 def test_an_instance_type_has_a_price_and_a_memory(
     costs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -75,6 +83,7 @@ def test_instance_types_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
         ([*QUICK, "--ratio", "2", "--costs", "{costs}"], "ratio: 2 rows a dimension"),
         ([*QUICK, "--workers", "0", "--costs", "{costs}"], "workers: 0 ranks"),
         ([*QUICK, "--round-trip", "-1", "--costs", "{costs}"], "--round-trip: -1 s"),
+        ([*QUICK, "--rank-batch", "0", "--costs", "{costs}"], "--rank-batch: 0 samples for each of 8 ranks"),
         ([*QUICK, "--goal", "dollars", "--costs", "{costs}"], "goal: there is no price of a host"),
         ([*QUICK, "--against", "fp32/ring", "--costs", "{costs}"], "--against: 'fp32/ring': unknown exchange 'ring'"),
         ([*QUICK, "--against", "fp31/relay", "--costs", "{costs}"], "--against: 'fp31/relay': unknown compressor"),

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from relufit.compression.coding import CODINGS
 from relufit.planning import Codec, Costs, Machine
 from relufit.planning.costs import Curve
 from relufit.theory import network
 
-_CODED = [("qsgd", coding, 0.6) for coding in ("rans", "packed")]
+_WITHOUT_LEVELS = (("natural", 0.0), ("ternary", 0.0))
+_PLAIN = [(name, "", 0.0) for name in ("fp64", "fp32", "fp16")]
+_CODED = [(name, coding, sigma) for name, sigma in (("qsgd", 0.6), *_WITHOUT_LEVELS) for coding in CODINGS]
 
 
 def machine_with(work: network.Work, dearer: float = 1.0) -> Machine:
@@ -23,7 +26,7 @@ def machine_with(work: network.Work, dearer: float = 1.0) -> Machine:
             curve(0.0 if name == "fp64" else work.encode),
             curve(0.0 if name == "fp64" else work.decode),
         )
-        for name, coding, sigma in [("fp64", "", 0.0), ("fp32", "", 0.0), ("fp16", "", 0.0), *_CODED]
+        for name, coding, sigma in [*_PLAIN, *_CODED]
     ]
     costs = Costs(
         curve(work.compute),

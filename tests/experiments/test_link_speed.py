@@ -23,6 +23,7 @@ from relufit.experiments.link_speed.experiment import NAME
 from relufit.experiments.link_speed.runs import Run, expected_traffic, expected_vector, runs_of
 from relufit.figures import plan_validation, predicted_speed_up
 from relufit.figures.link_runs import draw
+from relufit.planning import Host, Problem, best, plan
 from relufit.theory import network
 
 ROOT = Path(__file__).parent.parent.parent
@@ -32,6 +33,7 @@ CELL = {"dimension": D, "workers": RANKS, "rates": [1e7, 1e8]}
 COSTS = {"compute": 2e-4, "encode": 1e-4, "exchange": 0.0, "wait": 0.0, "decode": 2e-4, "update": 5e-5}
 MOVED = {"frame_bytes": 10**6, "packets": 200, "interface_bytes": 10**6 + 66 * 200, "dropped": 0}
 TRIALS = 3
+MAP = {"dimensions": [1000], "workers": [4], "rates": [1e8, 1e10]}
 
 
 @pytest.fixture
@@ -43,6 +45,7 @@ def config() -> dict[str, Any]:
     runs.append({"compressor": "fp32", "exchanges": ["relay"], "rates": [1e6], "iterations": 2})
     whole = {"dimension": 4000, "mini_batch": 8, "ratio": 3, "tolerance": 1e-3, "trials": TRIALS, "runs": runs}
     config[NAME]["whole"].update(whole)
+    config[NAME]["map"] = MAP
     return config
 
 
@@ -217,6 +220,17 @@ def test_a_plan_is_held_against_what_was_measured_and_drawn(config: dict[str, An
     assert "ms" in left.get_xlabel()
     assert "below" in right.get_title()
     assert len(predicted_speed_up.draw([gains]).axes) == len(EXCHANGES)
+
+
+def test_the_best_ways_are_those_of_plans(config: dict[str, Any]) -> None:
+    ways = _made(config).tables["timing-map"]
+    at = [(1000, 4, 1e8), (1000, 4, 1e10)]
+    assert list(zip(ways["dimension"], ways["workers"], ways["rate"], strict=True)) == 2 * at
+    problem, link = Problem(1000, 10.0, 1e-6), network.Network(1e8, config[NAME]["round_trip"] / 2, 9001)
+    shown = ["exchange", "compressor", "mini_batch", "seconds", "gain"]
+    for row, samples in ((0, None), (2, config[NAME]["rank_batch"])):
+        first = best(plan(problem, Host(link), machine_with(WORK).alone, [4], rank_batch=samples))
+        assert list(ways.iloc[row][shown]) == list(first[shown])
 
 
 def test_bytes_that_no_interface_has_counted_are_refuted(config: dict[str, Any]) -> None:

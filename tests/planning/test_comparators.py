@@ -14,7 +14,7 @@ from relufit.cli.plan import _AGAINST
 from relufit.compression import Compressor, make_compressor
 from relufit.errors import ConfigError
 from relufit.exchange import EXCHANGES
-from relufit.planning import BASELINE, Comparator, Costs, Host, Problem, best, plan, predict
+from relufit.planning import BASELINE, Comparator, Costs, Host, Problem, best, payoff, plan, predict
 from relufit.planning.costs import Curve, named, payload_bytes, vector_bytes
 from relufit.planning.search import batches, compressors
 from relufit.planted import PlantedModel
@@ -91,6 +91,31 @@ def test_a_gain_is_what_the_comparator_takes_at_its_own_best_mini_batch_over_wha
             assert row["gain"] == pytest.approx(expected, nan_ok=True)
         own = best(rows, compressor="natural", coding="packed", exchange="relay")["gain"]
         assert own == pytest.approx(1) or (workers == 1 and goal == "bytes")
+
+
+def test_with_a_given_batch_of_a_rank_plans_and_comparator_have_that_one() -> None:
+    table = plan(LARGE, HOST, COSTS, [4, 16], rank_batch=12)
+    assert (table["mini_batch"] == 12 * table["workers"]).all()
+    plain = predict(LARGE, HOST, COSTS, "all_reduce", make_compressor("fp32"), 16, 192)
+    first = best(table, workers=16)
+    assert first["gain"] == pytest.approx(plain.seconds / first["seconds"])
+    # Where every iteration has few samples exchanges count for more, and so does what they save.
+    assert first["gain"] > best(plan(LARGE, HOST, COSTS, [16]))["gain"]
+
+
+@pytest.mark.parametrize("rank_batch", [None, 12])
+def test_where_compression_pays_is_what_is_recommended_there(rank_batch: int | None) -> None:
+    where = {"dimensions": [1000, 10_000], "workers": [2, 8], "rates": [1e8, 1e10]}
+    ways = payoff(COSTS, **where, network=lambda rate: Network(rate, 2.5e-4), rank_batch=rank_batch)
+    assert len(ways) == 8
+    for _, way in ways.iterrows():
+        host = Host(Network(way["rate"], 2.5e-4))
+        first = best(plan(Problem(way["dimension"]), host, COSTS, [way["workers"]], rank_batch=rank_batch))
+        assert list(way[["exchange", "compressor", "seconds", "gain"]]) == list(
+            first[["exchange", "compressor", "seconds", "gain"]]
+        )
+    assert (ways["gain"] >= 1).all()
+    assert (ways[ways["rate"] == 1e8]["gain"].to_numpy() > ways[ways["rate"] == 1e10]["gain"].to_numpy()).all()
 
 
 def test_a_plan_that_is_worse_than_the_baseline_has_a_gain_below_one() -> None:

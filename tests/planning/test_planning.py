@@ -302,6 +302,7 @@ def test_measurements_that_make_no_sense_are_named() -> None:
         (lambda: Problem(10, 10, 0), "tolerance"),
         (lambda: plan(PROBLEM, SLOW, COSTS, [0]), "workers: 0 ranks"),
         (lambda: plan(Problem(2, 3), SLOW, COSTS, [7]), "workers: 7 ranks; give 1 to 6"),
+        (lambda: plan(Problem(2, 3), SLOW, COSTS, [2], rank_batch=4), "4 samples for each of 2 ranks.*; give 1 to 3"),
         (lambda: plan(PROBLEM, SLOW, COSTS, [2], goal="joy"), "unknown goal 'joy'"),
         (lambda: plan(PROBLEM, SLOW, COSTS, [2], goal="dollars"), "there is no price"),
         (lambda: predict(PROBLEM, SLOW, COSTS, "relay", make_compressor("fp32"), 4, 2), "2 samples for 4 ranks"),

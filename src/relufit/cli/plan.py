@@ -14,7 +14,7 @@ from relufit.files.paths import absolute
 if TYPE_CHECKING:
     import pandas as pd
 
-    from relufit.planning import Comparator, Costs, Host
+    from relufit.planning import Comparator, Costs, Host, Problem
 
 _ENDINGS = (".csv", ".json")
 _GOALS = ("seconds", "dollars", "bytes")
@@ -52,6 +52,9 @@ def add(parts: Any) -> None:  # noqa: ANN401
         help=f"what gains are stated against, {_AGAINST} if not given; each at its own best mini-batch",
     )
     part.add_argument(
+        "--rank-batch", type=_whole, metavar="B", help="samples of a rank, for all plans, in place of the best of each"
+    )
+    part.add_argument(
         "--costs",
         type=absolute,
         metavar="FILE",
@@ -72,25 +75,38 @@ def run(chosen: argparse.Namespace) -> None:
     costs = _costs(chosen)
     if chosen.dimension is None:
         return
-    from relufit.planning import Problem, best, plan
+    from relufit.planning import Problem, best
     from relufit.planning.search import best_batch
 
     problem, host = Problem(chosen.dimension, chosen.ratio, chosen.tolerance), _host(chosen)
     workers = list(dict.fromkeys(chosen.workers))
-    table = plan(problem, host, costs, workers, goal=chosen.goal, against=against)
+    table = _plan(problem, host, costs, workers, chosen, against)
     if chosen.output:
         _write(table, chosen.output)
     from relufit.cli.plans import show
 
     first = best(table)
-    compared = best_batch(
-        problem, host, costs, against.exchange, against.compressor, int(first["workers"]), chosen.goal
-    )
-    show(problem, host, table, chosen.goal, (against, compared))
+    count, samples = int(first["workers"]), chosen.rank_batch
+    compared = best_batch(problem, host, costs, against.exchange, against.compressor, count, chosen.goal, samples)
+    show(problem, host, table, chosen.goal, (against, compared), rank_batch=samples)
     if chosen.instance:
         from relufit.instance_types import NOTED
 
         print(f"\nPrices: {NOTED}.")
+
+
+def _plan(
+    problem: Problem, host: Host, costs: Costs, workers: list[int], chosen: argparse.Namespace, against: Comparator
+) -> pd.DataFrame:
+    from relufit.planning import plan
+
+    options = {"goal": chosen.goal, "against": against, "rank_batch": chosen.rank_batch}
+    try:
+        return plan(problem, host, costs, workers, **options)
+    except ConfigError as error:
+        if error.where != "rank_batch":
+            raise
+        raise ConfigError(error.what, where="--rank-batch", remedy=error.remedy) from error
 
 
 def _whole(text: str) -> int:

@@ -34,7 +34,15 @@ _NUMBERS = (0, 3, 4, 5, 6, 7, 8, 9, 10, 11)
 _MANY = 256
 
 
-def show(problem: Problem, host: Host, table: pd.DataFrame, goal: str, compared: tuple[Comparator, Prediction]) -> None:
+def show(
+    problem: Problem,
+    host: Host,
+    table: pd.DataFrame,
+    goal: str,
+    compared: tuple[Comparator, Prediction],
+    *,
+    rank_batch: int | None = None,
+) -> None:
     """Print a table of the best plans, one of SGD in fp32, and the first plan in words.
 
     Parameters
@@ -43,12 +51,16 @@ def show(problem: Problem, host: Host, table: pd.DataFrame, goal: str, compared:
         As `relufit.planning.plan` takes and returns them.
     compared : tuple of Comparator and Prediction
         What gains are stated against, and what it takes on as many ranks as the first plan has.
+    rank_batch : int, optional
+        Samples of a rank in all plans, where they were given.
     """
     kinds = table.drop_duplicates(["workers", "exchange"])
     plain = table[table["compressor"] == "fp32"]
-    print(f"Gains in {goal} are stated against {compared[0].words}, on as many ranks, at its own best mini-batch.\n")
+    at = "at its own best mini-batch" if rank_batch is None else f"with {rank_batch} samples a rank too"
+    print(f"Gains in {goal} are stated against {compared[0].words}, on as many ranks, {at}.\n")
     _print([_HEADS, *(_cells(row, host) for _, row in kinds.sort_values(["workers", goal]).iterrows())])
-    print("\nSGD in single precision in each exchange, at its best mini-batch:")
+    best_one = ", at its best mini-batch" if rank_batch is None else ""
+    print(f"\nSGD in single precision in each exchange{best_one}:")
     _print([_HEADS, *(_cells(row, host) for _, row in plain.sort_values(["workers", goal]).iterrows())])
     print()
     for line in _words(problem, host, table, goal, compared):

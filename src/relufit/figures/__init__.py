@@ -202,6 +202,11 @@ FIGURES = {
         "link_speed",
         ("link_speed.timing-plan-speed-up",),
     ),
+    "compression_map.timing": FigureSpec(
+        "Way to exchange and encode that takes the fewest seconds, planned, by ranks and rate of the links",
+        "link_speed",
+        ("link_speed.timing-map",),
+    ),
     "iteration_time.timing": FigureSpec(
         "Milliseconds of an iteration by part; fp64 and packed gradients are decoded with the update",
         "time_to_accuracy",

@@ -39,7 +39,7 @@ def draw(tables: list[pd.DataFrame]) -> Figure:
         row[0].set_ylabel(style.EXCHANGES[exchange].replace(", ", ",\n"))
     for axes, cell in zip(panels[0], cells, strict=True):
         d, ranks = cell.removeprefix("d").split("-K")
-        axes.set_title(f"$d$ = {_thousands(int(d))}, $K$ = {ranks}")
+        axes.set_title(f"$d$ = {style.thousands(int(d))}, $K$ = {ranks}")
     for axes in panels[-1]:
         axes.set_xlabel("link rate, Mbit/s")
     figure.supylabel("iteration of SGD in fp32 over one of QSGD, seconds over seconds", fontsize="medium")
@@ -102,10 +102,6 @@ def _legend(figure: Figure, *, timed: bool, open_points: bool) -> None:
         open_mark: dict[str, Any] = {"color": "0.35", "marker": "o", "mfc": "white", "linestyle": "none"}
         handles.append(Line2D([], [], **open_mark, label="open: above that ratio"))
     figure.legend(handles=handles, loc="outside lower center", ncols=3)
-
-
-def _thousands(number: int) -> str:
-    return f"{number:,}".replace(",", "\u2009")
 
 
 def _best(model: pd.DataFrame, coding: str) -> str:

@@ -16,7 +16,6 @@ _MARKED = (
     ("measured", "o", 4, "measured, emulated hosts"),
     ("shared", "_", 9, "planned, hosts that share this machine"),
 )
-_UNITS = ((1e9, "G"), (1e6, "M"))
 
 
 def draw(tables: list[pd.DataFrame]) -> Figure:
@@ -68,14 +67,9 @@ def _panel(axes: Axes, points: pd.DataFrame, colours: dict[int, tuple[float, flo
     axes.set(xscale="log", yscale="log")
     low, high = points["rate"].min(), points["rate"].max()
     ticks = [rate for rate in (1e7, 1e8, 1e9, 1e10, 1e11) if low <= rate <= high]
-    axes.set_xticks(ticks, [_rate(rate) for rate in ticks])
+    axes.set_xticks(ticks, [style.rate(rate) for rate in ticks])
     axes.set_yticks([0.5, 1, 2, 5, 10, 20], ["0.5", "1", "2", "5", "10", "20"])
     axes.minorticks_off()
-
-
-def _rate(rate: float) -> str:
-    size, unit = next((size, unit) for size, unit in _UNITS if rate >= size)
-    return f"{rate / size:g}{unit}"
 
 
 def _power(number: int) -> str:

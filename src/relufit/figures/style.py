@@ -97,6 +97,17 @@ def canvas(rows: int = 1, columns: int = 1, **options: Any) -> tuple[Figure, Any
     return figure, figure.subplots(rows, columns, **panels)
 
 
+def rate(bits: float) -> str:
+    """Return a rate in bit/s with its unit as a prefix: ``500M``, ``1G``."""
+    size, unit = (1e9, "G") if bits >= 1e9 else (1e6, "M")
+    return f"{bits / size:g}{unit}"
+
+
+def thousands(number: int) -> str:
+    """Return a number with thin spaces between its thousands."""
+    return f"{number:,}".replace(",", "\u2009")
+
+
 def read(path: Path) -> pd.DataFrame:
     """Return a table.
 

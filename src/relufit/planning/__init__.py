@@ -7,6 +7,7 @@ from relufit.planning.comparators import BASELINE, Comparator
 from relufit.planning.contention import Machine
 from relufit.planning.costs import Codec, Costs
 from relufit.planning.measuring import measure
+from relufit.planning.payoff import payoff
 from relufit.planning.predictions import Host, Problem, predict
 from relufit.planning.search import best, plan
 from relufit.planning.sweep import sweep
@@ -24,6 +25,7 @@ __all__ = [
     "Problem",
     "best",
     "measure",
+    "payoff",
     "plan",
     "predict",
     "sweep",

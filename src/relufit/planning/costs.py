@@ -9,7 +9,7 @@ import re
 from ast import literal_eval
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial
+from functools import cache, partial
 from inspect import signature
 from pathlib import Path
 from statistics import fmean
@@ -206,13 +206,18 @@ def kind(compressor: Compressor) -> str:
 
     For example ``qsgd``, ``qsgd-norm=max`` or ``random_fraction-fraction=0.5``.
     """
-    defaults = {name: parameter.default for name, parameter in signature(type(compressor)).parameters.items()}
+    defaults = _defaults(type(compressor))
     changed = (
         f"{name}={value}"
         for name, value in compressor.parameters.items()
         if name not in ("levels", "coding") and value != defaults[name]
     )
     return "-".join([compressor.name, *changed])
+
+
+@cache
+def _defaults(kind_of_compressor: type[Compressor]) -> dict[str, Any]:
+    return {name: parameter.default for name, parameter in signature(kind_of_compressor).parameters.items()}
 
 
 def label(compressor: Compressor) -> str:

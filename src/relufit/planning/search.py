@@ -51,6 +51,7 @@ def plan(
     goal: str = "seconds",
     exchanges: Sequence[str] = tuple(EXCHANGES),
     against: Comparator = BASELINE,
+    rank_batch: int | None = None,
 ) -> pd.DataFrame:
     """Return, for each number of ranks, exchange and compressor, the prediction at its best mini-batch.
 
@@ -66,6 +67,8 @@ def plan(
         Ways to exchange gradients.
     against : Comparator
         What gains are stated against: SGD in fp32 by all-reduce if not given.
+    rank_batch : int, optional
+        Samples of a rank in an iteration, for all plans and the comparator, in place of the best of each.
 
     Returns
     -------
@@ -78,7 +81,8 @@ def plan(
     Raises
     ------
     ConfigError
-        If a number of ranks is impossible, money is the goal and there is no price, or the comparator is biased.
+        If a number of ranks or of samples is impossible, money is the goal and there is no price, or the comparator
+        is biased.
     """
     if goal not in GOALS:
         raise ConfigError(f"unknown goal {goal!r}", where="goal", remedy=f"choose one of {', '.join(GOALS)}")
@@ -88,13 +92,18 @@ def plan(
         if not 1 <= count <= min(MAX_WORKERS, problem.rows):
             most = min(MAX_WORKERS, problem.rows)
             raise ConfigError(f"{count} ranks", where="workers", remedy=f"give 1 to {most}")
+        if rank_batch is not None and not 1 <= rank_batch <= problem.rows // count:
+            what = f"{rank_batch} samples for each of {count} ranks, of {problem.rows} rows"
+            raise ConfigError(what, where="rank_batch", remedy=f"give 1 to {problem.rows // count}")
     rows, gains = [], []
     for count in workers:
-        compared = _value(best_batch(problem, host, costs, against.exchange, against.compressor, count, goal), goal)
+        compared = _value(
+            best_batch(problem, host, costs, against.exchange, against.compressor, count, goal, rank_batch), goal
+        )
         for exchange in exchanges:
             # Where vectors are cut into parts, levels follow the coordinates of a part.
             for compressor in compressors(max(find_exchange(exchange).part_sizes(problem.dimension, count))):
-                row = best_batch(problem, host, costs, exchange, compressor, count, goal)
+                row = best_batch(problem, host, costs, exchange, compressor, count, goal, rank_batch)
                 rows.append(row)
                 gains.append(_ratio(compared, _value(row, goal)))
     table = pd.DataFrame([asdict(row) for row in rows]).assign(gain=gains)
@@ -120,10 +129,18 @@ def best(table: pd.DataFrame, **fixed: Any) -> pd.Series:  # noqa: ANN401 - valu
 
 
 def best_batch(
-    problem: Problem, host: Host, costs: Costs, exchange: str, compressor: Compressor, workers: int, goal: str
+    problem: Problem,
+    host: Host,
+    costs: Costs,
+    exchange: str,
+    compressor: Compressor,
+    workers: int,
+    goal: str,
+    rank_batch: int | None = None,
 ) -> Prediction:
-    """Return the prediction at the mini-batch that is best by the goal."""
-    tried = (predict(problem, host, costs, exchange, compressor, workers, m) for m in batches(problem, workers))
+    """Return the prediction at the mini-batch that is best by the goal, or with that many samples of a rank."""
+    sizes = batches(problem, workers) if rank_batch is None else [rank_batch * workers]
+    tried = (predict(problem, host, costs, exchange, compressor, workers, m) for m in sizes)
     return min(tried, key=lambda prediction: (_value(prediction, goal), prediction.mini_batch))
 
 

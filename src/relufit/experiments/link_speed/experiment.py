@@ -19,7 +19,7 @@ from relufit.clusters.emulated.shaping import MTU
 from relufit.experiments.framework.base import Judgement, Setting
 from relufit.experiments.framework.plan_costs import machine_of, measured_costs
 from relufit.experiments.link_speed.model import EMPTY, Model
-from relufit.experiments.link_speed.planned import held, planned, speed_up
+from relufit.experiments.link_speed.planned import best_ways, held, planned, speed_up
 from relufit.experiments.link_speed.runs import cell_name, points_of, runs_of, whole_runs
 from relufit.experiments.link_speed.tables import curves_of, iterations_of
 from relufit.experiments.link_speed.verdicts import agreement, exactness, gains, reached, refused, same
@@ -43,7 +43,7 @@ class LinkSpeed:
         "round trips, of messages, and of bytes over the rate"
     )
     TIMED = True
-    TABLES = ("timing-iterations", "timing-model", "timing-curves", "timing-plan", "timing-plan-speed-up")
+    TABLES = ("timing-iterations", "timing-model", "timing-curves", "timing-plan", "timing-plan-speed-up", "timing-map")
 
     def settings(self, config: Mapping[str, Any]) -> list[Setting]:
         """Return a setting for each cell of dimension and ranks, and one for each run on rows from disk.
@@ -169,6 +169,7 @@ class LinkSpeed:
             "timing-curves": curves,
             "timing-plan": plan,
             "timing-plan-speed-up": speed_up(machine, plan, section),
+            "timing-map": best_ways(machine, section),
         }
         setting = (
             f"hosts emulated on one machine, one a rank and one for a master, TCP, a round trip of "

@@ -9,10 +9,12 @@ import numpy as np
 import pandas as pd
 
 from relufit.claims.verdict import Verdict, exactly
+from relufit.clusters.emulated.shaping import MTU
 from relufit.experiments.framework.quantized import make
 from relufit.experiments.link_speed.model import DOMINATES, MOST_OUTSIDE, link_of
 from relufit.experiments.link_speed.runs import cell_name, run_of
-from relufit.planning import Machine, sweep
+from relufit.planning import Machine, payoff, sweep
+from relufit.theory.network import Network
 
 #: More ranks than this machine carries, for which there is the plan alone.
 _BEYOND = (16, 64)
@@ -143,3 +145,22 @@ def speed_up(machine: Machine, table: pd.DataFrame, section: Mapping[str, Any]) 
                 its_own = {"speed_up": ratio.mean(), "low": ratio.min(), "high": ratio.max(), "source": source}
                 rows.append({**common, **its_own})
     return pd.concat([predicted, pd.DataFrame(rows)], ignore_index=True) if rows else predicted
+
+
+def best_ways(machine: Machine, section: Mapping[str, Any]) -> pd.DataFrame:
+    """Return `relufit.planning.payoff` for the ``map`` of the section: hosts of their own, links without a burst.
+
+    ``batch`` says of which mini-batch: the best of each way, or the one that iterations are timed with.
+    """
+
+    def links(rate: float) -> Network:
+        return Network(rate, section["round_trip"] / 2, MTU)
+
+    given = section["rank_batch"]
+    return pd.concat(
+        [
+            payoff(machine.alone, **section["map"], network=links, rank_batch=samples).assign(batch=batch)
+            for samples, batch in ((None, "best of each"), (given, f"{given} $K$"))
+        ],
+        ignore_index=True,
+    )

@@ -76,6 +76,14 @@ class WholeRuns(Section):
         return self
 
 
+class PlannedFor(Section):
+    """For which combinations the best way to exchange and encode is planned, on hosts of their own."""
+
+    dimensions: Distinct[Dimension] = Field(min_length=1, description="d, the numbers of weights")
+    workers: Distinct[Annotated[Workers, Field(ge=2)]] = Field(min_length=1, description="K, the numbers of ranks")
+    rates: Rates = Field(min_length=1)
+
+
 class LinkSpeedSection(Section):
     """Between hosts that are emulated on this machine."""
 
@@ -92,6 +100,7 @@ class LinkSpeedSection(Section):
     )
     trials: Trials
     whole: WholeRuns = Field(description="runs from w0 on rows from disk")
+    map: PlannedFor = Field(description="for what the best way to exchange and encode is planned")
 
     @model_validator(mode="after")
     def _check_cells(self) -> Self:
