@@ -6,8 +6,8 @@ hours. Trials are kept in the folder by setting, seed and the digest of the code
 that was stopped goes on, and a change of verdicts alone judges the same trials again.
 
 The table goes to ``workflow/report/seed_study.csv``, from which each report has its appendix. A row a statistic: the
-number of seeds, of those in which it was confirmed, refuted and inconclusive, the probability that it is not confirmed
-if the distance of its interval from its bounds is normal, and a digest of the code and the settings.
+number of seeds, of those in which it was confirmed, refuted and inconclusive, the estimated probability that it
+is not confirmed, and a digest of the code and the settings.
 """
 
 from __future__ import annotations
