@@ -102,7 +102,7 @@ def test_the_study_of_the_project_confirms_all_with_95_per_cent() -> None:
     study = seed_study.read(TABLE, {})
     assert study.all_confirmed >= 0.95
     assert {one.experiment for one in study.experiments} <= set(CATALOGUE)
-    assert {one.seeds for one in study.experiments} == {10, 40}
+    assert min(one.seeds for one in study.experiments) >= 10
 
 
 def test_a_fingerprint_follows_the_settings() -> None:
