@@ -25,21 +25,21 @@ def exists(name: str) -> bool:
     parts = name.split(".")
     for length in range(len(parts), 0, -1):
         try:
-            found = importlib.import_module(".".join(parts[:length]))
+            module = importlib.import_module(".".join(parts[:length]))
         except ModuleNotFoundError:
             continue
-        return _has(found, parts[length:])
+        return _has(module, parts[length:])
     return False
 
 
-def _has(found: object, parts: list[str]) -> bool:
-    for part in parts:
-        fields = {field.name for field in dataclasses.fields(found)} if dataclasses.is_dataclass(found) else set()
-        if part in fields | set(getattr(found, "__annotations__", {})):
+def _has(owner: object, attributes: list[str]) -> bool:
+    for attribute in attributes:
+        fields = {field.name for field in dataclasses.fields(owner)} if dataclasses.is_dataclass(owner) else set()
+        if attribute in fields | set(getattr(owner, "__annotations__", {})):
             return True
-        if not hasattr(found, part):
+        if not hasattr(owner, attribute):
             return False
-        found = getattr(found, part)
+        owner = getattr(owner, attribute)
     return True
 
 
@@ -53,9 +53,9 @@ def test_every_name_on_a_page_exists(path: Path) -> None:
 
 
 def test_every_name_in_the_sources_exists() -> None:
-    found = {(path.relative_to(ROOT).as_posix(), name) for path in SOURCES for name in named(path.read_text())}
-    assert len(found) > 20
-    assert [(path, name) for path, name in sorted(found) if not exists(name)] == []
+    mentions = {(path.relative_to(ROOT).as_posix(), name) for path in SOURCES for name in named(path.read_text())}
+    assert len(mentions) > 20
+    assert [(path, name) for path, name in sorted(mentions) if not exists(name)] == []
 
 
 def test_what_does_not_exist_is_noticed() -> None:

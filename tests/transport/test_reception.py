@@ -253,7 +253,7 @@ def hello(
 
 
 def of_rank(claimed: int) -> Message:
-    """Return a first message that is valid but for its rank, which does not exist."""
+    """Return a valid first message from a rank that does not exist."""
     return lambda caller: Caller(caller.connection, claimed).hello()
 
 

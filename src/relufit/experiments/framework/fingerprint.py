@@ -1,4 +1,4 @@
-"""What the verdicts of an experiment depend on but for the seed, as one digest."""
+"""A digest of the code and the settings that the verdicts of an experiment depend on."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from relufit.sources import code_digest
 
 def fingerprint(name: str, config: Mapping[str, Any]) -> str:
     """Return a digest of the code that runs and judges an experiment, and of its section of the configuration.
+
+    The seed is not part of it.
 
     Parameters
     ----------
