@@ -32,6 +32,7 @@ LONGEST = (
     "doctor/test_doctor.py",
     "training/test_distributed.py",
     "planning/test_planning.py",
+    "training/test_killed_clients.py",
     "training/test_faults.py",
     "numerics/test_kernels.py",
     "training/test_checkpoint.py",

@@ -8,14 +8,14 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
-from waiting import LONG, until
+from waiting import address_in, until
 
 from relufit.clusters import open_cluster
 from relufit.errors import ClusterError, ConfigError, RelufitError
@@ -43,10 +43,6 @@ from collections import namedtuple
 
 sys.version_info = namedtuple("Version", "major minor micro releaselevel serial")(3, 9, 1, "final", 0)
 """
-
-
-def wait_until(true: Callable[[], object], what: str, seconds: float = LONG) -> None:
-    until(true, what, seconds)
 
 
 def environment(*first: Path) -> dict[str, str]:
@@ -135,7 +131,7 @@ class Dask:
         listening = [f"--protocol={'tls' if self.tls else 'tcp'}", "--host=127.0.0.1", "--port=0"]
         listening += ["--dashboard-address=127.0.0.1:0", f"--scheduler-file={self.scheduler_file}"]
         self.run("scheduler", *listening, *tls_options(self.tls), env=env)
-        wait_until(self.scheduler_file.exists, "the scheduler has not started")
+        address_in(self.scheduler_file)
 
     def worker(self, *more: str, env: dict[str, str] | None = None) -> subprocess.Popen[bytes]:
         options = [f"--scheduler-file={self.scheduler_file}", "--nthreads=1", "--resources=slot=1", *more]
@@ -213,7 +209,7 @@ def sshd(folder: Path, program: str, path: str) -> Iterator[Sshd]:
             with socket.socket() as probe:
                 return probe.connect_ex(("127.0.0.1", port)) == 0
 
-        wait_until(answers, "sshd has not started")
+        until(answers, "sshd has not started")
         yield Sshd(port, folder / "known_hosts", client, log)
     finally:
         process.terminate()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import subprocess
@@ -15,7 +14,8 @@ from typing import Any
 
 import pytest
 from distributed import Client, Security
-from real_processes import Dask, dask, make_certificate, refusal, wait_until
+from real_processes import Dask, dask, make_certificate, refusal
+from waiting import address_in, until
 
 from relufit.claims import trace_files
 from relufit.clusters import open_cluster, own_tcp
@@ -48,7 +48,7 @@ def secure(tmp_path_factory: pytest.TempPathFactory, tls: dict[str, str]) -> Ite
 
 
 def address_of(started: Dask) -> str:
-    return str(json.loads(started.scheduler_file.read_text())["address"])
+    return address_in(started.scheduler_file)
 
 
 def security_of(started: Dask) -> Security | None:
@@ -99,7 +99,7 @@ def test_a_run_gives_the_bits_of_the_serial_engine_and_leaves_the_cluster_as_it_
     assert details == {"kind": "address", "slots": 3 if kind == "plain" else 2, "tls": kind == "secure"}
     with Client(address_of(started), security=security_of(started)) as other:
         assert left_on(other) == ([], 1)
-        wait_until(lambda: told_of(other) == {"relufit-another"}, "what the run has told is kept")
+        until(lambda: told_of(other) == {"relufit-another"}, "what the run has told is kept")
     assert all(process.poll() is None for process in started.processes)
 
 
@@ -306,7 +306,7 @@ def test_a_worker_that_is_lost_while_starting_is_missed_at_the_deadline(plain: D
 def _kill_scheduler_when_busy(started: Dask) -> None:
     try:
         with Client(address_of(started)) as client:
-            wait_until(lambda: any(client.processing().values()), "no trial has begun")
+            until(lambda: any(client.processing().values()), "no trial has begun")
     finally:
         started.processes[0].kill()
 

@@ -16,7 +16,7 @@ import psutil
 import pytest
 from distributed import Client
 from living import alive, command_line
-from real_processes import wait_until
+from waiting import until
 
 from relufit.clusters import local, open_cluster
 from relufit.errors import ClusterError
@@ -50,7 +50,7 @@ def test_a_process_that_was_lost_is_started_again_however_long_that_takes() -> N
             now = client.run(os.getpid, on_error="ignore").values()
             return len(now) == 2 and before not in now
 
-        wait_until(back, "the process was not started again")
+        until(back, "the process was not started again")
 
 
 def test_processes_that_do_not_start_in_time_are_told_of_and_ended(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,7 +59,7 @@ def test_processes_that_do_not_start_in_time_are_told_of_and_ended(monkeypatch: 
         pass
     assert caught.value.where == "cluster.local"
     assert caught.value.remedy
-    wait_until(lambda: not descendants(), "a process is left")
+    until(lambda: not descendants(), "a process is left")
 
 
 def test_processes_have_the_environment_of_when_they_are_started(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -212,7 +212,7 @@ def test_processes_that_do_not_start_say_why_as_soon_as_they_know(
         pass
     assert told in str(caught.value)
     assert "\n" not in str(caught.value)
-    wait_until(lambda: not descendants(), "a process is left")
+    until(lambda: not descendants(), "a process is left")
 
 
 ENDLESS = """
@@ -238,5 +238,5 @@ def test_a_program_that_is_killed_takes_its_processes_and_their_folder_with_it(t
     process.kill()
     process.communicate()
 
-    wait_until(lambda: not any(map(alive, started)), "a process is left")
-    wait_until(lambda: not list(tmp_path.glob("relufit-*")), "a folder is left")
+    until(lambda: not any(map(alive, started)), "a process is left")
+    until(lambda: not list(tmp_path.glob("relufit-*")), "a folder is left")

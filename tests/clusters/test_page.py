@@ -13,7 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 import yaml
-from real_processes import BIN, ROOT, environment, make_certificate, wait_until
+from real_processes import BIN, ROOT, environment, make_certificate
+from waiting import until
 
 from relufit.claims import trace_files
 from relufit.clusters import open_cluster
@@ -157,4 +158,4 @@ def test_the_lines_of_the_batch_script_make_a_cluster_that_is_met_by_its_file(tm
             return True
         return False
 
-    wait_until(gone, "a process of the job is left")
+    until(gone, "a process of the job is left")

@@ -27,9 +27,9 @@ from real_processes import (
     make_key,
     refusal,
     sshd,
-    wait_until,
     without_relufit,
 )
+from waiting import until
 
 from relufit.clusters import open_cluster
 from relufit.experiments.framework.base import Setting, Trial
@@ -121,8 +121,8 @@ def test_a_run_gives_the_bits_of_the_serial_engine_and_nothing_is_left(
     assert details == {"kind": "ssh", "hosts": 1, "workers": 2, "tls": protected}
     assert address.startswith("tls://127.0.0.1:" if protected else "tcp://127.0.0.1:")
     assert not any("PRIVATE KEY" in word for word in commands)
-    wait_until(lambda: not started_by(server), "a process is left on the host")
-    wait_until(lambda: not any(folder.exists() for folder in folders), "a folder is left on the host")
+    until(lambda: not started_by(server), "a process is left on the host")
+    until(lambda: not any(folder.exists() for folder in folders), "a folder is left on the host")
 
 
 class _MistakeError(Exception):
@@ -133,7 +133,7 @@ def test_after_a_failure_nothing_is_left(server: Sshd) -> None:
     with pytest.raises(_MistakeError), open_cluster(section(server), 1):
         assert started_by(server)
         raise _MistakeError
-    wait_until(lambda: not started_by(server), "a process is left on the host")
+    until(lambda: not started_by(server), "a process is left on the host")
 
 
 LIVE = """
@@ -163,10 +163,10 @@ def test_however_rudely_the_program_ends_nothing_is_left(server: Sshd, number: s
         if waited:
             assert process.stdout.readline() == b"open\n"
         else:  # while everything starts
-            wait_until(lambda: started_by(server), "nothing has started")
+            until(lambda: started_by(server), "nothing has started")
         process.send_signal(number)
         process.wait(300)
-        wait_until(lambda: not started_by(server), "a process is left on the host")
+        until(lambda: not started_by(server), "a process is left on the host")
     finally:
         process.kill()
         process.communicate()
@@ -185,7 +185,7 @@ def test_a_worker_that_is_lost_while_starting_ends_all(
     lost: list[psutil.Process] = []
 
     def lose() -> None:
-        wait_until(lambda: workers_of(server), "no worker has begun to start")
+        until(lambda: workers_of(server), "no worker has begun to start")
         lost.extend(workers_of(server))
         for process in lost:
             process.send_signal(number)
@@ -198,7 +198,7 @@ def test_a_worker_that_is_lost_while_starting_ends_all(
     for process in lost:  # what is stopped ends as soon as it goes on
         with suppress(psutil.Error):
             process.send_signal(signal.SIGCONT)
-    wait_until(lambda: not started_by(server), "a process is left on the host")
+    until(lambda: not started_by(server), "a process is left on the host")
 
 
 def test_nothing_of_the_configuration_of_dask_is_on_a_command_line(server: Sshd) -> None:

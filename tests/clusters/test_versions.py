@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -20,9 +19,9 @@ from real_processes import (
     environment,
     of_another_python,
     of_other_code,
-    wait_until,
     without_relufit,
 )
+from waiting import address_in, until
 
 from relufit.clusters import open_cluster, versions
 from relufit.clusters.workers import wait_for_slots
@@ -49,9 +48,9 @@ def refused(config: dict[str, Any]) -> ClusterError:
 
 
 def wait_for(started: Dask, count: int) -> None:
-    address = json.loads(started.scheduler_file.read_text())["address"]
+    address = address_in(started.scheduler_file)
     with Client(address) as client:
-        wait_until(lambda: len(client.scheduler_info(n_workers=-1)["workers"]) == count, f"{count} workers")
+        until(lambda: len(client.scheduler_info(n_workers=-1)["workers"]) == count, f"{count} workers")
 
 
 @contextmanager
