@@ -202,8 +202,10 @@ class Rig:
             try:
                 trace: Trace = self._live(MASTER, self._lead)
                 self._ended.set()
-                # A rank on a busy machine may still have to read that the run is over.
-                until(lambda: all(rank.done() or number in self._served for number, rank in enumerate(ranks)))
+                # A rank on a busy machine may still have to read that the run is over; after a fault it may never read
+                # it, and is not wanted any more, as by a client.
+                if not any(fault.fired for fault in self._faults):
+                    until(lambda: all(rank.done() or number in self._served for number, rank in enumerate(ranks)))
             finally:
                 self._wanted = False
                 self._ended.set()
