@@ -14,6 +14,8 @@ from relufit.theory.network import Iteration, Network, Work
 
 #: Parts that ranks have at the same time; and those that they have where everybody updates weights of its own.
 _RANKS, _EVERYBODY = ("compute", "encode", "weights"), ("decode", "update")
+#: Parts of sending and receiving that a processor does.
+_MESSAGES = ("message", "byte")
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,9 @@ class Machine:
     def _shared(self, exchange: str, workers: int, work: Work) -> Work:
         """Return the work of a member while all others have the same."""
         longer, scheme = dict.fromkeys(_RANKS, max(1.0, workers / self.processors)), find_exchange(exchange)
+        if not scheme.has_master:
+            # All ranks send and receive at the same time; a master's messages come while ranks wait.
+            longer |= dict.fromkeys(_MESSAGES, max(1.0, workers / self.processors))
         if scheme.replicas:
             # A master that takes part does the same at the same time.
             longer |= dict.fromkeys(_EVERYBODY, max(1.0, (workers + scheme.has_master) / self.processors))

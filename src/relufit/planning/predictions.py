@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from relufit import theory
@@ -179,60 +179,101 @@ def predict(
     DataError
         If there are no costs of the compressor.
     """
-    if mini_batch < workers:
-        raise ConfigError(f"{mini_batch} samples for {workers} ranks", where="mini_batch", remedy="give each rank one")
-    d = problem.dimension
-    scheme = find_exchange(exchange)
-    omega, sum_omega = scheme.variances(compressor.variance, d, workers)
-    if omega is None:
-        what = f"{compressor.name} is biased: it has no omega that iterations follow from"
-        raise ConfigError(what, where="compressor", remedy="choose an unbiased one")
-    payload = vector_bytes(compressor, scheme, d, workers)
-    work = work_of(costs, compressor, scheme, d, workers, math.ceil(mini_batch / workers))
-    one = scheme.iteration(workers, payload, d, host.network, work)
-    iterations = theory.iterations_fixed(
-        d, mini_batch, problem.ratio, problem.tolerance, omega=omega, workers=workers, sum_omega=sum_omega
-    )
-    # Half of the rows have a label above zero, and only these count in the initial weights.
-    rows = math.ceil(problem.rows / workers)
-    first = Work(compute=rows / 2 * costs.row(d), message=costs.message, byte=costs.byte)
-    start = scheme.iteration(workers, theory.weights_bytes(d), d, host.network, first).upper
-    seconds = start + (math.ceil(iterations) * one.upper if iterations < math.inf else math.inf)
-    sent = scheme.sent(workers)
-    down = sent.down * payload + sent.weights * theory.weights_bytes(d)
-    hosts = workers + scheme.has_master
-    vectors = 8.0 * d * _VECTORS + scheme.waiting_payloads(workers) * (payload + FRAME_BYTES)
-    shard = rows * (4.0 * d + 8)
-    return Prediction(
-        exchange=exchange,
-        compressor=kind(compressor),
-        coding=compressor.coding_name(max(scheme.part_sizes(d, workers))),
-        levels=compressor.parameters.get("levels", 0),
-        workers=workers,
-        mini_batch=mini_batch,
-        omega=omega,
-        payload=payload,
-        iterations=iterations,
-        iteration=one.upper,
-        at_least=one.lower,
-        compute=one.compute,
-        encode=one.encode,
-        decode=one.decode,
-        update=one.update,
-        messages=one.messages,
-        latency=one.latency,
-        link=one.link,
-        start=start,
-        seconds=seconds,
-        uplink=iterations * sent.up * payload,
-        downlink=iterations * down,
-        hosts=hosts,
-        dollars=math.nan if host.price is None else hosts * host.price * max(seconds, _LEAST_SECONDS) / 3600,
-        vectors=vectors,
-        shard=shard,
-        fits=host.memory is None or vectors <= host.memory,
-        shard_fits=host.memory is None or vectors + shard <= host.memory,
-    )
+    return Way(problem, host, costs, exchange, compressor, workers).predict(mini_batch)
+
+
+class Way:
+    """A way to exchange and encode: what `predict` takes, but for the mini-batch.
+
+    What does not depend on the mini-batch is computed once.
+
+    Raises
+    ------
+    ConfigError
+        If the compressor is biased.
+    DataError
+        If there are no costs of the compressor.
+    """
+
+    def __init__(
+        self, problem: Problem, host: Host, costs: Costs, exchange: str, compressor: Compressor, workers: int
+    ) -> None:
+        d, scheme = problem.dimension, find_exchange(exchange)
+        omega, self._sum_omega = scheme.variances(compressor.variance, d, workers)
+        if omega is None:
+            what = f"{compressor.name} is biased: it has no omega that iterations follow from"
+            raise ConfigError(what, where="compressor", remedy="choose an unbiased one")
+        self._problem, self._host, self._exchange, self._workers = problem, host, scheme, workers
+        self._payload = payload = vector_bytes(compressor, scheme, d, workers)
+        self._work, self._row = work_of(costs, compressor, scheme, d, workers, 0), costs.row(d)
+        # Half of the rows have a label above zero, and only these count in the initial weights.
+        rows = math.ceil(problem.rows / workers)
+        first = Work(compute=rows / 2 * self._row, message=costs.message, byte=costs.byte)
+        self._start = scheme.iteration(workers, theory.weights_bytes(d), d, host.network, first).upper
+        self._sent, hosts = scheme.sent(workers), workers + scheme.has_master
+        vectors = 8.0 * d * _VECTORS + scheme.waiting_payloads(workers) * (payload + FRAME_BYTES)
+        shard = rows * (4.0 * d + 8)
+        self._fixed: dict[str, Any] = {
+            "exchange": exchange,
+            "compressor": kind(compressor),
+            "coding": compressor.coding_name(max(scheme.part_sizes(d, workers))),
+            "levels": compressor.parameters.get("levels", 0),
+            "workers": workers,
+            "omega": omega,
+            "payload": payload,
+            "start": self._start,
+            "hosts": hosts,
+            "vectors": vectors,
+            "shard": shard,
+            "fits": host.memory is None or vectors <= host.memory,
+            "shard_fits": host.memory is None or vectors + shard <= host.memory,
+        }
+
+    def predict(self, mini_batch: int) -> Prediction:
+        """Return what a run takes with a mini-batch.
+
+        Raises
+        ------
+        ConfigError
+            If there are fewer samples in it than ranks.
+        """
+        workers, fixed = self._workers, self._fixed
+        if mini_batch < workers:
+            what = f"{mini_batch} samples for {workers} ranks"
+            raise ConfigError(what, where="mini_batch", remedy="give each rank one")
+        d, price = self._problem.dimension, self._host.price
+        work = replace(self._work, compute=self._work.compute + math.ceil(mini_batch / workers) * self._row)
+        one = self._exchange.iteration(workers, self._payload, d, self._host.network, work)
+        iterations = theory.iterations_fixed(
+            d,
+            mini_batch,
+            self._problem.ratio,
+            self._problem.tolerance,
+            omega=fixed["omega"],
+            workers=workers,
+            sum_omega=self._sum_omega,
+        )
+        seconds = self._start + (math.ceil(iterations) * one.upper if iterations < math.inf else math.inf)
+        down = self._sent.down * self._payload + self._sent.weights * theory.weights_bytes(d)
+        paid = math.nan if price is None else fixed["hosts"] * price * max(seconds, _LEAST_SECONDS) / 3600
+        return Prediction(
+            mini_batch=mini_batch,
+            iterations=iterations,
+            iteration=one.upper,
+            at_least=one.lower,
+            compute=one.compute,
+            encode=one.encode,
+            decode=one.decode,
+            update=one.update,
+            messages=one.messages,
+            latency=one.latency,
+            link=one.link,
+            seconds=seconds,
+            uplink=iterations * self._sent.up * self._payload,
+            downlink=iterations * down,
+            dollars=paid,
+            **fixed,
+        )
 
 
 def work_of(costs: Costs, compressor: Compressor, exchange: Exchange, dimension: int, workers: int, rows: int) -> Work:

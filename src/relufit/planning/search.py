@@ -16,7 +16,7 @@ from relufit.errors import ConfigError
 from relufit.exchange import EXCHANGES, find_exchange
 from relufit.planning.comparators import BASELINE, Comparator
 from relufit.planning.costs import Costs
-from relufit.planning.predictions import Host, Prediction, Problem, predict
+from relufit.planning.predictions import Host, Prediction, Problem, Way
 
 #: Levels over the root of the dimension: fewest bytes are sent near .6; where others cost more, finer ones are better.
 SIGMAS = (0.05, 0.1, 0.2, 0.3, 0.45, 0.6, 0.8, 1.0, 1.5, 2.5, 4.0)
@@ -140,8 +140,8 @@ def best_batch(
 ) -> Prediction:
     """Return the prediction at the mini-batch that is best by the goal, or with that many samples of a rank."""
     sizes = batches(problem, workers) if rank_batch is None else [rank_batch * workers]
-    tried = (predict(problem, host, costs, exchange, compressor, workers, m) for m in sizes)
-    return min(tried, key=lambda prediction: (_value(prediction, goal), prediction.mini_batch))
+    way = Way(problem, host, costs, exchange, compressor, workers)
+    return min(map(way.predict, sizes), key=lambda prediction: (_value(prediction, goal), prediction.mini_batch))
 
 
 def _ratio(compared: float, value: float) -> float:
