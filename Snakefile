@@ -20,6 +20,7 @@ rule all:
     input:
         f"{RUN}/manifest.json",
         f"{RUN}/report.html",
+        PAGES,
         f"{RUN}/claims.json",
 
 

@@ -32,6 +32,15 @@ link_speed:
     tolerance: 1.0e-1
     trials: 2
     runs: [{compressor: fp32, exchanges: [all_gather], rates: [1.0e+7]}]
+  scaling:
+    dimension: 2000
+    rate: 1.0e+7
+    workers: [2]
+    beyond: []
+    mini_batch: 8
+    rank_batch: 4
+    runs: [{compressor: fp32, exchange: all_reduce}]
+  map: {dimensions: [1000], workers: [2], rates: [1.0e+8]}
 """
 VERDICTS = "results/links/claims/link_speed.timing.json"
 TRACES = "results/links/traces/link_speed"

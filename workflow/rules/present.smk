@@ -78,6 +78,26 @@ rule report:
         "--output {output:q} > {log:q} 2>&1"
 
 
+rule page:
+    # Where compression pays, in Markdown.
+    input:
+        tables=expand(
+            f"{RUN}/tables/link_speed.timing-{{table}}.csv", table=["map", "gains"]
+        ),
+    output:
+        f"{RUN}/does-compression-pay.md",
+    log:
+        f"{RUN}/logs/page.log",
+    conda:
+        "../../envs/environment.yaml"
+    params:
+        code=code_digest("report", "report.compression_page"),
+        run=lambda wildcards, output: os.path.dirname(output[0]),
+        content=json.dumps(CONFIG),
+    shell:
+        "relufit page {params.run:q} --output {output:q} > {log:q} 2>&1"
+
+
 rule manifest:
     # The digests of all results that are the same on every run, and what made them.
     input:

@@ -25,6 +25,7 @@ COMMANDS = (
     "claims",
     "figure",
     "report",
+    "page",
     "manifest",
     "compare",
     "compress",

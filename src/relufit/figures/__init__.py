@@ -207,6 +207,11 @@ FIGURES = {
         "link_speed",
         ("link_speed.timing-map",),
     ),
+    "scaling.timing": FigureSpec(
+        "Seconds to the tolerance, and those of one host over them, against the number of ranks",
+        "link_speed",
+        ("link_speed.timing-scaling",),
+    ),
     "iteration_time.timing": FigureSpec(
         "Milliseconds of an iteration by part; fp64 and packed gradients are decoded with the update",
         "time_to_accuracy",

@@ -11,15 +11,16 @@ from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap, LogNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
 
 from relufit.figures import style
 
-#: Compressors as readers know them; the others have their own names.
-_NAMES = {"qsgd": "QSGD"}
 #: From 1 on, ratios up to this one are shaded, so far that black can be read on it.
 _DARKEST, _SHADE = 30.0, 0.5
 #: Where the mark of a cell is, beside its number, from the centre, in cells.
-_MARK = (-0.27, 0.15)
+_MARK = (-0.3, 0.2)
+#: Around cells in which ways were timed.
+_FRAME: dict[str, Any] = {"fill": False, "edgecolor": "black", "linewidth": 1.1, "zorder": 3}
 
 
 def draw(tables: list[pd.DataFrame]) -> Figure:
@@ -27,7 +28,7 @@ def draw(tables: list[pd.DataFrame]) -> Figure:
     (ways,) = tables
     dimensions, batches = sorted(ways["dimension"].unique()), list(dict.fromkeys(ways["batch"]))
     counts, rates = sorted(ways["workers"].unique()), sorted(ways["rate"].unique())
-    size = (0.9 + 0.85 * len(rates) * len(batches), 1.2 + len(dimensions) * (0.3 + 0.42 * len(counts)))
+    size = (0.9 + 0.85 * len(rates) * len(batches), 1.2 + len(dimensions) * (0.3 + 0.48 * len(counts)))
     figure, panels = style.canvas(len(dimensions), len(batches), figsize=size, sharex=True, sharey=True, squeeze=False)
     for row, dimension in zip(panels, dimensions, strict=True):
         for axes, batch in zip(row, batches, strict=True):
@@ -40,6 +41,8 @@ def draw(tables: list[pd.DataFrame]) -> Figure:
     exchanges = [name for name in style.EXCHANGES if (ways["exchange"] == name).any()]
     handles = [_mark(name, label=style.EXCHANGES[name]) for name in exchanges]
     title = "number: seconds of SGD, fp32, by all-reduce over those of the way in the cell"
+    if (ways["timed_gain"] > 0).any():
+        title += "\nframed: the same of the best way that was timed, between emulated hosts"
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), title=title)
     return figure
 
@@ -54,6 +57,9 @@ def _panel(axes: Axes, ways: pd.DataFrame, counts: list[int], rates: list[float]
             way = at[count, rate]
             axes.add_line(_mark(way["exchange"], x=x + _MARK[0], y=y + _MARK[1]))
             words = f"{_number(way['gain'])}\n{_words(way)}"
+            if way["timed_gain"] > 0:
+                words += f"\ntimed: {_number(way['timed_gain'])}"
+                axes.add_patch(Rectangle((x - 0.47, y - 0.46), 0.94, 0.92, **_FRAME))
             axes.text(x, y, words, ha="center", va="center", fontsize=7, linespacing=1.1)
     axes.set_xticks(range(len(rates)), [style.rate(rate) for rate in rates])
     axes.set_yticks(range(len(counts)), [str(count) for count in counts])
@@ -75,5 +81,4 @@ def _number(ratio: float) -> str:
 
 
 def _words(way: dict[Any, Any]) -> str:
-    compressor, coding = way["compressor"], way["coding"]
-    return " ".join([_NAMES.get(compressor, compressor), *([coding] if isinstance(coding, str) and coding else [])])
+    return style.way(way["compressor"], way["coding"])

@@ -66,6 +66,8 @@ def _panel(axes: Axes, measured: pd.DataFrame, model: pd.DataFrame, ratios: dict
     timed = above = False
     for coding in _CODINGS:
         colour, mark = style.CODINGS[coding]
+        if not model["compressor"].str.endswith(f"-{coding}").any():  # not timed in this exchange
+            continue
         name = _best(model, coding)
         curve = model[model["compressor"] == name].sort_values("rate")
         axes.plot(curve["rate"] / 1e6, curve["gain"], linestyle=_DASHES[coding], linewidth=1.2, color=colour)

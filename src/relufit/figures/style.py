@@ -148,6 +148,12 @@ def colour_of(setting: str) -> object:
     return level_colour(float(value[1:])) if kind == "qsgd" else PLAIN[value]
 
 
+def way(compressor: str, coding: Any) -> str:  # noqa: ANN401 - NaN where there is none
+    """Return a compressor and its coding, if it has one, as readers know them: ``QSGD rans``."""
+    name = {"qsgd": "QSGD"}.get(compressor, compressor)
+    return f"{name} {coding}" if isinstance(coding, str) and coding else name
+
+
 def colours(count: int) -> Sequence[tuple[float, float, float]]:
     """Return colours for an ordered series: they differ in lightness, so also without colour."""
     palette: Sequence[tuple[float, float, float]] = sns.color_palette("viridis", count + 1)[:count]

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from relufit.clusters.emulated import Emulated
 
 #: The first iterations of a run do not count: connections find their pace.
-_WARM_UP = 4
+_WARM_UP = 2
 #: Rows of a rank in a run without a payload to speak of.
 _EMPTY_ROWS = 16
 
@@ -124,7 +124,11 @@ def time_links(trial: Trial) -> Outcome:
         assert hosts
         assert links
         hosts.reshape(rate=rate)
-        for name, iterations in [(name, count) for name, points in timed.items() for at, count in points if at == rate]:
+        # Runs that are compared stand side by side, and every other trial goes the other way round, so that what makes
+        # the machine slower for a while makes none of them slower than another on average.
+        ways = [(name, count) for name, points in timed.items() for at, count in points if at == rate]
+        ways.sort(key=lambda way: runs[way[0]]["exchange"])
+        for name, iterations in ways[:: -1 if trial.number % 2 else 1]:
             trace, moved = links.train(spec_of(name, iterations))
             exact.append(_counted(trace) and trace.weights.tobytes() == oracle_of(name, iterations).weights.tobytes())
             faults += len(trace.faults)

@@ -19,8 +19,10 @@ from relufit.clusters.emulated.shaping import MTU
 from relufit.experiments.framework.base import Judgement, Setting
 from relufit.experiments.framework.plan_costs import machine_of, measured_costs
 from relufit.experiments.link_speed.model import EMPTY, Model
-from relufit.experiments.link_speed.planned import best_ways, held, planned, speed_up
-from relufit.experiments.link_speed.runs import cell_name, points_of, runs_of, whole_runs
+from relufit.experiments.link_speed.payoff import agreeing, marked, measured_gains
+from relufit.experiments.link_speed.planned import best_ways, held, planned, speed_up, together
+from relufit.experiments.link_speed.runs import Run, cell_name, points_of, runs_of, whole_runs
+from relufit.experiments.link_speed.scaling import cells_of, scaled, scaled_runs
 from relufit.experiments.link_speed.tables import curves_of, iterations_of
 from relufit.experiments.link_speed.verdicts import agreement, exactness, gains, reached, refused, same
 
@@ -29,6 +31,8 @@ NAME = "link_speed"
 _EMPTY_ITERATIONS = 60
 #: So small that rows that are active stay so: a gradient of zero is sent as a header alone.
 _STEP = 1e-9
+#: What is not measured where there are no hosts.
+_MODELLED = "seconds of an iteration, modelled"
 
 
 class LinkSpeed:
@@ -43,49 +47,64 @@ class LinkSpeed:
         "round trips, of messages, and of bytes over the rate"
     )
     TIMED = True
-    TABLES = ("timing-iterations", "timing-model", "timing-curves", "timing-plan", "timing-plan-speed-up", "timing-map")
+    TABLES = (
+        "timing-iterations", "timing-model", "timing-curves", "timing-plan", "timing-plan-speed-up", "timing-map",
+        "timing-scaling", "timing-gains",
+    )  # fmt: skip
 
     def settings(self, config: Mapping[str, Any]) -> list[Setting]:
         """Return a setting for each cell of dimension and ranks, and one for each run on rows from disk.
 
         Those with as many ranks have the same hosts.
         """
-        section, settings = config[NAME], []
-        for cell in section["cells"]:
-            d, ranks = cell["dimension"], cell["workers"]
-            spec = {
-                "runs": {
-                    run.name: {
-                        "compressor": run.compressor,
-                        "points": points_of(run, cell, section),
-                        "exchange": run.exchange,
-                    }
-                    for run in runs_of(d, section["exchanges"])
-                },
-                "empty": {
-                    "dimension": EMPTY,
-                    "iterations": _EMPTY_ITERATIONS,
-                    "rate": max(cell["rates"]),
-                    "exchanges": section["exchanges"],
-                },
-                "workers": ranks,
-                "batch_size": section["rank_batch"] * ranks,
-                "step_size": _STEP,
-            }
-            data = {"n": section["rank_rows"] * ranks, "d": d, "noise_std": 0.1}
-            settings.append(
-                Setting(
-                    NAME,
-                    cell_name(cell),
-                    data,
-                    spec,
-                    section["trials"],
-                    procedure="time_links",
-                    group=f"iterations-K{ranks}",
-                    cluster=_hosts(section),
-                )
-            )
+        section = config[NAME]
+        counts, exchanges = {cell["workers"] for cell in section["cells"]}, section["exchanges"]
+        settings = [
+            self._iterations(cell, list(runs_of(cell["dimension"], exchanges)), exchanges, section)
+            for cell in section["cells"]
+        ]
+        for cell in cells_of(section["scaling"]):
+            runs = list(scaled_runs(section["scaling"]))
+            # What a message takes is known from the cells above, if they have as many ranks.
+            known = exchanges if cell["workers"] in counts else []
+            unknown = dict.fromkeys(run.exchange for run in runs if run.exchange not in known)
+            settings.append(self._iterations(cell, runs, list(unknown), section))
         return [*settings, *self._whole(section), measured_costs(NAME)]
+
+    def _iterations(
+        self, cell: Mapping[str, Any], runs: list[Run], empty: list[str], section: Mapping[str, Any]
+    ) -> Setting:
+        """Return the setting in which iterations of a cell are timed, and messages in the exchanges of `empty`."""
+        ranks = cell["workers"]
+        spec = {
+            "runs": {
+                run.name: {
+                    "compressor": run.compressor,
+                    "points": points_of(run, cell, section),
+                    "exchange": run.exchange,
+                }
+                for run in runs
+            },
+            "empty": {
+                "dimension": EMPTY,
+                "iterations": _EMPTY_ITERATIONS,
+                "rate": max(cell["rates"]),
+                "exchanges": empty,
+            },
+            "workers": ranks,
+            "batch_size": cell.get("rank_batch", section["rank_batch"]) * ranks,
+            "step_size": _STEP,
+        }
+        return Setting(
+            NAME,
+            cell_name(cell),
+            {"n": section["rank_rows"] * ranks, "d": cell["dimension"], "noise_std": 0.1},
+            spec,
+            section["trials"],
+            procedure="time_links",
+            group=f"iterations-K{ranks}",
+            cluster=_hosts(section),
+        )
 
     def _whole(self, section: Mapping[str, Any]) -> list[Setting]:
         whole = section["whole"]
@@ -120,57 +139,13 @@ class LinkSpeed:
     ) -> Judgement:
         """Hold the seconds against the model, the bytes against what interfaces have counted."""
         section = config[NAME]
-        network: list[Verdict] = []
-        exact: list[Verdict] = []
-        seconds: list[Verdict] = []
-        measured, modelled, messages, plans = [], [], {}, []
-        machine = machine_of(timings["costs"].about["trials"])
+        judging = _Judging(section, results, timings)
         for cell in section["cells"]:
-            name, ranks = cell_name(cell), cell["workers"]
-            reports = timings[name].about["trials"]
-            evidence, trials = f"traces/{NAME}/iterations-K{ranks}.timing.parquet", section["trials"]
-            uplink = results[name].table.groupby("run")["uplink_bytes"].mean()
-            model = Model(cell, uplink, timings[name].table, **_known(reports, section))
-            messages[ranks] = model.messages
-            points = model.points()
-            measured.append(points)
-            modelled.append(model.curves())
-            if reports[0]["refused"]:
-                network.append(refused("seconds between hosts", name, evidence, reports[0]["refused"]))
-                seconds.append(refused("seconds of an iteration, modelled", name, evidence, reports[0]["refused"]))
-                continue
-            exact += exactness(name, reports, points, evidence)
-            network += gains(name, points, trials, evidence)
-            seconds += agreement(name, points, trials, evidence)
-            plans.append(planned(machine, points, cell, section["rank_batch"], _known(reports, section)["round_trip"]))
-            seconds += held(name, plans[-1], trials, evidence)
+            judging.add_cell(cell)
+        for cell in cells_of(section["scaling"]):
+            judging.add_scaled(cell)
+        judging.add_whole()
         whole = section["whole"]
-        reports = timings[whole_runs(whole)[0].name].about["trials"]
-        uplink, iterations = iterations_of(whole, results, timings)
-        known = {**_known(reports, section), "messages": messages.get(whole["workers"])}
-        model = Model(whole, uplink, iterations, **known)
-        points, evidence = model.points(), f"traces/{NAME}/runs.timing.parquet"
-        measured.append(points)
-        curves = curves_of(whole, results, timings, model)
-        if reports[0]["refused"]:
-            name = f"{cell_name(whole)}, rows from disk"
-            network.append(refused("seconds to the error between hosts", name, evidence, reports[0]["refused"]))
-        else:
-            exact += same(whole, results, timings, points, evidence)
-            seconds += agreement(f"{cell_name(whole)}, rows from disk", points, whole["trials"], evidence)
-            rows = -(-whole["mini_batch"] // whole["workers"])
-            plans.append(planned(machine, points, whole, rows, known["round_trip"]))
-            seconds += held(f"{cell_name(whole)}, rows from disk", plans[-1], whole["trials"], evidence)
-            network += reached(whole, results, points, evidence)
-        plan = pd.concat(plans, ignore_index=True) if plans else planned(machine, points, whole, 1, 0.0)
-        tables = {
-            "timing-iterations": pd.concat(measured, ignore_index=True),
-            "timing-model": pd.concat(modelled, ignore_index=True),
-            "timing-curves": curves,
-            "timing-plan": plan,
-            "timing-plan-speed-up": speed_up(machine, plan, section),
-            "timing-map": best_ways(machine, section),
-        }
         setting = (
             f"hosts emulated on one machine, one a rank and one for a master, TCP, a round trip of "
             f"{1e3 * section['round_trip']:g} ms, MTU {MTU}; cells of dimension and ranks "
@@ -181,12 +156,112 @@ class LinkSpeed:
         )
         least, most = section["iterations"]
         budget = f"{least} to {most} iterations; whole runs {whole['iterations']}"
-        return Judgement(
-            setting,
-            budget,
-            {Topic.COMMUNICATION: exact, Topic.NETWORK: network, Topic.MODELLED_SECONDS: seconds},
-            tables,
-        )
+        return Judgement(setting, budget, judging.verdicts, judging.tables())
+
+
+class _Judging:
+    """The verdicts and tables, as cells and runs are added."""
+
+    def __init__(
+        self, section: Mapping[str, Any], results: Mapping[str, Record], timings: Mapping[str, Record]
+    ) -> None:
+        self._section, self._results, self._timings = section, results, timings
+        self._machine = machine_of(timings["costs"].about["trials"])
+        self._network, self._exact, self._seconds = list[Verdict](), list[Verdict](), list[Verdict]()
+        self._measured, self._modelled = list[pd.DataFrame](), list[pd.DataFrame]()
+        self._plans, self._scaled, self._gains = list[pd.DataFrame](), list[pd.DataFrame](), list[pd.DataFrame]()
+        self._curves = pd.DataFrame()
+        #: Seconds of a message by exchange, by the number of ranks.
+        self._messages: dict[int, Mapping[str, float]] = {}
+
+    @property
+    def verdicts(self) -> dict[Topic, list[Verdict]]:
+        """The verdicts by topic."""
+        return {
+            Topic.COMMUNICATION: self._exact,
+            Topic.NETWORK: self._network,
+            Topic.MODELLED_SECONDS: self._seconds,
+        }
+
+    def add_cell(self, cell: Mapping[str, Any]) -> None:
+        """Hold a cell's bytes against the interfaces', gains and seconds against the model, seconds against a plan."""
+        name, ranks, trials = cell_name(cell), cell["workers"], self._section["trials"]
+        reports, evidence, model = self._iterations(cell)
+        self._messages[ranks] = model.messages
+        points = model.points()
+        self._measured.append(points)
+        self._modelled.append(model.curves())
+        if reports[0]["refused"]:
+            self._network.append(refused("seconds between hosts", name, evidence, reports[0]["refused"]))
+            self._seconds.append(refused(_MODELLED, name, evidence, reports[0]["refused"]))
+            return
+        self._exact += exactness(name, reports, points, evidence)
+        self._network += gains(name, points, trials, evidence)
+        self._seconds += agreement(name, points, trials, evidence)
+        trip = _known(reports, self._section)["round_trip"]
+        self._plans.append(planned(self._machine, points, cell, self._section["rank_batch"], trip))
+        self._seconds += held(name, self._plans[-1], trials, evidence)
+        self._gains.append(measured_gains(self._machine, self._plans[-1], trip))
+        self._seconds += agreeing(name, self._gains[-1], trials, evidence)
+
+    def add_scaled(self, cell: Mapping[str, Any]) -> None:
+        """Hold bytes against the interfaces' and seconds against a plan, in a cell with samples of its own."""
+        name, trials = cell_name(cell), self._section["trials"]
+        reports, evidence, model = self._iterations(cell)
+        if reports[0]["refused"]:
+            self._seconds.append(refused(_MODELLED, name, evidence, reports[0]["refused"]))
+            return
+        points, trip = model.points(), _known(reports, self._section)["round_trip"]
+        self._exact += exactness(name, reports, points, evidence)
+        self._scaled.append(planned(self._machine, points, cell, cell["rank_batch"], trip))
+        self._seconds += held(name, self._scaled[-1], trials, evidence)
+
+    def _iterations(self, cell: Mapping[str, Any]) -> tuple[list[dict[str, Any]], str, Model]:
+        """Return what the trials of a cell have told, where their seconds are, and the model of them."""
+        name, ranks = cell_name(cell), cell["workers"]
+        reports = self._timings[name].about["trials"]
+        uplink = self._results[name].table.groupby("run")["uplink_bytes"].mean()
+        known = {**_known(reports, self._section), "messages": self._messages.get(ranks)}
+        model = Model(cell, uplink, self._timings[name].table, **known)
+        return reports, f"traces/{NAME}/iterations-K{ranks}.timing.parquet", model
+
+    def add_whole(self) -> None:
+        """Hold runs on rows from disk against each other, against the model and against a plan."""
+        whole, results, timings = self._section["whole"], self._results, self._timings
+        reports = timings[whole_runs(whole)[0].name].about["trials"]
+        uplink, iterations = iterations_of(whole, results, timings)
+        known = {**_known(reports, self._section), "messages": self._messages.get(whole["workers"])}
+        model = Model(whole, uplink, iterations, **known)
+        points, evidence = model.points(), f"traces/{NAME}/runs.timing.parquet"
+        self._measured.append(points)
+        self._curves = curves_of(whole, results, timings, model)
+        name = f"{cell_name(whole)}, rows from disk"
+        if reports[0]["refused"]:
+            statistic = "seconds to the error between hosts"
+            self._network.append(refused(statistic, name, evidence, reports[0]["refused"]))
+            return
+        self._exact += same(whole, results, timings, points, evidence)
+        self._seconds += agreement(name, points, whole["trials"], evidence)
+        rows = -(-whole["mini_batch"] // whole["workers"])
+        self._plans.append(planned(self._machine, points, whole, rows, known["round_trip"]))
+        self._seconds += held(name, self._plans[-1], whole["trials"], evidence)
+        self._network += reached(whole, results, points, evidence)
+
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """Return the tables of the experiment."""
+        section, machine = self._section, self._machine
+        plan = together(self._plans)
+        gains_had = pd.concat(self._gains, ignore_index=True) if self._gains else measured_gains(machine, plan, 0.0)
+        return {
+            "timing-iterations": pd.concat(self._measured, ignore_index=True),
+            "timing-model": pd.concat(self._modelled, ignore_index=True),
+            "timing-curves": self._curves,
+            "timing-plan": plan,
+            "timing-plan-speed-up": speed_up(machine, plan, section),
+            "timing-map": marked(best_ways(machine, section), gains_had),
+            "timing-scaling": scaled(machine, together(self._scaled), section["scaling"], section["round_trip"]),
+            "timing-gains": gains_had,
+        }
 
 
 def _hosts(section: Mapping[str, Any]) -> dict[str, Any]:

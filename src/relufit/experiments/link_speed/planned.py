@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -47,10 +47,10 @@ def planned(
         ``seconds``, which hardly depends on the costs; ``outside``, how far the measured seconds are outside of the
         bounds, and ``error``, how far from ``predicted``, both relative and below 0 where the run was quicker.
     """
-    d, workers, made = cell["dimension"], cell["workers"], []
+    d, workers, made = cell["dimension"], cell["workers"], list[dict[Any, Any]]()
     for point in points[["run", "exchange", "compressor", "rate", "trial", "seconds"]].to_dict("records"):
         exchange, rate, seconds = point["exchange"], point["rate"], point["seconds"]
-        links = link_of(rate, round_trip)
+        links = link_of(rate, round_trip, exchange)
         compressor = make(run_of(point["run"], d).compressor)
         apart, shared = machine.iteration(exchange, compressor, workers, d, rows, links)
         made.append(
@@ -58,6 +58,7 @@ def planned(
                 "cell": cell_name(cell),
                 "dimension": d,
                 "workers": workers,
+                "rank_batch": rows,
                 **point,
                 "at_least": apart.lower,
                 "predicted": shared.upper,
@@ -71,9 +72,14 @@ def planned(
 
 
 _COLUMNS = [
-    "cell", "dimension", "workers", "run", "exchange", "compressor", "rate", "trial", "seconds", "at_least",
-    "predicted", "apart", "network", "outside", "error",
+    "cell", "dimension", "workers", "rank_batch", "run", "exchange", "compressor", "rate", "trial", "seconds",
+    "at_least", "predicted", "apart", "network", "outside", "error",
 ]  # fmt: skip
+
+
+def together(plans: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Return the rows of several tables of `planned` in one, which has its columns even if there are none."""
+    return pd.concat(plans, ignore_index=True) if plans else pd.DataFrame(columns=_COLUMNS)
 
 
 def held(name: str, table: pd.DataFrame, trials: int, evidence: str) -> list[Verdict]:
@@ -150,7 +156,8 @@ def speed_up(machine: Machine, table: pd.DataFrame, section: Mapping[str, Any]) 
 def best_ways(machine: Machine, section: Mapping[str, Any]) -> pd.DataFrame:
     """Return `relufit.planning.payoff` for the ``map`` of the section: hosts of their own, links without a burst.
 
-    ``batch`` says of which mini-batch: the best of each way, or the one that iterations are timed with.
+    ``batch`` says of which mini-batch: the best of each way, or the one that iterations are timed with, whose samples
+    of a rank are the ``rank_batch``.
     """
 
     def links(rate: float) -> Network:
@@ -159,7 +166,9 @@ def best_ways(machine: Machine, section: Mapping[str, Any]) -> pd.DataFrame:
     given = section["rank_batch"]
     return pd.concat(
         [
-            payoff(machine.alone, **section["map"], network=links, rank_batch=samples).assign(batch=batch)
+            payoff(machine.alone, **section["map"], network=links, rank_batch=samples).assign(
+                batch=batch, rank_batch=samples
+            )
             for samples, batch in ((None, "best of each"), (given, f"{given} $K$"))
         ],
         ignore_index=True,

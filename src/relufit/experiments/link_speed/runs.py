@@ -13,11 +13,12 @@ from relufit.experiments.framework.quantized import make
 from relufit.theory import network
 
 #: Compressors that are timed in some exchanges only: fp64 where weights travel, fp16 in the exchange that gains are
-#: compared with, few levels without a master.
+#: compared with, an entropy code and few levels without a master.
 _ONLY: dict[str, Callable[[Exchange], bool]] = {
     "fp64": lambda exchange: not exchange.replicas,
     "fp16": lambda exchange: exchange.name == BASELINE,
-    "s4-rans": lambda exchange: not exchange.has_master,
+    "rans": lambda exchange: not exchange.has_master,
+    "s4-rans": lambda _: False,
     "s4-packed": lambda exchange: not exchange.has_master,
 }
 #: Levels over sqrt(d) at which QSGD with an entropy code takes the fewest bits to an error.
@@ -59,8 +60,9 @@ def run_of(name: str, d: int) -> Run:
 
 
 def cell_name(cell: Mapping[str, Any]) -> str:
-    """Return the name of a cell of dimension and ranks."""
-    return f"d{cell['dimension']}-K{cell['workers']}"
+    """Return the name of a cell of dimension and ranks, and of the mini-batch if the cell has samples of its own."""
+    name = f"d{cell['dimension']}-K{cell['workers']}"
+    return f"{name}-m{cell['rank_batch'] * cell['workers']}" if "rank_batch" in cell else name
 
 
 def expected_payload(compressor: dict[str, Any], d: int) -> float:

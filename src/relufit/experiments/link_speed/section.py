@@ -23,6 +23,12 @@ from relufit.experiments.framework.keys import (
 from relufit.schema import LEFT_OUT, Distinct, Integer, Positive, Section, Whole, refused
 
 Hosts = Annotated[Workers, Field(ge=2, le=64)]
+CompressorName = Annotated[
+    Literal["fp64", "fp32", "fp16", "rans", "packed", "s4-rans", "s4-packed"],
+    Field(
+        description="fp64, fp32, fp16: SGD; a coding of QSGD with 0.6 sqrt(d) levels, or with 4 where it begins with s4"
+    ),
+]
 Rates = Annotated[Distinct[Rate], Field(description="bits a second of each link")]
 
 
@@ -37,9 +43,7 @@ class Cell(Section):
 class Run(Section):
     """A compressor in some exchanges and at some rates."""
 
-    compressor: Literal["fp64", "fp32", "fp16", "rans", "packed", "s4-rans", "s4-packed"] = Field(
-        description="fp64, fp32, fp16: SGD; a coding of QSGD with 0.6 sqrt(d) levels, or with 4 where it begins with s4"
-    )
+    compressor: CompressorName
     exchanges: Distinct[ExchangeName] = Field(min_length=1, description="ways to exchange gradients")
     rates: Rates
     iterations: Whole = Field(default=LEFT_OUT, description="iterations of a run that does not go on to the tolerance")
@@ -84,6 +88,36 @@ class PlannedFor(Section):
     rates: Rates = Field(min_length=1)
 
 
+class Way(Section):
+    """A compressor in an exchange."""
+
+    compressor: CompressorName
+    exchange: ExchangeName
+
+
+class ScalingRuns(Section):
+    """More ranks for the same mini-batch, and for one that grows with them."""
+
+    dimension: Dimension
+    rate: Annotated[Rate, Field(description="bits a second of each link")]
+    workers: Distinct[Hosts] = Field(min_length=1, description="K, the numbers of ranks that are timed")
+    beyond: Distinct[Annotated[Workers, Field(ge=2)]] = Field(description="more numbers of ranks, which are planned")
+    mini_batch: Annotated[Whole, Field(description="samples of an iteration for every K")]
+    rank_batch: Annotated[Whole, Field(description="samples of a rank and an iteration for every K")]
+    ratio: Ratio
+    tolerance: ConvergedAt
+    runs: Distinct[Way] = Field(min_length=1, description="what is compared")
+
+    @model_validator(mode="after")
+    def _check_shares(self) -> Self:
+        """Check that all ranks have as many samples."""
+        for workers in (*self.workers, *self.beyond):
+            if self.mini_batch % workers:
+                what = f"{workers} ranks cannot share {self.mini_batch} samples evenly"
+                raise refused(what, "give a multiple of each number of ranks", "mini_batch")
+        return self
+
+
 class LinkSpeedSection(Section):
     """Between hosts that are emulated on this machine."""
 
@@ -95,11 +129,12 @@ class LinkSpeedSection(Section):
     rank_rows: Whole = Field(description="rows of a rank")
     rank_batch: Whole = Field(description="samples of a rank and an iteration")
     seconds: Positive = Field(description="seconds of a timed run, by the model")
-    iterations: tuple[Annotated[Integer, Field(ge=8)], ...] = Field(
-        min_length=2, max_length=2, description="the least and the most of a timed run; the first 4 are not timed"
+    iterations: tuple[Annotated[Integer, Field(ge=6)], ...] = Field(
+        min_length=2, max_length=2, description="the least and the most of a timed run; the first 2 are not timed"
     )
     trials: Trials
     whole: WholeRuns = Field(description="runs from w0 on rows from disk")
+    scaling: ScalingRuns = Field(description="more ranks for the same mini-batch, and for one that grows with them")
     map: PlannedFor = Field(description="for what the best way to exchange and encode is planned")
 
     @model_validator(mode="after")

@@ -11,7 +11,7 @@ import pandas as pd
 
 from relufit.claims.statistics import mean_interval
 from relufit.claims.trace_files import Record
-from relufit.claims.verdict import Verdict, exactly, judge, unmeasured
+from relufit.claims.verdict import Verdict, describe, exactly, judge, unmeasured
 from relufit.experiments.link_speed.model import DOMINATES, MOST_OUTSIDE, compared_with
 from relufit.experiments.link_speed.runs import cell_name, whole_runs
 from relufit.experiments.link_speed.tables import errors_of
@@ -213,11 +213,15 @@ def reached(
                 "note": f"The model says {model.mean():.2f}.{cut}",
             }
             title = f"seconds of {_comparator(str(exchange), against)} to the error over those of QSGD"
-            least, most = (1.0, math.inf) if model.mean() >= 1 else (-math.inf, 1.0)
+            if 1 / (1 + MOST_OUTSIDE) < model.mean() < 1 + MOST_OUTSIDE:
+                # The model is not held to better than that, and so does not say which of them is quicker.
+                verdicts.append(describe(title, where, mean_interval(ratio), **details))
+                continue
+            least, most = (1.0, math.inf) if model.mean() > 1 else (-math.inf, 1.0)
             sided = f"{title}, on the side of 1 that the model says"
             verdicts.append(judge(sided, where, mean_interval(ratio), least=least, most=most, **details))
             # Where the model itself says that nothing is gained there is no gain to be had a part of.
-            if model.mean() >= 1 and min(both["network"].min(), both["network_plain"].min()) >= DOMINATES:
+            if model.mean() > 1 and min(both["network"].min(), both["network_plain"].min()) >= DOMINATES:
                 title += ", over the model's"
                 verdicts.append(judge(title, where, mean_interval(ratio / model), least=_LEAST_GAIN, **details))
     return verdicts
