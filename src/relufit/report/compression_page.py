@@ -100,4 +100,6 @@ def _rate(bits: float) -> str:
 
 
 def _number(ratio: float) -> str:
+    if ratio < 0.0995:
+        return f"{ratio:.2g}"
     return f"{ratio:.0f}" if ratio >= 9.95 else f"{ratio:.1f}" if ratio >= 1.95 else f"{ratio:.2f}"
