@@ -265,12 +265,12 @@ def test_scaling_is_the_iterations_of_theory_times_those_that_were_timed(config:
     for batch in both:
         one = table.loc[batch, "planned", "one host", 1]
         assert one["seconds"] == pytest.approx(one["iterations"] * (COSTS["compute"] + COSTS["update"]))
-        planned, timed = table.loc[batch, "planned", run, RANKS], table.loc[batch, "measured", run, RANKS]
+        planned, shown = table.loc[batch, "planned", run, RANKS], table.loc[batch, "measured", run, RANKS]
         needed = theory.iterations_fixed(D, {STRONG: 48, WEAK: 12}[batch], 10, 1e-6, workers=RANKS)
-        assert timed["iterations"] == planned["iterations"] == pytest.approx(needed)
-        assert timed["seconds"] == pytest.approx(planned["seconds"], rel=0.02)
-        assert timed["low"] < timed["speed_up"] < timed["high"]
-        assert timed["speed_up"] * timed["seconds"] == pytest.approx(one["seconds"])
+        assert shown["iterations"] == planned["iterations"] == pytest.approx(needed)
+        assert shown["seconds"] == pytest.approx(planned["seconds"], rel=0.02)
+        assert shown["low"] < shown["speed_up"] < shown["high"]
+        assert shown["speed_up"] * shown["seconds"] == pytest.approx(one["seconds"])
     # More ranks: as many iterations of the same mini-batch, fewer of a larger one.
     same, fewer = (table.loc[batch, "planned", run, 4] for batch in both)
     assert same["iterations"] == table.loc[STRONG, "planned", run, RANKS]["iterations"]

@@ -129,6 +129,7 @@ def test_every_command_says_in_one_line_that_a_user_is_unknown(
         "claims": [path, "-o", "x", "--config", "x"],
         "figure": ["qsgd_convergence", "--tables", path, "-o", "x"],
         "report": [path, "-o", "x"],
+        "page": [path, "-o", "x"],
         "manifest": [path, "-o", "x"],
         "compare": [path, path],
         "compress": [path],

@@ -92,7 +92,7 @@ class Way(Section):
     """A compressor in an exchange."""
 
     compressor: CompressorName
-    exchange: ExchangeName
+    exchange: Annotated[ExchangeName, Field(description="way to exchange gradients")]
 
 
 class ScalingRuns(Section):
