@@ -183,9 +183,9 @@ def predict(
 
 
 class Way:
-    """A way to exchange and encode: what `predict` takes, but for the mini-batch.
+    """A run without its mini-batch: the other arguments of `predict`.
 
-    What does not depend on the mini-batch is computed once.
+    Whatever does not depend on the mini-batch is computed once.
 
     Raises
     ------

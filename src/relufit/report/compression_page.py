@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jinja2
 import pandas as pd
 
 from relufit.errors import DataError
 from relufit.figures import style
+from relufit.report.page import templates
 
 #: The tables that the page is made from.
 TABLES = ("link_speed.timing-map", "link_speed.timing-gains")
@@ -41,24 +41,20 @@ def render(folder: Path, config: Mapping[str, Any]) -> str:
             f"the run has no {_EXPERIMENT}", where=str(folder), remedy="take a run whose `experiments` have it"
         )
     ways, gains = (style.read(folder / "tables" / f"{name}.csv") for name in TABLES)
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("relufit", "report"),
-        autoescape=False,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
     section = config[_EXPERIMENT]
     given = ways["rank_batch"].notna()
     timed = [_timed(row) for row in gains.to_dict("records") if row["rank_batch"] == section["rank_batch"]]
-    return environment.get_template("does-compression-pay.md.j2").render(
-        given=_panels(ways[given]),
-        best=_panels(ways[~given]),
-        timed=timed,
-        samples=section["rank_batch"],
-        round_trip=1e3 * section["round_trip"],
-        trials=section["trials"],
+    return (
+        templates(autoescape=False)
+        .get_template("does-compression-pay.md.j2")
+        .render(
+            given=_panels(ways[given]),
+            best=_panels(ways[~given]),
+            timed=timed,
+            samples=section["rank_batch"],
+            round_trip=1e3 * section["round_trip"],
+            trials=section["trials"],
+        )
     )
 
 

@@ -15,14 +15,7 @@ LONG = 12
 
 def render(run: Run) -> str:
     """Return the report as HTML; whatever is not markup of the template or of a caption is escaped."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("relufit", "report"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
+    environment = templates(autoescape=True)
     environment.filters |= {
         "slug": slug,
         "interval": interval,
@@ -33,6 +26,18 @@ def render(run: Run) -> str:
         "size": size,
     }
     return environment.get_template("report.html.j2").render(run=run, long=LONG)
+
+
+def templates(*, autoescape: bool) -> jinja2.Environment:
+    """Return the templates of this package; a name that is not given is an error."""
+    return jinja2.Environment(
+        loader=jinja2.PackageLoader("relufit", "report"),
+        autoescape=autoescape,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
 
 
 def slug(text: str) -> str:
