@@ -47,13 +47,14 @@ def test_two_ranks_over_a_relay_and_all_gather_by_hand() -> None:
 
 
 @pytest.mark.parametrize("exchange", EXCHANGES)
-def test_a_burst_saves_its_time_in_each_stage_but_a_link_carries_its_bytes_in_no_less(exchange: str) -> None:
-    work, stages = Work(compute=0.01, decode=0.01), 1 if exchange == "all_gather" else 2
+def test_a_burst_saves_its_time_once_on_a_link_but_a_link_carries_its_bytes_in_no_less(exchange: str) -> None:
+    # Without a master all stages take the same links.
+    work, stages = Work(compute=0.01, decode=0.01), 2 if EXCHANGES[exchange].has_master else 1
     plain, shaped = (EXCHANGES[exchange].iteration(3, 4e4, _D, Network(1e8, burst=burst), work) for burst in (0, 1e4))
     assert plain.upper - shaped.upper == pytest.approx(stages * 8e4 / 1e8)
     assert shaped.lower == pytest.approx(plain.lower - stages * 8e4 / 1e8)
     p, q = _vector_seconds(exchange, Network(1e8), 4e4, 3), _seconds(Network(1e8), _WEIGHTS)
-    whole = {"master": 3 * max(p, q), "relay": 6 * p, "requantize": 3 * p, "all_gather": 2 * p, "all_reduce": 2 / 3 * p}
+    whole = {"master": 3 * max(p, q), "relay": 6 * p, "requantize": 3 * p, "all_gather": 2 * p, "all_reduce": 4 / 3 * p}
     busiest = whole[exchange]
     assert EXCHANGES[exchange].iteration(3, 4e4, _D, Network(1e8, burst=1e9), Work()).upper == pytest.approx(busiest)
 

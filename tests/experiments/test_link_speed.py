@@ -61,7 +61,7 @@ WORK = network.Work(COSTS["compute"], COSTS["encode"], COSTS["decode"] / RANKS, 
 def _due(
     exchange: str, payload: float, d: int, rate: float, draw: np.random.Generator, work: network.Work = WORK
 ) -> float:
-    link = link_of(rate, ROUND_TRIP, exchange)
+    link = link_of(rate, ROUND_TRIP)
     return EXCHANGES[exchange].iteration(RANKS, payload, d, link, work).upper * draw.uniform(0.99, 1.01)
 
 
@@ -389,13 +389,6 @@ def test_runs_that_are_compared_are_neighbours_and_every_other_trial_goes_the_ot
             assert len({exchange for exchange, _ in groupby(exchanges)}) == len(list(groupby(exchanges)))
     assert list(ways[0]) == CELL["rates"]
     assert ways[1] == {rate: names[::-1] for rate, names in ways[0].items()}
-
-
-def test_stages_on_the_same_links_share_what_passes_at_once() -> None:
-    whole = link_of(1e8, ROUND_TRIP).burst
-    bursts = {name: link_of(1e8, ROUND_TRIP, name).burst for name in EXCHANGES}
-    assert bursts.pop(BASELINE) == whole / 2
-    assert set(bursts.values()) == {whole}
 
 
 def test_where_hosts_are_refused_the_serial_engine_tells_the_costs(config: dict[str, Any]) -> None:

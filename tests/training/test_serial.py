@@ -19,6 +19,7 @@ from relufit.planted import PlantedData, PlantedModel, dataset
 from relufit.planted.dataset import Shard, shard_rows
 from relufit.planted.starts import STARTS
 from relufit.training import Progress, Trace, TrainingSpec, loop, train
+from relufit.training.master import Master
 from relufit.training.rank import Rank
 from relufit.training.sampling import SAMPLINGS
 from relufit.training.spec import make_plan
@@ -147,6 +148,15 @@ def test_a_run_starts_where_it_is_told(start: str) -> None:
     expected = STARTS[start](planted.initial_weights(DATA.x, DATA.y), DATA.w_star, draw)
     np.testing.assert_allclose(trace.weights, expected, rtol=1e-12, atol=1e-14)
     assert trace.table["relative_error"][0] == pytest.approx(np.linalg.norm(expected - DATA.w_star), abs=1e-12)
+    assert trace.table["uplink_bytes"][0] == (3 * (4 + 8 * 12) if "moments" in start else 0)
+
+
+def test_moments_are_refused_where_the_start_does_not_depend_on_them() -> None:
+    rows = dataset.open_rows(DATA)
+    master = Master(make_plan(TrainingSpec(DATA, initial_weights="random"), rows), DATA.w_star)
+    master.add_moments(b"")
+    with pytest.raises(PayloadError, match="moments"):
+        master.add_moments(bytes(4 + 8 * 12))
 
 
 def test_random_starts_follow_the_seed_of_the_run() -> None:

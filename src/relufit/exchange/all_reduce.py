@@ -59,8 +59,8 @@ class AllReduce(Exchange):
         return 2
 
     def stages(self, ranks: int, remote: int) -> list[tuple[float, Content]]:
-        """Return the parts out of a rank, and its copies of a sum."""
-        return 2 * [((ranks - 1) / ranks, Content.GRADIENT)]
+        """Return the parts out of a rank and its copies of a sum, which take the same links."""
+        return [(2 * (ranks - 1) / ranks, Content.GRADIENT)]
 
     def seconds(
         self, ranks: int, remote: int, gradient: float, weights: float, latency: float, work: Work

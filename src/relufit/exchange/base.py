@@ -123,9 +123,10 @@ class Exchange(ABC):
 
     @abstractmethod
     def stages(self, ranks: int, remote: int) -> list[tuple[float, Content]]:
-        """Return how many whole messages the busiest link carries in each stage, one after the other.
+        """Return how many whole messages the busiest link carries, for each of the links that take turns.
 
-        `remote` ranks are on another host than the master.
+        Stages that follow each other on the same link, as those of an all-reduce, are one entry: they share what the
+        link lets pass at once. `remote` ranks are on another host than the master.
         """
 
     @abstractmethod
@@ -218,8 +219,8 @@ class Exchange(ABC):
         Overhead of messages counts once for each way in the lower bound, for every message of the busiest member in
         the upper one. With a master on the host of rank 0, that rank's messages cross no link.
 
-        Where links have a burst, each stage in which one is busy takes the time of a burst less; but no iteration
-        takes less than the busiest link needs for all of its bytes, because a burst has to be saved up again.
+        Where links have a burst, each of those that take turns takes the time of a burst less; but no iteration takes
+        less than the busiest link needs for all of its bytes, because a burst has to be saved up again.
 
         Parameters
         ----------
@@ -260,7 +261,7 @@ def _members(role: Role, workers: int) -> int:
 
 
 def _after_a_pause(plain: Iteration, stages: list[float], network: Network) -> Iteration:
-    """Return the iteration with a burst at the beginning of each of the stages, whose seconds on a link are given."""
+    """Return the iteration with a burst on each of the links that take turns, whose busy seconds are given."""
     saved = sum(min(8 * network.burst / network.rate, stage) for stage in stages)
     busiest = max(stages)
     link = max(plain.link - saved, plain.link - max(0.0, plain.upper - busiest))

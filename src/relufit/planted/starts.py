@@ -41,15 +41,20 @@ def _norm(v: np.ndarray) -> float:
     return math.sqrt(math.fsum(v**2))
 
 
-#: ``moments`` is the moment estimate itself, (2/n) sum y x; the norms of random starts are in units of ||w*||. Starts
-#: that depend on w* serve experiments: nobody who fits data has them.
-STARTS: dict[str, Start] = {
+#: Starts that are functions of the moment estimate; the others do without it.
+_OF_MOMENTS: dict[str, Start] = {
     "moments": _moments(1.0),
     "moments x 2": _moments(2.0),
     "moments x 10": _moments(10.0),
     "moments x 100": _moments(100.0),
     "moments x 0.1": _moments(0.1),
     "- moments": _moments(-1.0),
+}
+
+#: ``moments`` is the moment estimate itself, (2/n) sum y x; the norms of random starts are in units of ||w*||. Starts
+#: that depend on w* serve experiments: nobody who fits data has them.
+STARTS: dict[str, Start] = {
+    **_OF_MOMENTS,
     "random": _random(1.0),
     "random x 10": _random(10.0),
     "random x 100": _random(100.0),
@@ -59,3 +64,8 @@ STARTS: dict[str, Start] = {
     "w* x 100": _planted(100.0),
     "zero": _planted(0.0),
 }
+
+
+def needs_moments(start: str) -> bool:
+    """Tell whether a start, a key of `STARTS`, is a function of the moment estimate."""
+    return start in _OF_MOMENTS

@@ -8,10 +8,11 @@ import numpy as np
 
 from relufit import streams
 from relufit.compression.base import Pieces, joined
+from relufit.errors import PayloadError
 from relufit.exchange import find_exchange
 from relufit.numerics import kernels
 from relufit.planted import relative_error
-from relufit.planted.starts import STARTS
+from relufit.planted.starts import STARTS, needs_moments
 from relufit.training.fused_sums import Descent, sum_and_step
 from relufit.training.rank import EXACT, warm_up
 from relufit.training.spec import Plan
@@ -48,8 +49,11 @@ class Master:
         warm_up(plan.compressor)
 
     def add_moments(self, payload: bytes | memoryview) -> None:
-        """Add a rank's part of the moment estimate; call in the order of the ranks."""
-        EXACT.add(payload, self.weights, self._scratch)
+        """Add a rank's part of the moment estimate, see `Rank.moments`; call in the order of the ranks."""
+        if needs_moments(self._plan.spec.initial_weights):
+            EXACT.add(payload, self.weights, self._scratch)
+        elif len(payload):
+            raise PayloadError("moments of which the initial weights are no function")
 
     def begin(self) -> None:
         """Take the moments as complete, and the initial weights that follow from them."""

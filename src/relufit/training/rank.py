@@ -17,6 +17,7 @@ from relufit.exchange import find_exchange
 from relufit.files.mapped import Guard
 from relufit.numerics import kernels
 from relufit.planted.dataset import RowSource
+from relufit.planted.starts import needs_moments
 from relufit.training.fused_sums import Descent, sum_and_step
 from relufit.training.sampling import SAMPLINGS, Sampler
 from relufit.training.spec import Plan
@@ -93,7 +94,12 @@ class Rank:
         warm_up(plan.compressor)
 
     def moments(self) -> bytes:
-        """Return this rank's part of the initial weights, (2/n) sum y_i x_i over its rows, as a payload."""
+        """Return this rank's part of the moment estimate, (2/n) sum y_i x_i over its rows, as a payload.
+
+        It is empty where the initial weights do not depend on it.
+        """
+        if not needs_moments(self._plan.spec.initial_weights):
+            return b""
         kernels.moment_sum(*self._shard, self._gradient)
         self._guard.check()
         return EXACT.encode(self._gradient * (2.0 / self._plan.n), 0)

@@ -73,7 +73,7 @@ class TrainingSpec:
         Iterations between two rows of the trace; the first and the last are always there.
     initial_weights : str
         Where the run starts, a key of `relufit.planted.starts.STARTS`; ``"moments"`` is (2/n) sum y_i x_i. Random
-        starts are functions of `seed`. The ranks send their parts of the moments whatever the start is.
+        starts are functions of `seed`. Ranks send their parts of the moments only where the start depends on them.
 
     Raises
     ------

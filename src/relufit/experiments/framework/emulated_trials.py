@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from relufit.experiments.framework.base import Outcome, Trial
-from relufit.planted import PlantedModel
+from relufit.planted import PlantedData, PlantedModel, generate
 from relufit.planted.stores import inside
 from relufit.training import Trace, TrainingSpec, train
 from relufit.training.trace import TIMINGS
@@ -97,18 +97,20 @@ def time_links(trial: Trial) -> Outcome:
     shared = dict(trial.setting.spec)
     runs, empty, seeded = shared.pop("runs"), shared.pop("empty"), trial.seed_of("training")
     model = PlantedModel(**trial.setting.data, seed=trial.seed_of("data"))
+    # The serial engine has the rows at hand, hosts make their own.
+    held = generate(**trial.setting.data, seed=trial.seed_of("data"))
     hosts, refusal = _open(trial.cluster)
     about = _about(hosts, refusal)
     rows, timing, oracles, exact, faults = [], [], dict[tuple[str, int], Trace](), [], 0
     uncounted: set[str] = set()
 
-    def spec_of(name: str, iterations: int) -> TrainingSpec:
+    def spec_of(name: str, iterations: int, rows: PlantedModel | PlantedData = model) -> TrainingSpec:
         parameters = {key: value for key, value in runs[name].items() if key != "points"}
-        return TrainingSpec(dataset=model, seed=seeded, iterations=iterations, **shared, **parameters)
+        return TrainingSpec(dataset=rows, seed=seeded, iterations=iterations, **shared, **parameters)
 
     def oracle_of(name: str, iterations: int) -> Trace:
         if (name, iterations) not in oracles:
-            oracles[name, iterations] = train(spec_of(name, iterations))
+            oracles[name, iterations] = train(spec_of(name, iterations, held))
         return oracles[name, iterations]
 
     timed = {name: run["points"] if hosts else [] for name, run in runs.items()}

@@ -11,7 +11,6 @@ import pandas as pd
 
 from relufit.clusters.emulated.shaping import MTU, Link
 from relufit.exchange import BASELINE, EXCHANGES
-from relufit.exchange.base import Links
 from relufit.experiments.link_speed.runs import Run, cell_name, run_of, runs_of
 from relufit.theory import network
 
@@ -115,7 +114,7 @@ class Model:
         exchange = EXCHANGES[run.exchange]
         payload, link = (
             float(self._bytes[run.name]) / exchange.sent(self._ranks).up,
-            link_of(rate, self._round_trip, run.exchange),
+            link_of(rate, self._round_trip),
         )
         work = replace(self._work(run.name), message=self.messages.get(run.exchange, 0.0))
         return exchange.iteration(self._ranks, payload, self._d, link, work)
@@ -140,7 +139,7 @@ class Model:
             rows = self._measured[self._measured["run"] == f"empty-{name}"]
             if rows.empty:
                 continue
-            link = link_of(float(rows["rate"].iloc[0]), self._round_trip, name)
+            link = link_of(float(rows["rate"].iloc[0]), self._round_trip)
             nothing = exchange.iteration(self._ranks, _EMPTY_BYTES, EMPTY, link, network.Work(message=1.0))
             rest = float(rows["seconds"].median()) - nothing.latency - nothing.link
             seconds[name] = max(0.0, rest) / nothing.messages
@@ -152,13 +151,9 @@ def compared_with(exchange: str, timed: Sequence[str]) -> list[str]:
     return list(dict.fromkeys([exchange, *([BASELINE] if BASELINE in timed else [])]))
 
 
-def link_of(rate: float, round_trip: float, exchange: str | None = None) -> network.Network:
-    """Return the links of emulated hosts: bit/s, and seconds there and back; in an exchange if one is named.
+def link_of(rate: float, round_trip: float) -> network.Network:
+    """Return the links of emulated hosts: bit/s, and seconds there and back.
 
-    What a link lets pass at once is saved up in the pause in which ranks compute. Stages that follow each other on the
-    same links, as those without a master do, share it.
+    What a link lets pass at once is saved up in the pause in which ranks compute.
     """
-    burst = float(Link(rate=rate).burst)
-    if exchange is not None and EXCHANGES[exchange].links is Links.MESH:
-        burst /= len(EXCHANGES[exchange].stages(2, 2))
-    return network.Network(rate, round_trip / 2, MTU, burst)
+    return network.Network(rate, round_trip / 2, MTU, float(Link(rate=rate).burst))

@@ -51,7 +51,7 @@ def measured_gains(machine: Machine, plan: pd.DataFrame, round_trip: float) -> p
         expected = {
             run.name: predict(
                 problem,
-                Host(link_of(rate, round_trip, run.exchange)),
+                Host(link_of(rate, round_trip)),
                 machine.alone,
                 run.exchange,
                 make(run.compressor),

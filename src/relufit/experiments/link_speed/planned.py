@@ -50,7 +50,7 @@ def planned(
     d, workers, made = cell["dimension"], cell["workers"], list[dict[Any, Any]]()
     for point in points[["run", "exchange", "compressor", "rate", "trial", "seconds"]].to_dict("records"):
         exchange, rate, seconds = point["exchange"], point["rate"], point["seconds"]
-        links = link_of(rate, round_trip, exchange)
+        links = link_of(rate, round_trip)
         compressor = make(run_of(point["run"], d).compressor)
         apart, shared = machine.iteration(exchange, compressor, workers, d, rows, links)
         made.append(

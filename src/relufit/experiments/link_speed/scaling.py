@@ -78,7 +78,7 @@ def scaled(machine: Machine, measured: pd.DataFrame, scaling: Mapping[str, Any],
                 omega, again = find_exchange(run.exchange).variances(compressor.variance, d, workers)
                 needed = _iterations(scaling, samples, omega=omega or 0.0, workers=workers, sum_omega=again)
                 apart, shared = machine.iteration(
-                    run.exchange, compressor, workers, d, rows, link_of(scaling["rate"], round_trip, run.exchange)
+                    run.exchange, compressor, workers, d, rows, link_of(scaling["rate"], round_trip)
                 )
                 at = (measured["run"] == run.name) & (measured["workers"] == workers) & (measured["rank_batch"] == rows)
                 known = {"planned": [apart.upper]}
