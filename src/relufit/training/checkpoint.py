@@ -21,13 +21,14 @@ from relufit.sources import code_digest
 from relufit.training.foreign_code import foreign_code
 from relufit.training.loop import Callback, Reporter, Run, Snapshot
 from relufit.training.master import OUTCOMES
+from relufit.training.residuals import Residuals
 from relufit.training.spec import Plan
 from relufit.training.trace import TIMINGS
 
 if TYPE_CHECKING:
     from relufit.training.trace import Row
 
-_MAGIC, _VERSION = b"relufit checkpoint\n", 2
+_MAGIC, _VERSION = b"relufit checkpoint\n", 3
 _SEAL_BYTES, _MOST_HEADER, _MOST_COUNT = 32, 1 << 20, (1 << 63) - 1
 #: Columns of the parts of a file that have a row for each row of the trace: floats, counts, seconds.
 _WIDTHS = (3, 2, 2 + len(TIMINGS))
@@ -45,6 +46,7 @@ def identity(plan: Plan, rows: str) -> dict[str, Any]:
         "n": plan.n,
         "d": plan.d,
         "step_size": plan.step,
+        "residuals": Residuals(plan).size,
         "code": code_digest("training") + foreign_code(plan.compressor),
         "rows": rows,
     }
@@ -62,6 +64,7 @@ def write(path: str | os.PathLike[str], snapshot: Snapshot, made_by: dict[str, A
     parts = [snapshot.weights.astype("<f8")]
     for table, width, kind in zip((values, counts, snapshot.seconds), _WIDTHS, ("<f8", "<i8", "<f8"), strict=True):
         parts.append(np.array(table, kind).reshape(-1, width))
+    parts.append(snapshot.residuals.astype("<f8"))
     body = b"".join(part.tobytes() for part in parts)
     about = {
         "version": _VERSION,
@@ -139,7 +142,7 @@ def discard(path: str | os.PathLike[str], made_by: dict[str, Any]) -> str:
 
 def _limit(made_by: dict[str, Any]) -> int:
     """Return the most bytes of a checkpoint."""
-    body: int = 8 * (made_by["d"] + _most_rows(made_by) * sum(_WIDTHS))
+    body: int = 8 * (made_by["d"] + made_by["residuals"] + _most_rows(made_by) * sum(_WIDTHS))
     return len(_MAGIC) + _SEAL_BYTES + 8 + _MOST_HEADER + body
 
 
@@ -174,14 +177,16 @@ def _snapshot(about: dict[str, Any], body: memoryview, made_by: dict[str, Any]) 
     iteration, rows = _count(about, "iteration", made_by["spec"]["iterations"]), about["shapes"][1][0]
     if type(rows) is not int or not 0 < rows <= _most_rows(made_by):
         raise ValueError(f"{rows!r:.20} rows")
-    shapes = [[made_by["d"]], *([rows, width] for width in _WIDTHS)]
+    # A run that has ended needs none.
+    residuals = 0 if about["outcome"] else made_by["residuals"]
+    shapes = [[made_by["d"]], *([rows, width] for width in _WIDTHS), [residuals]]
     if about["shapes"] != shapes or len(body) != 8 * sum(map(math.prod, shapes)):
         raise ValueError("shapes that do not fit")
     parts, at = [], 0
-    for shape, kind in zip(shapes, ("<f8", "<f8", "<i8", "<f8"), strict=True):
+    for shape, kind in zip(shapes, ("<f8", "<f8", "<i8", "<f8", "<f8"), strict=True):
         parts.append(np.frombuffer(body, kind, math.prod(shape), at).reshape(shape))
         at += parts[-1].nbytes
-    weights, values, counts, seconds = parts
+    weights, values, counts, seconds, left = parts
     outcome, first_error = about["outcome"], float.fromhex(about["first_error"])
     _check_rows(values[:, 0], seconds[:, 0], counts, iteration, outcome)
     if first_error < 0:
@@ -199,6 +204,7 @@ def _snapshot(about: dict[str, Any], body: memoryview, made_by: dict[str, Any]) 
         table,
         [(int(row[0]), *(float(value) for value in row[1:])) for row in seconds],
         outcome,
+        left.astype(np.float64),
     )
 
 
@@ -261,6 +267,11 @@ class CheckpointManager:
             self.trouble = f"no checkpoint could be written to {self.path} ({error})"
         self._last = monotonic()
 
+    def keep(self, run: Run) -> None:
+        """Write a checkpoint of the last state from which another process could go on, if there is one."""
+        if (snapshot := run.resumable()) is not None:
+            self.write(snapshot)
+
     def remove(self) -> None:
         """Remove the checkpoint: the run has ended, and its trace is where it is wanted; `trouble` says why not."""
         self.trouble = discard(self.path, self.made_by)
@@ -297,7 +308,7 @@ class Observer(Callback):
     def keep(self, run: Run) -> None:
         """Write a checkpoint."""
         if self._manager:
-            self._manager.write(run.snapshot())
+            self._manager.keep(run)
             if not self._silent:
                 self.complain()
 

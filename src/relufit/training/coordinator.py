@@ -13,7 +13,9 @@ from relufit.errors import TransportError
 from relufit.exchange import find_exchange
 from relufit.training.checkpoint import CheckpointManager, Observer
 from relufit.training.exchanges import endpoints
+from relufit.training.exchanges.base import gather_residuals
 from relufit.training.loop import ProgressCallback, Reporter, Run, Snapshot
+from relufit.training.residuals import Residuals, sum_residual
 from relufit.training.run_context import (
     REPORT_BYTES,
     RunContext,
@@ -75,6 +77,8 @@ class Coordinator:
         self._faults: list[str] = []
         self._seen = -1  # the highest iteration heard of
         self._run = Run(context.plan, w_star, manager.load() if manager else None)
+        self._layout, self._exchange_kind = Residuals(context.plan), find_exchange(context.plan.spec.exchange)
+        self._residual = sum_residual(context.plan, 0) if self._exchange_kind.has_master else None
         # The process that led it, or its client, was lost before the trace was where it is wanted.
         self._ended = self._run.outcome is not None
         if self._run.begun:
@@ -120,7 +124,7 @@ class Coordinator:
                     close_all([member.link for member in self._members.values()])
         except BaseException:
             if self._manager and self._run.whole and not self._ended:
-                self._manager.write(self._run.snapshot())
+                self._manager.keep(self._run)
             raise
         finally:
             close_all([member.link for member in self._members.values()])
@@ -177,7 +181,7 @@ class Coordinator:
         """Lead one round to the end of the run, and return what the links counted."""
         self._round += 1
         links = [member.link for member in self._members.values()]
-        if find_exchange(self._context.plan.spec.exchange).has_master:
+        if self._exchange_kind.has_master:
             self._exchange(links)
         else:
             self._follow(links)
@@ -195,12 +199,46 @@ class Coordinator:
     def _exchange(self, links: list[Link]) -> None:
         plan, at_master = self._context.plan, endpoints(self._context.plan.spec.exchange).at_master
         assert at_master
-        begin = StartMessage(self._round, self._name, self._run.master.iteration if self._run.begun else None)
+        back = self._go_back(self._run.master.iteration if self._run.begun else None)
+        begin = StartMessage(
+            self._round, self._name, self._run.master.iteration if self._run.begun else None, residuals=back
+        )
         for link in links:
             link.send(Kind.BEGIN, begin.to_bytes())
-        if find_exchange(plan.spec.exchange).replicas and self._run.begun:
+        if self._exchange_kind.replicas and self._run.begun:
             self._send_state(links)
-        self._run.advance(at_master(plan, links), self._observer)
+        if back:
+            self._send_residuals(links)
+        self._run.advance(at_master(plan, links, self._residual), self._observer)
+
+    def _go_back(self, iteration: int | None) -> bool:
+        """Return to the last iteration whose residuals are known where somebody has lost those before `iteration`.
+
+        Tell whether that is so.
+        """
+        if not self._layout.size or not iteration:
+            return False
+        known = [member.about["residuals"] for member in self._members.values()]
+        if self._residual:
+            known.append(self._residual.iterations)
+        if all(iteration in iterations for iterations in known):
+            return False
+        saved = self._run.resumable()
+        if saved is None or saved.iteration != iteration:
+            self._say(f"goes back to iteration {saved.iteration if saved else 0}, up to which residuals are known")
+        self._run, self._seen = Run(self._context.plan, self._w_star, saved), saved.iteration if saved else -1
+        if self._residual and saved:
+            self._residual.restore(saved.iteration, saved.residuals[self._layout.of_sum(0)])
+        return True
+
+    def _send_residuals(self, links: list[Link]) -> None:
+        """Send each rank its residuals, if there are any that are not zero."""
+        if (saved := self._run.resumable()) is None:
+            return
+        for rank, link in enumerate(links):
+            places = self._layout.of_member(rank, with_sum=not self._exchange_kind.has_master)
+            body = b"".join(saved.residuals[place].astype("<f8").tobytes() for place in places)
+            link.send(Kind.RESIDUALS, body, iteration=saved.iteration)
 
     def _send_state(self, links: list[Link]) -> None:
         state = pack_state(self._run.snapshot())
@@ -216,6 +254,9 @@ class Coordinator:
         }
         source = max(ahead, key=lambda rank: (ahead[rank], -rank)) if ahead else None
         iteration = ahead[source] if source is not None else self._run.master.iteration if self._run.begun else None
+        back = self._go_back(iteration)
+        if back:
+            source, iteration = None, self._run.master.iteration if self._run.begun else None
         recorder = self._run.recorder
         self._seen = max(self._seen, iteration if iteration is not None else -1)
         if source is None:  # the rows after that are to come again
@@ -230,6 +271,7 @@ class Coordinator:
             last_row=recorder.rows[-1][0] if recorder.rows else -1,
             elapsed=recorder.seconds[-1][1] if recorder.seconds else 0.0,
             checkpoint=self._manager.every if self._manager else None,
+            residuals=back,
         )
         reporting = links[source or 0]
         if source is not None:
@@ -241,8 +283,10 @@ class Coordinator:
                 link.send(Kind.BEGIN, begin.to_bytes())
         if source is None and self._run.begun:
             self._send_state(links)
+            if back:
+                self._send_residuals(links)
         reporting.patient = True
-        while not self._take_state(reporting):
+        while not self._take_state(reporting, links):
             pass
 
     def _take_report(self, link: Link) -> bool:
@@ -252,7 +296,7 @@ class Coordinator:
             self._add_rows(body)
         return bool(body)
 
-    def _take_state(self, link: Link) -> bool:
+    def _take_state(self, link: Link, links: list[Link]) -> bool:
         """Take in a report or a state; tell whether the run has ended."""
         plan = self._context.plan
         header, body = link.receive(Kind.REPORT, Kind.STATE, limit=max(REPORT_BYTES, state_limit(plan)))
@@ -260,7 +304,9 @@ class Coordinator:
             self._add_rows(body)
             return False
         state, last = unpack_state(header, body, plan)
-        recorder = self._run.recorder
+        residuals, recorder = np.empty(0), self._run.recorder
+        if self._layout.size and not last:
+            residuals = gather_residuals(self._layout, links, state.iteration, with_sums=True)
         whole = Snapshot(
             state.iteration,
             state.weights,
@@ -269,6 +315,7 @@ class Coordinator:
             state.downlink,
             recorder.rows,
             recorder.seconds,
+            residuals=residuals,
         )
         self._run = Run(plan, self._w_star, whole)
         if self._manager and not last:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import NamedTuple, Protocol
 
@@ -55,6 +55,12 @@ class Endpoint(Protocol):
     def times(self, talked: float) -> Times:
         """Return where the seconds of an iteration went that `broadcast` and `collect` took."""
 
+    def gather_residuals(self, iteration: int) -> None:
+        """Have all residuals before an iteration at hand, if this is where they are kept."""
+
+    def residuals(self, iteration: int) -> np.ndarray | None:
+        """Return all residuals before an iteration in the order of `Residuals`, None where they are not at hand."""
+
 
 @dataclass(frozen=True)
 class Snapshot:
@@ -72,6 +78,8 @@ class Snapshot:
         The rows of the trace and of its timing.
     outcome : str or None
         How the run has ended, None while it goes on.
+    residuals : (size,) float64
+        With error feedback all residuals, see `relufit.training.residuals.Residuals`; empty for a run that has ended.
     """
 
     iteration: int
@@ -82,6 +90,7 @@ class Snapshot:
     rows: list[Row] = field(default_factory=list, repr=False)
     seconds: list[Seconds] = field(default_factory=list, repr=False)
     outcome: str | None = None
+    residuals: np.ndarray = field(default_factory=lambda: np.empty(0), repr=False)
 
 
 class Callback:
@@ -110,6 +119,9 @@ class Run:
         self.plan, self.master, self.recorder = plan, Master(plan, w_star), Recorder(plan)
         self.uplink = self.downlink = 0
         self.begun = snapshot is not None
+        #: The last state from which another process could go on: with error feedback that needs all residuals.
+        self._resumable = snapshot
+        self._residuals: Callable[[int], np.ndarray | None] = lambda iteration: None
         #: Whether the state is that between two iterations: an interrupt of the process may come at any moment.
         self.whole = self.begun
         exchange, ranks = find_exchange(plan.spec.exchange), plan.spec.workers
@@ -134,6 +146,7 @@ class Run:
         Whatever the endpoint raises leaves the run between two iterations, from where it can go on with another.
         """
         callback = callback or Callback()
+        self._residuals = endpoint.residuals
         try:
             if not self.begun:
                 self._initialise(endpoint, callback)
@@ -143,8 +156,19 @@ class Run:
             self.master.drop(weights=not self.begun)
             raise
 
+    def resumable(self) -> Snapshot | None:
+        """Return the last state from which another process could go on, None where that is the beginning.
+
+        It is the present one but with error feedback, where it is that of the last iteration whose residuals are known.
+        """
+        if not self.plan.spec.error_feedback or self.outcome is not None:
+            return self.snapshot()
+        if (residuals := self._residuals(self.master.iteration)) is not None:
+            self._resumable = replace(self.snapshot(), residuals=residuals)
+        return self._resumable
+
     def snapshot(self) -> Snapshot:
-        """Return the state; the weights are a copy."""
+        """Return the state without residuals; the weights are a copy."""
         master, recorder = self.master, self.recorder
         kept = sum(1 for row in recorder.rows if row[0] <= master.iteration)
         return Snapshot(
@@ -203,6 +227,9 @@ class Run:
         self.whole = True
         if row:
             callback.recorded(*row)
+        if self.plan.copies_at(master.iteration):
+            endpoint.gather_residuals(master.iteration)
+            self.resumable()
         callback.iterated(self)
 
 

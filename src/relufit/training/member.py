@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from time import monotonic, sleep
 
 from relufit.errors import TransportError
@@ -13,6 +13,7 @@ from relufit.planted.dataset import RowSource
 from relufit.training.exchanges import endpoints
 from relufit.training.loop import Callback, Run
 from relufit.training.rank import Rank
+from relufit.training.residuals import unpack_residuals
 from relufit.training.run_context import (
     AGREEMENT_BYTES,
     REPORTS,
@@ -37,15 +38,42 @@ _ANSWER_SECONDS = 10.0
 _NEWS_SECONDS = 0.2
 
 
-class _Reports(Callback):
+class _Copies(Callback):
+    """Sends the master copies of a rank's residuals now and then.
+
+    Parameters
+    ----------
+    link : Link
+        To the master.
+    rank : Rank
+    peers : iterable of Link
+        To other ranks, which wait for what was posted to them before they send the master theirs.
+    """
+
+    def __init__(self, link: Link, rank: Rank, peers: Iterable[Link] = ()) -> None:
+        self._link, self._rank, self._peers = link, rank, list(peers)
+
+    def iterated(self, run: Run) -> None:
+        """Send the residuals if they are due."""
+        iteration = run.master.iteration
+        if run.plan.copies_at(iteration):
+            for peer in self._peers:
+                peer.flush()
+            self._link.send(
+                Kind.RESIDUALS, self._rank.pack_residuals(iteration), rank=self._rank.rank, iteration=iteration
+            )
+
+
+class _Reports(_Copies):
     """Sends what the trace needs to a master that sees no gradients.
 
     Some rows at a time, because the master has to wake up for each message: those that it lacks after a fault it is
     sent again.
     """
 
-    def __init__(self, link: Link, checkpoint: float | None) -> None:
-        self._link, self._checkpoint = link, checkpoint
+    def __init__(self, link: Link, rank: Rank, peers: Iterable[Link], checkpoint: float | None) -> None:
+        super().__init__(link, rank, peers)
+        self._checkpoint = checkpoint
         self._rows, self._told = list[bytes](), 0.0
         self._kept = monotonic()
 
@@ -63,10 +91,13 @@ class _Reports(Callback):
             row = (master.iteration, master.error, 0.0, run.uplink, run.downlink)
             self._rows.append(pack_report(row, (master.iteration, *[0.0] * (1 + len(TIMINGS))), recorded=False))
             self.tell(master.iteration)
-        if self._checkpoint is not None and now - self._kept > self._checkpoint:
+        # With error feedback a run can only go on from where the residuals are known too.
+        feedback, due = run.plan.spec.error_feedback, self._checkpoint is not None and now - self._kept > self._checkpoint
+        if run.plan.copies_at(master.iteration) if feedback else due:
             self._kept = now
             self.tell(master.iteration)
             self._link.send(Kind.STATE, pack_state(run.snapshot()), iteration=master.iteration)
+        super().iterated(run)
 
     def tell(self, iteration: int) -> None:
         """Send the rows that were not sent."""
@@ -151,6 +182,7 @@ class Member:
             "receives": self._reception.address if self._reception else None,
             "master": self._master,
             "iteration": self._run.master.iteration if self._run and begun else None,
+            "residuals": self._rank.residuals_known,
         }
         link = join(
             context.network,
@@ -187,12 +219,15 @@ class Member:
     def _run_exchange(self, begin: StartMessage, link: Link) -> None:
         plan, ends = self._context.plan, endpoints(self._exchange.name)
         if ends.answer:
+            self._restore_residuals(begin, link)
             ends.answer(plan, self._rank, link, begin.iteration)
         elif self._exchange.has_master:
             assert ends.on_rank
             self._restore(begin, link)
+            self._restore_residuals(begin, link)
             assert self._run is not None
-            self._run.advance(ends.on_rank(plan, self._rank, dict.fromkeys(range(plan.spec.workers), link)))
+            endpoint = ends.on_rank(plan, self._rank, dict.fromkeys(range(plan.spec.workers), link))
+            self._run.advance(endpoint, _Copies(link, self._rank))
             link.receive(Kind.STOP)
         else:
             self._run_among_ranks(begin, link)
@@ -200,15 +235,17 @@ class Member:
     def _run_among_ranks(self, begin: StartMessage, link: Link) -> None:
         plan, on_rank = self._context.plan, endpoints(self._exchange.name).on_rank
         assert on_rank
-        reports = _Reports(link, begin.checkpoint) if begin.reporter == self._number else None
         if begin.source == self._number:
             self._catch_up(begin, link)
         peers = self._meet(begin)
         try:
+            reporter, others = begin.reporter == self._number, peers.values()
+            reports = _Reports(link, self._rank, others, begin.checkpoint) if reporter else None
             self._share_state(begin, link, peers)
+            self._restore_residuals(begin, link)
             assert self._run is not None
             self._run.recorder.lag(begin.elapsed)
-            self._run.advance(on_rank(plan, self._rank, peers), reports)
+            self._run.advance(on_rank(plan, self._rank, peers), reports or _Copies(link, self._rank, others))
             for peer in peers.values():
                 peer.flush()
             if reports:
@@ -250,6 +287,13 @@ class Member:
             header, body = link.receive(Kind.STATE, limit=state_limit(plan), iteration=begin.iteration)
             snapshot, _ = unpack_state(header, body, plan)
         self._run = Run(plan, self._rows.w_star, snapshot)
+
+    def _restore_residuals(self, begin: StartMessage, link: Link) -> None:
+        """Take up the residuals that the master sends, if it sends any."""
+        if begin.residuals and begin.iteration is not None:
+            size = sum(residual.size for residual in (self._rank.residual, self._rank.sum_residual) if residual)
+            _, body = link.receive(Kind.RESIDUALS, limit=8 * size, iteration=begin.iteration)
+            self._rank.restore_residuals(begin.iteration, unpack_residuals(body, size))
 
     def _meet(self, begin: StartMessage) -> dict[int, Link]:
         """Return a link to every peer: those before this one are called, those after it call."""

@@ -19,6 +19,7 @@ from relufit.numerics import kernels
 from relufit.planted.dataset import RowSource
 from relufit.planted.starts import needs_moments
 from relufit.training.fused_sums import Descent, sum_and_step
+from relufit.training.residuals import Residual, sum_residual
 from relufit.training.sampling import SAMPLINGS, Sampler
 from relufit.training.spec import Plan
 
@@ -61,7 +62,7 @@ def warm_up(compressor: Compressor) -> None:
 
 
 class Rank:
-    """One rank of a run; it holds its rows and some vectors, and nothing that changes between iterations.
+    """One rank of a run; it holds its rows and some vectors, and with error feedback what it has not sent yet.
 
     Parameters
     ----------
@@ -90,7 +91,10 @@ class Rank:
         #: The rank's own weights, the gradient there, and the step along it.
         self._local = np.empty((3, plan.d)) if self._local_steps > 1 else np.empty((3, 0))
         parts = find_exchange(plan.spec.exchange).parts(plan.d, plan.spec.workers) or []
-        self._parts = [(self._gradient[start:stop], ScratchBuffer()) for start, stop in parts]
+        self._parts = [(slice(start, stop), ScratchBuffer()) for start, stop in parts]
+        #: What its encodings have left out, and those of the sum that it owns; None without error feedback.
+        self.residual = Residual(plan.d) if plan.spec.error_feedback else None
+        self.sum_residual = None if find_exchange(plan.spec.exchange).has_master else sum_residual(plan, rank)
         warm_up(plan.compressor)
 
     def moments(self) -> bytes:
@@ -104,13 +108,34 @@ class Rank:
         self._guard.check()
         return EXACT.encode(self._gradient * (2.0 / self._plan.n), 0)
 
+    @property
+    def residuals_known(self) -> list[int]:
+        """The iterations before which its residuals are known."""
+        known = [set(residual.iterations) for residual in (self.residual, self.sum_residual) if residual]
+        return sorted(set[int].intersection(*known)) if known else []
+
+    def pack_residuals(self, iteration: int) -> bytes:
+        """Return its residuals before an iteration as a message."""
+        parts = [residual.before(iteration) for residual in (self.residual, self.sum_residual) if residual]
+        return b"".join(part.astype("<f8").tobytes() for part in parts)
+
+    def restore_residuals(self, iteration: int, values: np.ndarray) -> None:
+        """Take up its residuals before an iteration, in the order of `pack_residuals`."""
+        assert self.residual
+        self.residual.restore(iteration, values[: self._plan.d])
+        if self.sum_residual:
+            self.sum_residual.restore(iteration, values[self._plan.d :])
+
     def step(self, iteration: int, w: np.ndarray) -> Contribution:
         """Return this rank's part of the mini-batch gradient at `w`, divided by the whole batch, as a payload."""
         began = perf_counter()
         residuals, squares = self._compute(iteration, w)
         computed = perf_counter()
         key = streams.key(self._seed, rank=self.rank, iteration=iteration)
-        payload = self._compressor.pieces(self._gradient, key, self._scratch, squares)
+        if self.residual:
+            payload = self.residual.encode(self._compressor, self._gradient, key, iteration, self._scratch)
+        else:
+            payload = self._compressor.pieces(self._gradient, key, self._scratch, squares)
         return Contribution(payload, residuals, computed - began, perf_counter() - computed)
 
     def step_in_parts(self, iteration: int, w: np.ndarray) -> list[Contribution]:
@@ -123,7 +148,13 @@ class Rank:
         computed, payloads = perf_counter(), list[Pieces]()
         for owner, (part, scratch) in enumerate(self._parts):
             key = streams.key(self._seed, rank=self.rank, iteration=iteration, purpose=f"dither of part {owner}")
-            payloads.append(self._compressor.pieces(part, key, scratch) if part.size else b"")
+            vector = self._gradient[part]
+            if not vector.size:
+                payloads.append(b"")
+            elif self.residual:
+                payloads.append(self.residual.encode(self._compressor, vector, key, iteration, scratch, part))
+            else:
+                payloads.append(self._compressor.pieces(vector, key, scratch))
         encoded = perf_counter()
         return [Contribution(payload, residuals, computed - began, encoded - computed) for payload in payloads]
 

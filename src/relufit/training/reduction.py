@@ -7,6 +7,7 @@ import numpy as np
 from relufit import streams
 from relufit.compression.base import Pieces, ScratchBuffer
 from relufit.exchange import find_exchange
+from relufit.training.residuals import Residual
 from relufit.training.spec import Plan
 
 
@@ -18,13 +19,15 @@ class Reduction:
     plan : Plan
     owner : int
         Which of the exchange's parts.
+    residual : Residual, optional
+        What encodings of the sum have left out, with error feedback.
     """
 
-    def __init__(self, plan: Plan, owner: int) -> None:
+    def __init__(self, plan: Plan, owner: int, residual: Residual | None = None) -> None:
         parts = find_exchange(plan.spec.exchange).parts(plan.d, plan.spec.workers)
         assert parts
         start, stop = parts[owner]
-        self._compressor, self._seed, self._owner = plan.compressor, plan.spec.seed, owner
+        self._compressor, self._seed, self._owner, self._residual = plan.compressor, plan.spec.seed, owner, residual
         size = stop - start
         self._sum, self._decoded, self._scratch = np.zeros(size), np.empty(size), ScratchBuffer()
         #: Payloads that are not in the sum yet, how many there can be, and how many ranks are still to come.
@@ -58,4 +61,6 @@ class Reduction:
         if not self._sum.size:
             return b""
         key = streams.key(self._seed, rank=self._owner, iteration=iteration, purpose="dither of the sum")
+        if self._residual:
+            return self._residual.encode(self._compressor, self._sum, key, iteration, self._scratch)
         return self._compressor.pieces(self._sum, key, self._scratch)

@@ -79,6 +79,8 @@ class StartMessage:
         Seconds of the run so far.
     checkpoint : float or None
         Seconds between two states that are reported.
+    residuals : bool
+        Whether the master sends each rank its residuals, after the state if that comes from there.
     """
 
     round: int
@@ -90,6 +92,7 @@ class StartMessage:
     last_row: int = -1
     elapsed: float = 0.0
     checkpoint: float | None = None
+    residuals: bool = False
 
     def to_bytes(self) -> bytes:
         """Return it as a message."""

@@ -15,6 +15,7 @@ from relufit.training.loop import ProgressCallback, Reporter, Run
 from relufit.training.master import Master
 from relufit.training.rank import EXACT, Contribution, Rank
 from relufit.training.reduction import Reduction
+from relufit.training.residuals import Residual, Residuals, sum_residual
 from relufit.training.spec import Plan
 from relufit.training.trace import Times, Trace
 
@@ -23,12 +24,15 @@ class _InProcess:
     """The ranks themselves: a message is handed over as it is."""
 
     def __init__(self, plan: Plan, rows: RowSource) -> None:
+        self._layout = Residuals(plan)
         self._ranks = [Rank(plan, rank, rows) for rank in range(plan.spec.workers)]
         exchange = find_exchange(plan.spec.exchange)
         self._weights, self._sends_weights = np.empty(plan.d), not exchange.replicas
         parts = exchange.parts(plan.d, plan.spec.workers) or []
         #: Where sums are encoded: at a master, or at the rank that owns the part.
-        self._sums, self._at_master = [Reduction(plan, owner) for owner in range(len(parts))], exchange.has_master
+        self._residuals = [sum_residual(plan, owner) for owner in range(len(parts))]
+        self._sums = [Reduction(plan, owner, residual) for owner, residual in enumerate(self._residuals)]
+        self._at_master = exchange.has_master
         self._squares, self._gradients, self._decode = list[float](), [0] * len(parts), 0.0
         self._compute = self._encode = 0.0
         #: How many payloads there are to collect in an iteration.
@@ -79,6 +83,30 @@ class _InProcess:
     def times(self, talked: float) -> Times:
         return Times(self._compute, self._encode, 0.0, 0.0, self._decode)
 
+    def gather_residuals(self, iteration: int) -> None:
+        pass
+
+    def residuals(self, iteration: int) -> np.ndarray | None:
+        if not self._layout.size:
+            return None
+        values = np.empty(self._layout.size)
+        for residual, place in self._places():
+            values[place] = residual.before(iteration)
+        return values
+
+    def restore(self, iteration: int, values: np.ndarray) -> None:
+        for residual, place in self._places():
+            residual.restore(iteration, values[place])
+
+    def _places(self) -> Iterator[tuple[Residual, slice]]:
+        """Yield each residual with its place among all."""
+        for rank in self._ranks:
+            if rank.residual:
+                yield rank.residual, self._layout.of_rank(rank.rank)
+        for owner, residual in enumerate(self._residuals):
+            if residual:
+                yield residual, self._layout.of_sum(owner)
+
 
 class SingleSteps:
     """Steps of a run that each begin at given weights, by its ranks, its exchange and its master.
@@ -112,15 +140,19 @@ def train(
     save: Callable[[Trace], None] | None = None,
 ) -> Trace:
     """Run `plan` on `rows` in this process, see `relufit.train`."""
-    run = Run(plan, rows.w_star, manager.load() if manager else None)
+    snapshot = manager.load() if manager else None
+    run = Run(plan, rows.w_star, snapshot)
     observer = Observer(Reporter(progress) if progress else None, manager, told)
     if run.outcome is None:
         try:
-            run.advance(_InProcess(plan, rows), observer)
+            endpoint = _InProcess(plan, rows)
+            if snapshot:
+                endpoint.restore(snapshot.iteration, snapshot.residuals)
+            run.advance(endpoint, observer)
             observer.keep(run)
         except BaseException:
             if manager and run.whole:
-                manager.write(run.snapshot())
+                manager.keep(run)
             raise
     trace = run.trace()
     if save:

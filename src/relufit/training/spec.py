@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from copy import copy
 from dataclasses import dataclass, field, fields
@@ -9,6 +10,7 @@ from typing import Any
 
 from relufit import parameters, streams, theory
 from relufit.compression import Compressor, make_compressor
+from relufit.compression.lengths import payload_bits
 from relufit.errors import ConfigError
 from relufit.exchange import DEFAULT, find_exchange
 from relufit.files import paths
@@ -74,6 +76,13 @@ class TrainingSpec:
     initial_weights : str
         Where the run starts, a key of `relufit.planted.starts.STARTS`; ``"moments"`` is (2/n) sum y_i x_i. Random
         starts are functions of `seed`. Ranks send their parts of the moments only where the start depends on them.
+    local_steps : int
+        H, the steps that each rank takes along its own gradients between two exchanges.
+    error_feedback : bool
+        Whether what an encoding leaves out is added to what is encoded next, by each rank and where sums are encoded.
+    copy_share : float
+        With error feedback copies of the residuals go to the master now and then, so that a rank that is lost does not
+        send the run back to its beginning: the part of the payload bytes that they may add; 0 for no copies.
 
     Raises
     ------
@@ -94,6 +103,8 @@ class TrainingSpec:
     record_every: int = 1
     initial_weights: str = "moments"
     local_steps: int = 1
+    error_feedback: bool = False
+    copy_share: float = 0.01
 
     def __post_init__(self) -> None:
         """Refuse impossible values, make the compressor, and make a path absolute, which is opened later."""
@@ -109,6 +120,12 @@ class TrainingSpec:
         least_of = {"workers": 1, "batch_size": 1, "iterations": 0, "record_every": 1, "local_steps": 1}
         for name, least in least_of.items():
             object.__setattr__(self, name, _whole(name, getattr(self, name), least))
+        if not isinstance(self.error_feedback, bool):
+            raise ConfigError(f"{self.error_feedback!r}", where="error_feedback", remedy="give true or false")
+        share = parameters.real(self.copy_share)
+        if share is None or not 0 <= share <= 1:
+            raise ConfigError(f"{self.copy_share!r}", where="copy_share", remedy="give a number from 0 to 1")
+        object.__setattr__(self, "copy_share", float(share))
         find_exchange(self.exchange)
         _choice("sampling", self.sampling, SAMPLINGS)
         _choice("initial_weights", self.initial_weights, STARTS)
@@ -148,10 +165,14 @@ class Plan:
     spec : TrainingSpec
     n, d : int
         Rows and dimension.
-    omega, sum_omega : float
-        Relative variances of the encoded gradients and of their encoded sum.
+    omega : float
+        Relative variance of the encoded gradients.
     step : float
         The step size in use.
+    sum_omega : float
+        Relative variance of the encoded sum of gradients.
+    copies_every : int
+        Iterations between two copies of the residuals; 0 for none.
     """
 
     spec: TrainingSpec
@@ -160,6 +181,7 @@ class Plan:
     omega: float
     step: float
     sum_omega: float = 0.0
+    copies_every: int = 0
 
     @property
     def compressor(self) -> Compressor:
@@ -169,6 +191,10 @@ class Plan:
     def batch(self, rank: int) -> int:
         """Return the number of samples that a rank draws for a step."""
         return self.spec.batch_size // self.spec.workers + (rank < self.spec.batch_size % self.spec.workers)
+
+    def copies_at(self, iteration: int) -> bool:
+        """Tell whether the residuals before an iteration are copied to the master."""
+        return self.copies_every > 0 and iteration > 0 and iteration % self.copies_every == 0
 
 
 def make_plan(spec: TrainingSpec, rows: RowSource) -> Plan:
@@ -196,4 +222,16 @@ def make_plan(spec: TrainingSpec, rows: RowSource) -> Plan:
         )
     else:
         step = float(spec.step_size)
-    return Plan(spec, rows.n, rows.d, omega or 0.0, step, sum_omega)
+    return Plan(spec, rows.n, rows.d, omega or 0.0, step, sum_omega, _copies_every(spec, rows.d))
+
+
+def _copies_every(spec: TrainingSpec, d: int) -> int:
+    """Return the iterations between two copies of the residuals, so many that they add no more than their share."""
+    if not (spec.error_feedback and spec.copy_share):
+        return 0
+    exchange, compressor = find_exchange(spec.exchange), spec.compressor
+    sent = exchange.sent(spec.workers)
+    payload = exchange.vector_length(lambda size: payload_bits(compressor, size) / 8, d, spec.workers)  # type: ignore[arg-type]
+    traffic = (sent.up + sent.down) * payload + sent.weights * 8 * d
+    summed = not exchange.has_master and exchange.parts(d, spec.workers) is not None
+    return max(1, math.ceil(8 * d * (spec.workers + summed) / (spec.copy_share * traffic))) if traffic else 1

@@ -36,6 +36,7 @@ class Kind(IntEnum):
     CHALLENGE = 9
     PROOF = 10
     SUM = 11
+    RESIDUALS = 12
 
 
 #: Kinds whose bodies are payloads of the algorithm: what the counts of bytes are about.

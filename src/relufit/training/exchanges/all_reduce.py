@@ -22,7 +22,7 @@ class Reduce(OnRank):
 
     def __init__(self, plan: Plan, rank: Rank, links: Mapping[int, Link]) -> None:
         super().__init__(plan, rank, links)
-        self._reduction, self._decode, self._work = Reduction(plan, rank.rank), 0.0, 0.0
+        self._reduction, self._decode, self._work = Reduction(plan, rank.rank, rank.sum_residual), 0.0, 0.0
         # Each rank begins with the next one, so that not all send to the same.
         self._others = sorted(links, key=lambda other: (other - rank.rank) % plan.spec.workers)
         self._sum: Pieces = b""

@@ -11,6 +11,7 @@ from relufit.compression.base import payload_bound
 from relufit.errors import TransportError
 from relufit.training.loop import Endpoint
 from relufit.training.rank import Contribution, Rank
+from relufit.training.residuals import Residual, Residuals, unpack_residuals
 from relufit.training.spec import Plan
 from relufit.training.trace import Times
 from relufit.transport.frames import Body, Header, Kind, body_digest
@@ -55,7 +56,8 @@ class Endpoints:
     Parameters
     ----------
     at_master : callable, optional
-        Made of the plan and the links by rank, for a master that takes part.
+        Made of the plan, the links by rank, and with error feedback the residual of the sum if the master encodes it,
+        for a master that takes part.
     on_rank : callable, optional
         Made of the plan, the rank and the links by the ranks whose gradients they bring, for a rank with weights of its
         own.
@@ -64,7 +66,7 @@ class Endpoints:
         iteration from which it goes on, None to send the moments first. Returns when told to stop.
     """
 
-    at_master: Callable[[Plan, list[Link]], Endpoint] | None = None
+    at_master: Callable[[Plan, list[Link], Residual | None], Endpoint] | None = None
     on_rank: Callable[[Plan, Rank, Mapping[int, Link]], Endpoint] | None = None
     answer: Callable[[Plan, Rank, Link, int | None], None] | None = None
 
@@ -93,11 +95,25 @@ class Clock:
         return Times(compute, encode, talked - waited - own, max(0.0, waited - max(0.0, compute + encode - own)))
 
 
+def gather_residuals(layout: Residuals, links: list[Link], iteration: int, *, with_sums: bool) -> np.ndarray:
+    """Receive the residuals of all ranks, `with_sums` those of the sums that they encode, and return all of the run."""
+    values = np.zeros(layout.size)
+    for rank, link in enumerate(links):
+        places = layout.of_member(rank, with_sum=with_sums)
+        sizes = [place.stop - place.start for place in places]
+        _, body = link.receive(Kind.RESIDUALS, limit=8 * sum(sizes), iteration=iteration)
+        for place, part in zip(places, np.split(unpack_residuals(body, sum(sizes)), np.cumsum(sizes)[:-1]), strict=True):
+            values[place] = part
+    return values
+
+
 class Gathering:
     """What a master does of an exchange: receive from each rank in turn, while the other links go on sending."""
 
-    def __init__(self, plan: Plan, links: list[Link]) -> None:
+    def __init__(self, plan: Plan, links: list[Link], residual: Residual | None = None) -> None:
         self._links, self._limit, self._clock = links, payload_limit(plan), Clock(links)
+        self._layout, self._residual = Residuals(plan), residual
+        self._gathered: tuple[int, np.ndarray] | None = None
         for link in links:
             link.beside = links
 
@@ -111,6 +127,17 @@ class Gathering:
     def times(self, talked: float) -> Times:
         """Return the seconds of the iteration."""
         return self._clock.times(talked)
+
+    def gather_residuals(self, iteration: int) -> None:
+        """Receive each rank's, and put the master's own beside them."""
+        values = gather_residuals(self._layout, self._links, iteration, with_sums=False)
+        if self._residual:
+            values[self._layout.of_sum(0)] = self._residual.before(iteration)
+        self._gathered = iteration, values
+
+    def residuals(self, iteration: int) -> np.ndarray | None:
+        """Return those that were gathered."""
+        return self._gathered[1] if self._gathered and self._gathered[0] == iteration else None
 
     def _receive(self, kind: Kind, rank: int, iteration: int) -> tuple[Header, memoryview]:
         header, body = self._links[rank].receive(kind, limit=self._limit, iteration=iteration)
@@ -155,6 +182,13 @@ class OnRank:
         squares, compute, encode = header.notes
         self._clock.note(compute, encode)
         return Contribution(body, squares, compute, encode)
+
+    def gather_residuals(self, iteration: int) -> None:
+        """Leave that to the member of the run, which has the link to the master."""
+
+    def residuals(self, iteration: int) -> np.ndarray | None:
+        """Return None: a rank has only its own."""
+        return None
 
     def times(self, talked: float) -> Times:
         """Return the seconds of the iteration."""

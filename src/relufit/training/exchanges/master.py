@@ -49,6 +49,8 @@ def answer(plan: Plan, rank: Rank, link: Link, iteration: int | None) -> None:
         contribution = rank.step(iteration, EXACT.view(body, plan.d))
         link.send(Kind.GRADIENT, contribution.payload, rank=rank.rank, iteration=iteration, notes=contribution[1:4])
         iteration += 1
+        if plan.copies_at(iteration):
+            link.send(Kind.RESIDUALS, rank.pack_residuals(iteration), rank=rank.rank, iteration=iteration)
 
 
 ENDPOINTS = Endpoints(at_master=Gather, answer=answer)

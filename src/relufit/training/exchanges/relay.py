@@ -8,6 +8,7 @@ import numpy as np
 
 from relufit.training.exchanges.base import Endpoints, Gathering, OnRank
 from relufit.training.rank import Contribution, Rank
+from relufit.training.residuals import Residual
 from relufit.training.spec import Plan
 from relufit.transport.frames import Header, Kind, body_digest
 from relufit.transport.link import Link
@@ -16,8 +17,8 @@ from relufit.transport.link import Link
 class Relay(Gathering):
     """At a master that sends each rank what the others sent."""
 
-    def __init__(self, plan: Plan, links: list[Link]) -> None:
-        super().__init__(plan, links)
+    def __init__(self, plan: Plan, links: list[Link], residual: Residual | None = None) -> None:
+        super().__init__(plan, links, residual)
         # What a rank sent is passed on from where it was received. By the time a rank sends its next but one, the
         # others have answered its last, and so have it.
         for link in links:

@@ -12,6 +12,7 @@ from relufit.training.exchanges.base import Endpoints, OnRank, gradients_of, sum
 from relufit.training.exchanges.relay import Relay
 from relufit.training.rank import Contribution, Rank
 from relufit.training.reduction import Reduction
+from relufit.training.residuals import Residual
 from relufit.training.spec import Plan
 from relufit.training.trace import Times
 from relufit.transport.frames import Kind, body_digest
@@ -21,9 +22,9 @@ from relufit.transport.link import Link
 class Requantize(Relay):
     """At the master; it passes the moments on, and sends every rank the encoded sum of the gradients."""
 
-    def __init__(self, plan: Plan, links: list[Link]) -> None:
-        super().__init__(plan, links)
-        self._reduction, self._decode, self._work = Reduction(plan, 0), 0.0, 0.0
+    def __init__(self, plan: Plan, links: list[Link], residual: Residual | None = None) -> None:
+        super().__init__(plan, links, residual)
+        self._reduction, self._decode, self._work = Reduction(plan, 0, residual), 0.0, 0.0
 
     def broadcast(self, iteration: int, weights: np.ndarray) -> int:
         """Send nothing: every rank has the weights, and by its next gradient it has shown that it has the last sum."""

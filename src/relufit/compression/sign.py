@@ -1,0 +1,151 @@
+"""One bit a coordinate: signs times the mean magnitude, or times two values as the first one-bit SGD had them.
+
+Sources: F. Seide, H. Fu, J. Droppo, G. Li, D. Yu, *1-Bit Stochastic Gradient Descent and its Application to
+Data-Parallel Distributed Training of Speech DNNs*, 2014; J. Bernstein, Y.-X. Wang, K. Azizzadenesheli, A. Anandkumar,
+*signSGD*, 2018, arXiv:1802.04434; S. P. Karimireddy, Q. Rebjock, S. U. Stich, M. Jaggi, *Error Feedback Fixes SignSGD*,
+2019, arXiv:1901.09847.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from relufit.compression.base import (
+    HEADER_BYTES,
+    NOT_FINITE,
+    Compressor,
+    check_range,
+    check_vector,
+    header,
+    output_for,
+    split,
+)
+from relufit.errors import PayloadError
+from relufit.numerics.compiled_cache import compiled
+from relufit.numerics.kernels import BLOCK
+from relufit.numerics.simd import dots
+
+_VERSION = 1
+
+
+@dataclass(frozen=True)
+class _OneBit(Compressor):
+    """A payload is the header, one value or two in fp64, and a bit for each coordinate, 1 where it is negative.
+
+    A vector of zeros is a header alone.
+    """
+
+    kind: ClassVar[int]
+    #: How many values there are.
+    count: ClassVar[int]
+
+    def encode(self, vector: np.ndarray, key: int) -> bytes:
+        """Return the payload; nothing is drawn from `key`."""
+        vector = check_vector(vector)
+        positive, negative = _sums(vector)
+        if not math.isfinite(positive - negative):
+            finite = bool(np.isfinite(vector).all())
+            raise PayloadError("the sum of the magnitudes is beyond the range of float64" if finite else NOT_FINITE)
+        start = header(self.kind, _VERSION)
+        if positive == negative:
+            return start
+        signs = vector < 0
+        values = self._values(positive, negative, vector.size, int(np.count_nonzero(signs)))
+        return start + struct.pack(f"<{self.count}d", *values) + np.packbits(signs, bitorder="little").tobytes()
+
+    def decode(self, payload: bytes | memoryview, size: int, out: np.ndarray | None = None) -> np.ndarray:
+        """Return the vector, (size,) float64 or `out`."""
+        kind, parameter, body = split(payload, _VERSION)
+        vector, start = output_for(size, out), 8 * self.count
+        if kind != self.kind or parameter:
+            raise PayloadError(f"a payload of kind {kind} with the parameter {parameter}, not {self.kind} and 0")
+        if not len(body):
+            vector[:] = 0
+            return vector
+        if len(body) != start + -(-size // 8):
+            raise PayloadError(f"a body of {len(body)} bytes for {size} coordinates")
+        values = np.abs(struct.unpack_from(f"<{self.count}d", body))
+        if not np.isfinite(values).all() or np.signbit(struct.unpack_from(f"<{self.count}d", body)).any():
+            raise PayloadError("a magnitude that is negative or not finite")
+        check_range(values, vector.dtype)
+        bits = np.frombuffer(body[start:], np.uint8)
+        if bits[-1] >> (size - 1) % 8 > 1:
+            raise PayloadError("bits after the last coordinate")
+        _restore(bits, values[0], -values[-1], vector)
+        return vector
+
+    def variance(self, size: int) -> None:
+        """Return None: the mean of what is decoded is not the vector."""
+
+    def variance_bound(self, size: int) -> None:
+        """Return None: there is no draw whose variance could be bounded."""
+
+    def expected_bits(self, size: int) -> float:
+        """Return the bits of the payload of every vector but zero."""
+        return 8.0 * (HEADER_BYTES + 8 * self.count + -(-size // 8))
+
+    @abstractmethod
+    def _values(self, positive: float, negative: float, size: int, below: int) -> tuple[float, ...]:
+        """Return the magnitudes, given the sums of the numbers on both sides of zero and how many are below it."""
+
+
+@dataclass(frozen=True)
+class Sign(_OneBit):
+    """C(v)_i = sgn(v_i) ||v||_1 / d, where zero counts as positive: biased, for use with error feedback.
+
+    ``<C(v), v> = ||C(v)||^2``, so that ``||C(v) - v||^2 = (1 - delta) ||v||^2`` with ``delta = ||v||_1^2 / (d ||v||^2)``,
+    which is at least 1/d, and about 2/pi for a Gaussian direction (Karimireddy et al. 2019, lemma 8).
+    """
+
+    name: ClassVar[str] = "sign"
+    kind: ClassVar[int] = 64
+    count: ClassVar[int] = 1
+
+    def _values(self, positive: float, negative: float, size: int, below: int) -> tuple[float]:
+        return ((positive - negative) / size,)
+
+
+@dataclass(frozen=True)
+class OneBit(_OneBit):
+    """C(v)_i is the mean of the numbers on the same side of zero as v_i: biased, for use with error feedback.
+
+    Zero is on the positive side. The two means are the values of least squared error given the signs, so that
+    ``<C(v), v> = ||C(v)||^2`` and the error is at most that of `Sign` (Seide et al. 2014, section 3).
+    """
+
+    name: ClassVar[str] = "one_bit"
+    kind: ClassVar[int] = 65
+    count: ClassVar[int] = 2
+
+    def _values(self, positive: float, negative: float, size: int, below: int) -> tuple[float, float]:
+        return positive / max(1, size - below), -negative / max(1, below)
+
+
+@compiled
+def _sums(v: np.ndarray) -> tuple[float, float]:
+    """Return the sum of the positive and that of the negative numbers; their difference is NaN if one number is."""
+    room, ones = np.empty(min(v.size, BLOCK)), np.ones(min(v.size, BLOCK))
+    positive, negative = 0.0, 0.0
+    for start in range(0, v.size, BLOCK):
+        part = v[start : start + BLOCK]
+        some = room[: part.size]
+        for k in range(part.size):
+            some[k] = part[k] if part[k] > 0 else 0.0
+        positive += dots((some,), ones[: part.size])[0]
+        for k in range(part.size):
+            some[k] = 0.0 if part[k] > 0 else part[k]
+        negative += dots((some,), ones[: part.size])[0]
+    return positive, negative
+
+
+@compiled
+def _restore(bits: np.ndarray, above: float, below: float, out: np.ndarray) -> None:
+    """Write one value or the other for each bit, the lowest of a byte first."""
+    for k in range(out.size):
+        out[k] = below if bits[k >> 3] >> (k & 7) & 1 else above
