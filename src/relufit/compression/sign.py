@@ -124,7 +124,7 @@ class OneBit(_OneBit):
     count: ClassVar[int] = 2
 
     def _values(self, positive: float, negative: float, size: int, below: int) -> tuple[float, float]:
-        return positive / max(1, size - below), -negative / max(1, below)
+        return positive / max(1, size - below), (0.0 - negative) / max(1, below)
 
 
 @compiled
