@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from relufit.clusters.emulated import Emulated
 
 #: The first iterations of a run do not count, one in three and these at least: connections find their pace. Most of it
-#: they find while moments are exchanged; without, iterations of an all-reduce take half as long again.
+#: they find while moments are exchanged: without, eight hosts took 1.24 to 1.59 of the model's seconds for an iteration
+#: of fp32 by all-reduce, in place of 1.02 to 1.03, however long they had.
 _WARM_UP = 2
 #: Rows of a rank in a run without a payload to speak of.
 _EMPTY_ROWS = 16
