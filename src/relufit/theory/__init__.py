@@ -23,7 +23,14 @@ from relufit.theory.coding import (
 from relufit.theory.cost import iterations_fresh, rate_distortion_saving, row_shipping_bits, saving, saving_limit
 from relufit.theory.descent import descent_curve, descent_factor, descent_optimal_step, recovery_ratio
 from relufit.theory.dynamics import global_curve, initial_moments, population_loss
-from relufit.theory.feedback import SIGN_DELTA, feedback_optimal_step, feedback_rate, top_delta
+from relufit.theory.feedback import (
+    SIGN_DELTA,
+    Encoding,
+    feedback_curve,
+    feedback_optimal_step,
+    feedback_rate,
+    top_delta,
+)
 from relufit.theory.iteration_complexity import iterations_fixed
 from relufit.theory.local_steps import local_contraction, local_optimal_step
 from relufit.theory.network import Iteration, Network, Work, weights_bytes, wire_bytes
@@ -59,6 +66,7 @@ from relufit.theory.spectrum import (
 
 __all__ = [
     "SIGN_DELTA",
+    "Encoding",
     "Iteration",
     "Network",
     "Work",
@@ -69,6 +77,7 @@ __all__ = [
     "descent_factor",
     "descent_optimal_step",
     "elias_bits",
+    "feedback_curve",
     "feedback_optimal_step",
     "feedback_rate",
     "fixed_data_curve",

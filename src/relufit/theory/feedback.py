@@ -1,41 +1,94 @@
-"""Error feedback: the rate of SGD whose ranks keep what a biased compressor left out, and add it to the next gradient.
+"""Error feedback: the rate of SGD whose ranks keep what a compressor left out, and add it to the next gradient.
 
 Rank r sends ``C(p_r)`` of ``p_r = step * g_r + e_r`` and keeps the residual ``e_r+ = p_r - C(p_r)``; the weights move
-by the mean of what was sent (Seide et al. 2014; Karimireddy et al. 2019, arXiv:1901.09847). `delta` is the fraction of
-the squared norm that the compressor keeps: ``<C(p), p> = ||C(p)||^2 = delta ||p||^2`` for p of a Gaussian direction.
+by the mean of what was sent (Seide et al. 2014; Karimireddy et al. 2019, arXiv:1901.09847). Where the mean of the
+decoded vectors is encoded once more, by its owner, that encoding has a residual f of its own (Tang et al. 2019,
+arXiv:1905.05957): it sends ``C(q)`` of ``q = mean_r C(p_r) + f``.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import scipy
+from numpy.typing import ArrayLike, NDArray
 
-from relufit.theory._checks import nonnegative, whole, worker_batch
-from relufit.theory.sgd import contraction, optimal_step
+from relufit.numerics.blas import one_blas_thread
+from relufit.theory._checks import nonnegative, spectrum, squared_start, whole, worker_batch
+from relufit.theory.sgd import batch_curvature, contraction, optimal_step
 
-#: ``E|z|^2`` of a standard normal number: the share of the squared norm that signs keep.
+#: ``(E|z|)^2`` of a standard normal number: the share of the squared norm that signs keep.
 SIGN_DELTA = 2 / math.pi
 
+Array = NDArray[np.float64]
 
-def feedback_rate(d: int, m: int, step: float, *, delta: float, workers: int = 1) -> float:
+
+class Encoding(NamedTuple):
+    """The first two moments of what a compressor makes of a vector p: ``C(p) = gain p + n``.
+
+    The error n is uncorrelated with p and evenly spread over all directions, and ``E||n||^2 = noise ||p||^2``.
+
+    Parameters
+    ----------
+    gain, noise : float
+        ``<C(p), p> / ||p||^2``, and the mean square of the error.
+    """
+
+    gain: float
+    noise: float
+
+    @classmethod
+    def contraction(cls, delta: float) -> Encoding:
+        """Return a compressor with ``<C(p), p> = ||C(p)||^2 = delta ||p||^2``, as signs and the largest numbers are.
+
+        Raises
+        ------
+        ValueError
+            If delta is not above 0 and at most 1.
+        """
+        if not 0 < delta <= 1:
+            raise ValueError(f"delta must be above 0 and at most 1, not {delta!r}")
+        return cls(delta, delta * (1 - delta))
+
+    @classmethod
+    def unbiased(cls, omega: float) -> Encoding:
+        """Return a compressor whose mean is p, with ``E||C(p) - p||^2 = omega ||p||^2``."""
+        return cls(1.0, nonnegative("omega", omega))
+
+
+#: What loses nothing.
+EXACT = Encoding(1.0, 0.0)
+
+
+def feedback_rate(
+    d: int,
+    m: int,
+    step: float,
+    *,
+    delta: float | Encoding,
+    workers: int = 1,
+    sum_delta: float | Encoding = EXACT,
+) -> float:
     """Return the factor on ``E||w - w*||^2`` of a step with error feedback, on fresh samples, near the solution.
 
-    With the mean residual ``e`` and ``h~ = h - e``, which moves as SGD without compression does
-    (``h~+ = h~ - step * g``), four second moments have a linear recursion of their own: ``S = E||h~||^2``,
-    ``X = E<h~, e>``, ``E1 = E||e_r||^2`` and ``E12 = E<e_r, e_s>`` of two ranks. With ``E = (E1 + (K - 1) E12) / K``,
-    ``H = S + 2 X + E``, and the curvatures A and B of `contraction` for the batch of all ranks and of one,
+    With the residual ``e = mean_r e_r + f`` and ``h~ = h - e``, which moves as SGD without compression does
+    (``h~+ = h~ - step * g``), seven second moments have a linear recursion: ``S = E||h~||^2``, ``X = E<h~, e_r>``,
+    ``Y = E<h~, f>``, ``E1 = E||e_r||^2``, ``E12 = E<e_r, e_s>`` of two ranks, ``F = E||f||^2`` and ``G = E<e_r, f>``.
+    Without the second encoding Y, F and G are 0, and with ``E = (E1 + (K - 1) E12) / K``, ``H = S + 2 X + E``, the
+    curvatures A and B of `contraction` for the batch of all ranks and of one, and a contraction,
 
         S+   = S - step (S + X) + step^2 A H
         X+   = (1 - delta) (X + step (S - E) / 2 - step^2 A H)
         E1+  = (1 - delta) (E1 + step (X + E) + step^2 B H)
         E12+ = (1 - delta)^2 (E12 + step (X + E) + step^2 H / 4).
 
-    The factor is the spectral radius of this map. The residuals of different ranks are taken as independent given
-    their means, and what a compressor keeps as independent of the direction. In simulations its logarithm is within
-    3 % for signs, and for the largest 5 % of the coordinates or more, where m is much smaller than d. It fails for the
-    largest 1 %, whose residuals are far from Gaussian, and where m is near d.
+    The factor is the spectral radius of this map. What a compressor leaves out is taken as in `Encoding`, independent
+    between ranks. In simulations the logarithm is within 3 % for signs, and for the largest 5 % of the coordinates or
+    more, where m is much smaller than d. It fails for the largest 1 %, whose residuals are far from Gaussian, and where
+    m is near d.
 
     Parameters
     ----------
@@ -43,44 +96,175 @@ def feedback_rate(d: int, m: int, step: float, *, delta: float, workers: int = 1
         Dimension; samples in a step, over all ranks; number of ranks, at most `m`.
     step : float
         Step size on the mean gradient, at least 0.
-    delta : float
-        Share of the squared norm that the compressor keeps, above 0 and at most 1. With 1 nothing is left out, and the
-        factor is that of `contraction`.
+    delta : float or Encoding
+        Share of the squared norm that a contraction keeps, above 0 and at most 1; or any compressor's moments. With
+        1 nothing is left out, and the factor is that of `contraction`.
+    sum_delta : float or Encoding
+        That of the encoding of the mean; by default there is none.
 
     Raises
     ------
     ValueError
         If a number is out of its range.
     """
-    if not 0 < delta <= 1:
-        raise ValueError(f"delta must be above 0 and at most 1, not {delta!r}")
+    first, second = _encoding(delta), _encoding(sum_delta)
     nonnegative("step", step)
-    if delta == 1:
+    if first == second == EXACT:
         return contraction(d, m, step, workers=workers)
-    every, own = (_curvature(d, batch) for batch in (m, worker_batch(m, workers)))
-    s, x, e1, e12 = np.eye(4)
-    e = (e1 + (workers - 1) * e12) / workers
-    h, left = s + 2 * x + e, 1 - delta
-    moments = [
-        s - step * (s + x) + step**2 * every * h,
-        left * (x + step * (s - e) / 2 - step**2 * every * h),
-        left * (e1 + step * (x + e) + step**2 * own * h),
-        left**2 * (e12 + step * (x + e) + step**2 * h / 4),
-    ]
-    # A rank alone has no other whose residual could be like its own.
-    count = 4 if workers > 1 else 3
-    return float(np.abs(np.linalg.eigvals(np.array(moments)[:count, :count])).max())
+    own = worker_batch(whole("m", m), workers)
+    scatter = _Scatter(lambda b, h: batch_curvature(whole("d", d), b) * h, m, own)
+    advance = _recursion(np.array([0.5]), np.ones(1), step, workers, first, second, scatter)
+    # Moments that stay at zero are left out: a rank alone has no other, and what loses nothing leaves no residual.
+    moments = [0]
+    if first != EXACT:
+        moments += [1, 3, *([4] if workers > 1 else [])]
+    if second != EXACT:
+        moments += [2, 5, *([6] if first != EXACT else [])]
+    matrix = np.stack([advance(unit[:, None])[:, 0] for unit in np.eye(7)], axis=1)[np.ix_(moments, moments)]
+    return float(np.abs(np.linalg.eigvals(matrix)).max())
 
 
-def feedback_optimal_step(d: int, m: int, *, delta: float, workers: int = 1) -> float:
+def feedback_optimal_step(
+    d: int, m: int, *, delta: float | Encoding, workers: int = 1, sum_delta: float | Encoding = EXACT
+) -> float:
     """Return the step that minimises `feedback_rate`, whose parameters and errors these are."""
     longest = optimal_step(d, m, workers=workers)
-    if delta == 1:
+    if _encoding(delta) == _encoding(sum_delta) == EXACT:
         return longest
     optimum = scipy.optimize.minimize_scalar(
-        lambda step: feedback_rate(d, m, step, delta=delta, workers=workers), bounds=(0, 2 * longest), method="bounded"
+        lambda step: feedback_rate(d, m, step, delta=delta, workers=workers, sum_delta=sum_delta),
+        bounds=(0, 2 * longest),
+        method="bounded",
     )
     return float(optimum.x)
+
+
+@one_blas_thread()
+def feedback_curve(
+    eigenvalues: ArrayLike,
+    weights: ArrayLike,
+    d: int,
+    m: int,
+    step: float,
+    iterations: int,
+    *,
+    initial_error_squared: ArrayLike,
+    delta: float | Encoding,
+    workers: int = 1,
+    sum_delta: float | Encoding = EXACT,
+) -> Array:
+    """Return the expected squared error after 0, 1, ... steps with error feedback on a fixed data set.
+
+    Samples are drawn with replacement. Each eigenvector of H has the seven moments of `feedback_rate`, with its
+    eigenvalue in place of 1/2. Of b samples the squared gradient has ``(1 - 1/b) lambda_j^2 h_j + (2 d / b) w_j
+    lambda_j sum_k lambda_k h_k`` along it, as in `fixed_data_curve`, and the errors of the compressor are even over all
+    directions.
+
+    Parameters
+    ----------
+    eigenvalues, weights, d, m, step, iterations, initial_error_squared
+        As of `fixed_data_curve`.
+    delta, workers, sum_delta
+        As of `feedback_rate`.
+
+    Returns
+    -------
+    array, shape (iterations + 1,)
+        In the unit of `initial_error_squared`; infinite where it exceeds the range of floats.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of its range, or `eigenvalues` and `weights` are no spectrum.
+    """
+    eigenvalues, weights = spectrum(eigenvalues, weights)
+    d, m, own = whole("d", d), whole("m", m), worker_batch(m, workers)
+
+    def scattered(b: float, h: Array) -> Array:
+        return (1 - 1 / b) * eigenvalues**2 * h + (2 * d / b * float(eigenvalues @ h)) * weights * eigenvalues
+
+    advance = _recursion(
+        eigenvalues,
+        weights,
+        nonnegative("step", step),
+        workers,
+        _encoding(delta),
+        _encoding(sum_delta),
+        _Scatter(scattered, m, own),
+    )
+    moments = np.zeros((7, eigenvalues.size))
+    moments[0] = squared_start(initial_error_squared, weights)
+    curve = np.empty(whole("iterations", iterations, least=0) + 1)
+    with np.errstate(over="ignore", invalid="ignore"):
+        for t in range(len(curve)):
+            curve[t] = _squared(moments, workers).sum()
+            moments = advance(moments)
+    curve[np.isnan(curve)] = np.inf  # inf - inf, after an overflow
+    return curve
+
+
+class _Scatter(NamedTuple):
+    """Squared gradients of a batch by eigenvalue, given its size and the squared errors; batches of all and of one."""
+
+    of: Callable[[float, Array], Array]
+    m: int
+    own: float
+
+
+def _encoding(delta: float | Encoding) -> Encoding:
+    """Return moments, of a contraction where its share is given."""
+    if not isinstance(delta, Encoding):
+        return Encoding.contraction(delta)
+    if not (math.isfinite(delta.gain) and delta.gain > 0):
+        raise ValueError(f"gain must be a finite number above 0, not {delta.gain!r}")
+    nonnegative("noise", delta.noise)
+    return delta
+
+
+def _squared(moments: Array, workers: int) -> Array:
+    """Return ``E<v_j, h>^2`` by eigenvalue."""
+    s, x, y, e1, e12, f, g = moments
+    return s + 2 * (x + y + g) + (e1 + (workers - 1) * e12) / workers + f
+
+
+def _recursion(
+    eigenvalues: Array,
+    weights: Array,
+    step: float,
+    workers: int,
+    first: Encoding,
+    second: Encoding,
+    scatter: _Scatter,
+) -> Callable[[Array], Array]:
+    """Return the map of the seven moments, (7, nodes), to those after a step."""
+    move, left, left_again = step * eigenvalues, 1 - first.gain, 1 - second.gain
+
+    def advance(moments: Array) -> Array:
+        s, x, y, e1, e12, f, g = moments
+        h = _squared(moments, workers)
+        with_own, with_sum = x + (e1 + (workers - 1) * e12) / workers + g, y + g + f
+        with_exact = s + x + y
+        batch, own = step**2 * scatter.of(scatter.m, h), step**2 * scatter.of(scatter.own, h)
+        # What a rank encodes: its square, its product with that of another rank, with the mean over ranks, and with f.
+        one = e1 + 2 * move * with_own + own
+        two = e12 + 2 * move * with_own + move**2 * h
+        mean, summed = (one + (workers - 1) * two) / workers, g + move * with_sum
+        errors = weights * (first.noise * one.sum())
+        encoded = x + move * (with_exact - with_own) - batch
+        total = first.gain**2 * mean + errors / workers + f + 2 * first.gain * summed
+        return np.stack(
+            [
+                s - 2 * move * with_exact + batch,
+                left * encoded,
+                left_again * (first.gain * encoded + y - move * with_sum),
+                left**2 * one + errors,
+                left**2 * two,
+                left_again**2 * total + weights * (second.noise * total.sum()),
+                left_again * (left * (first.gain * mean + summed) - errors / workers),
+            ]
+        )
+
+    return advance
 
 
 def top_delta(fraction: float, *, signs: bool = False) -> float:
@@ -108,8 +292,3 @@ def top_delta(fraction: float, *, signs: bool = False) -> float:
     if signs:
         return (2 * density) ** 2 / fraction
     return 2 * t * density + fraction
-
-
-def _curvature(d: int, b: float) -> float:
-    """Return ``E||M h||^2 / ||h||^2`` of b samples, see `contraction`."""
-    return (b + 2 * whole("d", d) + 3) / (4 * b)
