@@ -49,6 +49,18 @@ def add(parts: Any) -> None:  # noqa: ANN401
         default=1,
         help="steps that each rank takes in an iteration, before it sends anything",
     )
+    part.add_argument(
+        "--error-feedback",
+        action="store_true",
+        help="each rank adds what its encoding has left out to the next gradient; biased compressors need it",
+    )
+    part.add_argument(
+        "--copy-share",
+        type=float,
+        default=0.01,
+        help="with error feedback, the part of the payload bytes that copies may add, which guard a run against the "
+        "loss of a rank; 0 for none",
+    )
     part.add_argument("--record-every", type=int, default=1, help="iterations between two rows of the trace")
     part.add_argument("--checkpoint", type=absolute, help="file that the state is kept in, to go on from after an end")
     part.add_argument("--cluster", default="inprocess", help="where ranks run: inprocess, local, address, ...")
@@ -89,7 +101,11 @@ def run(chosen: argparse.Namespace) -> None:
         record_every=chosen.record_every,
         initial_weights=chosen.initial_weights,
         local_steps=chosen.local_steps,
+        error_feedback=chosen.error_feedback,
+        copy_share=chosen.copy_share,
     )
+    if spec.error_feedback and spec.compressor.exact:  # type: ignore[union-attr]  # made by the specification
+        print(f"relufit: {chosen.compressor} is exact: error feedback changes nothing", file=sys.stderr)
     with (
         open_cluster(where, chosen.workers) as cluster,
         progress("training", chosen.iterations) as tell,
@@ -113,10 +129,11 @@ def run(chosen: argparse.Namespace) -> None:
             told=lambda fault: print(f"relufit: {fault}", file=sys.stderr),
             save=save,
         )
-    last = trace.table.iloc[-1]
+    last, received = trace.table.iloc[-1], trace.received
+    copies = f", {received['copy_bytes']} of copies" if received and received["copy_bytes"] else ""
     print(
         f"{trace.outcome} after {trace.summary['iterations']} iterations: relative error "
-        f"{last['relative_error']:.3g}, {int(last['uplink_bytes'])} bytes up, {int(last['downlink_bytes'])} down, "
-        f"step size {trace.summary['step_size']:.4g} ({trace.summary['step_rule']}), "
+        f"{last['relative_error']:.3g}, {int(last['uplink_bytes'])} bytes up, {int(last['downlink_bytes'])} down"
+        f"{copies}, step size {trace.summary['step_size']:.4g} ({trace.summary['step_rule']}), "
         f"{trace.timing['elapsed'].iloc[-1]:.3g} s"
     )

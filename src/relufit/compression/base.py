@@ -12,6 +12,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
+from relufit import theory
 from relufit.compression.sums import Terms, sum_terms
 from relufit.errors import PayloadError
 
@@ -53,6 +54,8 @@ class Compressor(ABC):
     name: ClassVar[str]
     #: Whether what a rank sends depends on what it has sent before.
     stateful: ClassVar[bool] = False
+    #: Whether float64 numbers are decoded to what they were, so that an encoding leaves nothing out.
+    exact: ClassVar[bool] = False
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -185,6 +188,24 @@ class Compressor(ABC):
     @abstractmethod
     def variance_bound(self, size: int) -> float | None:
         """Return the published bound on omega, which holds for every vector, or None where there is none."""
+
+    def contraction(self, size: int) -> float | None:
+        """Return delta, where ``<decode(encode(v)), v> = ||decode(encode(v))||^2 = delta ||v||^2``, or None.
+
+        Both are means as those of `variance`. It is what error feedback needs of a biased compressor; None where it is
+        not known, or the two means differ.
+        """
+        return None
+
+    def encoding(self, size: int) -> theory.Encoding | None:
+        """Return the moments of what is decoded, by `variance` or else by `contraction`; None where there is neither.
+
+        From them the iterations with error feedback are predicted.
+        """
+        if (omega := self.variance(size)) is not None:
+            return theory.Encoding.unbiased(omega)
+        delta = self.contraction(size)
+        return None if delta is None else theory.Encoding.contraction(delta)
 
     def expected_bits(self, size: int) -> float | None:
         """Return the expected bits of the payload of a Gaussian vector, header included, or None where unknown."""

@@ -149,6 +149,7 @@ class Float64(_Float):
     """
 
     name: ClassVar[str] = "fp64"
+    exact: ClassVar[bool] = True
     kind: ClassVar[int] = 1
     dtype: ClassVar[np.dtype[Any]] = np.dtype("<f8")
 

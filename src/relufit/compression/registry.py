@@ -19,6 +19,7 @@ from relufit.compression.base import Compressor
 from relufit.compression.cast import Float16, Float32, Float64
 from relufit.compression.natural import Natural
 from relufit.compression.qsgd import QSGD, Ternary
+from relufit.compression.scaled_qsgd import ScaledQSGD
 from relufit.compression.sign import OneBit, Sign
 from relufit.errors import ConfigError
 
@@ -26,7 +27,7 @@ from relufit.errors import ConfigError
 GROUP = "relufit.compressors"
 #: The compressors of this package.
 COMPRESSORS: dict[str, type[Compressor]] = {
-    kind.name: kind for kind in (Float64, Float32, Float16, QSGD, Ternary, Natural, Sign, OneBit)
+    kind.name: kind for kind in (Float64, Float32, Float16, QSGD, Ternary, Natural, ScaledQSGD, Sign, OneBit)
 }
 
 

@@ -16,6 +16,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from relufit import theory
 from relufit.compression.base import (
     HEADER_BYTES,
     NOT_FINITE,
@@ -99,13 +100,18 @@ class _OneBit(Compressor):
 class Sign(_OneBit):
     """C(v)_i = sgn(v_i) ||v||_1 / d, where zero counts as positive: biased, for use with error feedback.
 
-    ``<C(v), v> = ||C(v)||^2``, so that ``||C(v) - v||^2 = (1 - delta) ||v||^2`` with ``delta = ||v||_1^2 / (d ||v||^2)``,
-    which is at least 1/d, and about 2/pi for a Gaussian direction (Karimireddy et al. 2019, lemma 8).
+    ``<C(v), v> = ||C(v)||^2 = delta ||v||^2``, hence ``||C(v) - v||^2 = (1 - delta) ||v||^2``, with
+    ``delta = ||v||_1^2 / (d ||v||^2)``, which is at least 1/d, and about 2/pi for a Gaussian direction (Karimireddy
+    et al. 2019, lemma 8).
     """
 
     name: ClassVar[str] = "sign"
     kind: ClassVar[int] = 64
     count: ClassVar[int] = 1
+
+    def contraction(self, size: int) -> float:
+        """Return ``2/pi + (1 - 2/pi) / d``, the mean of ``||v||_1^2 / (d ||v||^2)``."""
+        return theory.SIGN_DELTA + (1 - theory.SIGN_DELTA) / size
 
     def _values(self, positive: float, negative: float, size: int, below: int) -> tuple[float]:
         return ((positive - negative) / size,)
@@ -122,6 +128,10 @@ class OneBit(_OneBit):
     name: ClassVar[str] = "one_bit"
     kind: ClassVar[int] = 65
     count: ClassVar[int] = 2
+
+    def contraction(self, size: int) -> float:
+        """Return ``2/pi + (1 - 2/pi) (2 - 2^(1 - d)) / d``: each side that has a number adds to that of `Sign`."""
+        return theory.SIGN_DELTA + (1 - theory.SIGN_DELTA) * (2 - 2.0 ** (1 - size)) / size
 
     def _values(self, positive: float, negative: float, size: int, below: int) -> tuple[float, float]:
         return positive / max(1, size - below), (0.0 - negative) / max(1, below)

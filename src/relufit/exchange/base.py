@@ -9,6 +9,7 @@ from enum import Enum
 from typing import ClassVar, NamedTuple
 
 from relufit.theory._checks import positive, whole
+from relufit.theory.feedback import EXACT, Encoding
 from relufit.theory.network import FRAME_BYTES, Iteration, Network, Work, weights_bytes
 
 
@@ -87,6 +88,17 @@ class Variances(NamedTuple):
 
     gradients: float | None
     total: float
+
+
+class Encodings(NamedTuple):
+    """Moments of an exchange's encodings.
+
+    `gradients` is that of what the ranks encode, a mean over parts, None where there is none; `total` that of their
+    sum, exact where the sum is not encoded.
+    """
+
+    gradients: Encoding | None
+    total: Encoding
 
 
 class Exchange(ABC):
@@ -188,6 +200,17 @@ class Exchange(ABC):
     def variances(self, variance: Variance, d: int, workers: int) -> Variances:
         """Return the relative variances of the encodings, given the compressor's in any dimension."""
         return Variances(variance(d), 0.0)
+
+    def encodings(self, encoding: Callable[[int], Encoding | None], d: int, workers: int) -> Encodings:
+        """Return the moments of the encodings, given the compressor's in any dimension."""
+        gain = noise = 0.0
+        for size, count in self.part_sizes(d, workers).items():
+            moments = encoding(size)
+            if moments is None:
+                return Encodings(None, EXACT)
+            gain, noise = gain + count * size / d * moments.gain, noise + count * size / d * moments.noise
+        mean = Encoding(gain, noise)
+        return Encodings(mean, EXACT if self.parts(d, workers) is None else mean)
 
     def member_bytes(self, role: Role, workers: int, gradient: float, weights: float) -> tuple[float, float]:
         """Return the payload bytes that one member sends and receives in an iteration.

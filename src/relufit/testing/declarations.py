@@ -74,6 +74,9 @@ def check_numbers(compressor: Compressor) -> None:
             if value is not None:
                 assert isinstance(value, (int, float)), f"{what} of size {size} is {value!r}"
                 assert 0 <= value < math.inf, f"{what} of size {size} is {value!r}"
+        delta = compressor.contraction(size)
+        assert delta is None or 0 < delta <= 1, f"contraction({size}) is {delta!r}"
+        assert omega is None or delta is None, "both variance and contraction are there: one of them is None"
         if omega is not None and bound is not None:
             assert omega <= bound * (1 + 1e-12), f"variance({size}) = {omega:g} exceeds its bound {bound:g}"
         assert 0 <= compressor.resolution(size) < math.inf, f"resolution({size}) = {compressor.resolution(size)!r}"

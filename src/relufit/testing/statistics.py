@@ -58,6 +58,23 @@ def check_variance(compressor: Compressor) -> None:
         assert off <= limit, f"omega is {ratios.mean():.6g} in {size} dimensions, not {omega:.6g} within {limit:.2g}"
 
 
+def check_contraction(compressor: Compressor) -> None:
+    """The means over directions of ``<C(v), v>`` and of ``||C(v)||^2`` are `contraction` times the squared norm."""
+    for size in (7, 100):
+        delta = compressor.contraction(size)
+        if delta is None:
+            continue
+        rng, ratios = np.random.default_rng(6), np.empty((_TRIALS, 2))
+        for trial in range(_TRIALS):
+            vector = rng.standard_normal(size)
+            decoded = sent(compressor, vector, streams.key(6, iteration=trial))
+            ratios[trial] = decoded @ vector / (vector @ vector), decoded @ decoded / (vector @ vector)
+        for what, measured in zip(("<C(v), v>", "||C(v)||^2"), ratios.T, strict=True):
+            off = abs(float(measured.mean()) - delta)
+            limit = _LIMIT * measured.std(ddof=1) / math.sqrt(_TRIALS) + _ROUNDED
+            assert off <= limit, f"{what} is {measured.mean():.6g} in {size} dimensions, not {delta:.6g}"
+
+
 def check_variance_bound(compressor: Compressor) -> None:
     """The mean squared error of no vector is above `variance_bound` times the squared norm."""
     for size in (1, 7, 100):
@@ -106,4 +123,6 @@ def _squared_error(compressor: Compressor, vector: np.ndarray, trial: int) -> fl
     return float(error @ error) / float(vector @ vector)
 
 
-CHECKS = tuple(map(Check, (check_unbiased, check_variance, check_variance_bound, check_independent_draws)))
+CHECKS = tuple(
+    map(Check, (check_unbiased, check_variance, check_contraction, check_variance_bound, check_independent_draws))
+)

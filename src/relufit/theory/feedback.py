@@ -181,7 +181,8 @@ def feedback_curve(
     d, m, own = whole("d", d), whole("m", m), worker_batch(m, workers)
 
     def scattered(b: float, h: Array) -> Array:
-        return (1 - 1 / b) * eigenvalues**2 * h + (2 * d / b * float(eigenvalues @ h)) * weights * eigenvalues
+        squares: Array = (1 - 1 / b) * eigenvalues**2 * h + (2 * d / b * float(eigenvalues @ h)) * weights * eigenvalues
+        return squares
 
     advance = _recursion(
         eigenvalues,

@@ -92,7 +92,10 @@ class _Reports(_Copies):
             self._rows.append(pack_report(row, (master.iteration, *[0.0] * (1 + len(TIMINGS))), recorded=False))
             self.tell(master.iteration)
         # With error feedback a run can only go on from where the residuals are known too.
-        feedback, due = run.plan.spec.error_feedback, self._checkpoint is not None and now - self._kept > self._checkpoint
+        feedback, due = (
+            run.plan.spec.error_feedback,
+            self._checkpoint is not None and now - self._kept > self._checkpoint,
+        )
         if run.plan.copies_at(master.iteration) if feedback else due:
             self._kept = now
             self.tell(master.iteration)

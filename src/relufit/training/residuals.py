@@ -55,7 +55,8 @@ class Residual:
             if iteration:
                 raise LookupError(f"the residual before iteration {iteration} is not known")
             self.restore(0, np.zeros(self._values.shape[1]))
-        return self._values[self._before.index(iteration)]
+        values: np.ndarray = self._values[self._before.index(iteration)]
+        return values
 
     def restore(self, iteration: int, values: np.ndarray) -> None:
         """Take `values`, (d,) float64, as the residual before an iteration, and forget all others."""

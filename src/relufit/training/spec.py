@@ -55,8 +55,8 @@ class TrainingSpec:
     batch_size : int
         m, the samples of an iteration over all ranks; the first m mod K ranks take one more than the others.
     step_size : "optimal" or float
-        ``"optimal"`` is `relufit.theory.local_optimal_step` with the variances of the compressor in the exchange; a
-        number is taken as it is.
+        ``"optimal"`` is `relufit.theory.local_optimal_step` with the variances of the compressor in the exchange, or
+        `relufit.theory.feedback_optimal_step` with error feedback; a number is taken as it is.
     iterations : int
         The budget.
     tolerance : float, optional
@@ -203,26 +203,47 @@ def make_plan(spec: TrainingSpec, rows: RowSource) -> Plan:
     Raises
     ------
     ConfigError
-        If there are too few rows, or the step is left to theory and the compressor has no omega.
+        If there are too few rows, or the step is left to theory, which has none.
     """
     parts = shard_rows(rows.n, spec.workers)
     SAMPLINGS[spec.sampling].check(spec.batch_size, [stop - start for start, stop in parts], rows.model)
     compressor: Compressor = spec.compressor  # type: ignore[assignment]  # made in __post_init__
     exchange = find_exchange(spec.exchange)
     omega, sum_omega = exchange.variances(compressor.variance, rows.d, spec.workers)
-    if isinstance(spec.step_size, str):
+    step = _optimal_step(spec, rows.d) if isinstance(spec.step_size, str) else float(spec.step_size)
+    return Plan(spec, rows.n, rows.d, omega or 0.0, step, sum_omega, _copies_every(spec, rows.d))
+
+
+def _optimal_step(spec: TrainingSpec, d: int) -> float:
+    """Return the step that theory has for a specification.
+
+    Raises
+    ------
+    ConfigError
+        If it has none.
+    """
+    exchange, compressor, m, workers = find_exchange(spec.exchange), spec.compressor, spec.batch_size, spec.workers
+    if not spec.error_feedback:
+        omega, sum_omega = exchange.variances(compressor.variance, d, workers)  # type: ignore[union-attr]
         if omega is None:
             raise ConfigError(
-                "the compressor has no omega that an optimal step follows from",
+                "the compressor is biased: without error feedback no optimal step is known",
                 where="step_size",
-                remedy="give a number",
+                remedy="give a number, or set error_feedback to true",
             )
-        step = theory.local_optimal_step(
-            rows.d, spec.batch_size, spec.local_steps, omega=omega, workers=spec.workers, sum_omega=sum_omega
+        return theory.local_optimal_step(d, m, spec.local_steps, omega=omega, workers=workers, sum_omega=sum_omega)
+    if spec.local_steps > 1:
+        raise ConfigError(
+            "no optimal step is known for local steps with error feedback", where="step_size", remedy="give a number"
         )
-    else:
-        step = float(spec.step_size)
-    return Plan(spec, rows.n, rows.d, omega or 0.0, step, sum_omega, _copies_every(spec, rows.d))
+    gradients, total = exchange.encodings(compressor.encoding, d, workers)  # type: ignore[union-attr]
+    if gradients is None:
+        raise ConfigError(
+            "the compressor does not state how much of a vector it keeps, which an optimal step follows from",
+            where="step_size",
+            remedy="give a number",
+        )
+    return theory.feedback_optimal_step(d, m, delta=gradients, workers=workers, sum_delta=total)
 
 
 def _copies_every(spec: TrainingSpec, d: int) -> int:

@@ -63,8 +63,9 @@ class Trace:
         ``step_rule``, ``omega``, ``n``, ``d``, ``weights_sha256`` and the specification.
     counted : dict, optional
         Bytes counted by the links of a distributed run, ``"rank 0 to the master"``, ``"the master to rank 0"``,
-        ``"rank 0 to rank 1"``: ``payload_bytes_sent``, ``payload_bytes_received``, ``frame_bytes_sent`` and
-        ``frame_bytes_received`` at the end that is named first, in the part of the run that followed the last fault;
+        ``"rank 0 to rank 1"``: ``payload_bytes_sent`` and ``payload_bytes_received``, ``copy_bytes_sent`` and
+        ``copy_bytes_received`` of copies of residuals, ``frame_bytes_sent`` and ``frame_bytes_received`` of all, at
+        the end that is named first, in the part of the run that followed the last fault;
         without the ends of a rank that was lost before it could tell, see `uncounted`.
     faults : tuple of str
         What went wrong on the way, if anything did; the results are the same.
@@ -95,7 +96,7 @@ class Trace:
 
     @property
     def received(self) -> dict[str, int] | None:
-        """What arrived, by the count of the links: bytes of payloads up and down, and of all frames.
+        """What arrived, by the count of the links: bytes of payloads up and down, of copies, and of all frames.
 
         None in the serial engine, and where not all ends have told their counts, see `uncounted`.
         """
@@ -107,6 +108,7 @@ class Trace:
         return {
             "uplink_bytes": sum(link["payload_bytes_received"] for link in ends["up"]),
             "downlink_bytes": sum(link["payload_bytes_received"] for link in ends["down"]),
+            "copy_bytes": sum(link["copy_bytes_received"] for link in ends["up"]),
             "frame_bytes": sum(link["frame_bytes_received"] for link in self.counted.values()),
         }
 
@@ -156,9 +158,14 @@ class Recorder:
         self._spent = [0.0] * len(TIMINGS)
         return self.rows[-1], self.seconds[-1]
 
-    def _variances(self) -> str:
+    def _rule(self) -> str:
+        """Return how the step was chosen."""
         plan = self._plan
-        return f"omega = {plan.omega:.6g}" + (f", of the sum {plan.sum_omega:.6g}" if plan.sum_omega else "")
+        if plan.spec.step_size != "optimal":
+            return "given"
+        if plan.spec.error_feedback:
+            return "optimal with error feedback"
+        return f"optimal, omega = {plan.omega:.6g}" + (f", of the sum {plan.sum_omega:.6g}" if plan.sum_omega else "")
 
     def finish(
         self,
@@ -178,7 +185,7 @@ class Recorder:
             "outcome": outcome,
             "iterations": int(table["iteration"].iloc[-1]),
             "step_size": plan.step,
-            "step_rule": f"optimal, {self._variances()}" if spec.step_size == "optimal" else "given",
+            "step_rule": self._rule(),
             "omega": plan.omega,
             "n": plan.n,
             "d": plan.d,

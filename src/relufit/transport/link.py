@@ -187,10 +187,12 @@ class Link:
         return header, body
 
     def counts(self) -> dict[str, int]:
-        """Return the bytes of payloads, and of all frames, that were sent and received here."""
+        """Return the bytes of payloads, of copies of residuals, and of all frames, that were sent and received here."""
         return {
             "payload_bytes_sent": sum(self.sent[kind] for kind in PAYLOADS),
             "payload_bytes_received": sum(self.received[kind] for kind in PAYLOADS),
+            "copy_bytes_sent": self.sent[Kind.RESIDUALS],
+            "copy_bytes_received": self.received[Kind.RESIDUALS],
             "frame_bytes_sent": self.frame_bytes_sent,
             "frame_bytes_received": self.frame_bytes_received,
         }

@@ -12,7 +12,7 @@ from relufit import theory
 from relufit.claims.statistics import mean_interval
 from relufit.claims.topics import Topic
 from relufit.claims.verdict import Verdict, judge
-from relufit.experiments.framework.quantized import make, planted, training
+from relufit.experiments.framework.quantized import omega_of, planted, training
 
 #: Tolerance of floors, rates and iterations against the prediction.
 TOLERANCE = 0.10
@@ -68,7 +68,7 @@ def sgd_and_qsgd(section: Section) -> dict[str, dict[str, Any]]:
 def known(section: Section, compressor: dict[str, Any]) -> dict[str, Any]:
     """Return the arguments that the formulas of `relufit.theory` on fresh samples share."""
     d = section["dimension"]
-    omega = make(compressor).variance(d) or 0.0
+    omega = omega_of(compressor, d)
     return {"d": d, "m": section["mini_batch"], "omega": omega, "workers": section["workers"]}
 
 

@@ -13,7 +13,7 @@ from relufit.compression.lengths import payload_bits
 from relufit.experiments.framework.base import Setting
 from relufit.experiments.framework.counted_exchanges import COUNTED, baseline_bytes, payload_bytes
 from relufit.experiments.framework.curves import ends
-from relufit.experiments.framework.quantized import expected_iterations, make, max_norm
+from relufit.experiments.framework.quantized import Method, expected_iterations, make, max_norm
 
 #: Tolerance of the length of a message. With the max norm the law of the levels varies with the largest coordinate, and
 #: an entropy code that follows it is up to 1 % shorter than the mean law says, at d = 100.
@@ -154,12 +154,12 @@ def expected_bytes(
 ) -> float:
     """Return the expected bytes until the tolerance in an exchange; `due` are the iterations where they are known."""
     d, workers, counted = section["dimension"], section["workers"], COUNTED[exchange]
-    due = expected_iterations(section, compressor) if due is None else due
+    due = expected_iterations(section, Method(compressor)) if due is None else due
     sent = workers * (payload_bytes("fp64", d) + due * expected_bits(compressor, d) / 8)
     return float(counted.copies(workers) * sent + due * counted.down(workers, d))
 
 
 def expected_baseline(section: Mapping[str, Any], due: float | None = None) -> float:
     """Return the expected bytes of SGD in fp32 by all-reduce; `due` are its iterations where they are known."""
-    due = expected_iterations(section, {"name": "fp32"}) if due is None else due
+    due = expected_iterations(section, Method({"name": "fp32"})) if due is None else due
     return baseline_bytes(due, section["workers"], section["dimension"])

@@ -23,7 +23,7 @@ from relufit.experiments.bits_to_accuracy.runs import (
 )
 from relufit.experiments.framework.counted_exchanges import COUNTED, WHOLE, baseline_bytes, payload_bytes
 from relufit.experiments.framework.curves import on_grid, typical_curve
-from relufit.experiments.framework.quantized import expected_iterations, predicted_curve, qsgd
+from relufit.experiments.framework.quantized import Method, expected_iterations, predicted_curve, qsgd
 
 _LEVELS_PREDICTED = 25
 #: The exchange in which gains of codings and of compressors are stated against fp32 by all-reduce.
@@ -60,7 +60,7 @@ def _curves(measurements: Found) -> pd.DataFrame:
         curve = typical_curve(table)
         at = curve["iteration"].to_numpy()
         moments = float(table.groupby("trial")["uplink_bytes"].first().mean())
-        predicted = predicted_curve(section, compressor, int(at.max(initial=0)))
+        predicted = predicted_curve(section, Method(compressor), int(at.max(initial=0)))
         curve = curve.assign(
             setting=name,
             uplink_bytes=moments + at * workers * float(length.bits.mean()) / 8,
@@ -84,7 +84,7 @@ def _summary(measurements: Found) -> pd.DataFrame:
     for name, run in measurements.runs.items():
         setting = measurements.settings[name]
         compressor, section = setting.spec["compressor"], measurements.section_of(setting)
-        due = expected_iterations(section, compressor)
+        due = expected_iterations(section, Method(compressor))
         sent = expected_bytes(section, compressor, due=due)
         whole = {"iterations": (run.iterations, due), "bytes": (run.uplink, sent)}
         whole["saving"] = (measurements.saving(run), single / sent)
@@ -162,12 +162,12 @@ def _predictions(measurements: Found) -> pd.DataFrame:
     """
     section, rows = measurements.section, []
     d, wanted = section["dimension"], section["levels"]
-    due = expected_iterations(section, {"name": "fp32"})
+    due = expected_iterations(section, Method({"name": "fp32"}))
     single = {exchange: expected_bytes(section, {"name": "fp32"}, exchange, due) for exchange in COUNTED}
     baseline = expected_baseline(section, due)
     for levels in np.unique(np.geomspace(min(wanted), max(wanted), _LEVELS_PREDICTED).round().astype(int)).tolist():
         # The iterations do not depend on the coding.
-        due = expected_iterations(section, qsgd(section, levels, "packed"))
+        due = expected_iterations(section, Method(qsgd(section, levels, "packed")))
         for coding in section["codings"]:
             compressor = qsgd(section, levels, coding)
             row = {"coding": coding, "levels": levels, "iterations": due, "bits": expected_bits(compressor, d) / d}

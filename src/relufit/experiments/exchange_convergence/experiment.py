@@ -23,6 +23,7 @@ from relufit.exchange import BASELINE, EXCHANGES, find_exchange
 from relufit.experiments.framework.base import Judgement, Setting
 from relufit.experiments.framework.curves import ends
 from relufit.experiments.framework.quantized import (
+    Method,
     expected_iterations,
     expected_sent,
     judge_ratio,
@@ -112,9 +113,8 @@ class ExchangeConvergence:
         verdicts: dict[Topic, list[Verdict]] = {Topic.FAST_CONVERGENCE: [], Topic.COMMUNICATION: []}
         single, rows = _Bytes(), []
         for run in runs(section):
-            due = pd.Series(
-                [expected_iterations(section, run.compressor, spectrum, run.exchange) for spectrum in spectra]
-            )
+            method = Method(run.compressor, run.exchange)
+            due = pd.Series([expected_iterations(section, method, spectrum) for spectrum in spectra])
             took = last[run.name]["iterations"]
             sent = last[run.name]["uplink_bytes"] / section["workers"]
             rank_bytes = _Bytes(sent, expected_sent(section, run.compressor, run.exchange, due))
@@ -133,7 +133,7 @@ class ExchangeConvergence:
                 judge_ratio(words, run.name, settings[run.name], values, TOLERANCE, note)
                 for words, values, note in ratios
             ]
-            due_here = expected_iterations(section, run.compressor, exchange=run.exchange)
+            due_here = expected_iterations(section, method)
             due_bytes = expected_sent(section, run.compressor, run.exchange, due_here)
             measured = (*mean_interval(took), due_here, *mean_interval(sent), due_bytes)
             rows.append((run.name, run.exchange, run.compressor.get("levels"), *measured))

@@ -56,7 +56,10 @@ def _iterations(setting: Setting) -> float:
     compressor = make_compressor(kind.pop("name"), **kind)
     exchange = find_exchange(spec.get("exchange", DEFAULT))
     omega, sum_omega = exchange.variances(compressor.variance, d, int(spec["workers"]))
-    known = {"omega": omega or 0.0, "workers": spec["workers"], "sum_omega": sum_omega}
+    if spec.get("error_feedback", False) or omega is None:
+        # What is encoded keeps nearly the rate of SGD, or is not known.
+        omega = sum_omega = 0.0
+    known = {"omega": omega, "workers": spec["workers"], "sum_omega": sum_omega}
     step = spec["step_size"]
     m, count = spec["batch_size"], spec.get("local_steps", 1)
     step = theory.local_optimal_step(d, m, count, **known) if isinstance(step, str) else float(step)

@@ -7,7 +7,7 @@ for the omega of its compressor.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -19,6 +19,7 @@ from relufit.claims.statistics import mean_interval
 from relufit.claims.verdict import Verdict, judge
 from relufit.compression import Compressor, make_compressor
 from relufit.compression.lengths import payload_bits
+from relufit.errors import ConfigError
 from relufit.exchange import DEFAULT, Role, find_exchange
 from relufit.experiments.framework.base import Setting
 from relufit.experiments.framework.counted_exchanges import payload_bytes
@@ -100,6 +101,42 @@ def make(compressor: dict[str, Any]) -> Compressor:
     return make_compressor(parameters.pop("name"), **parameters)
 
 
+def omega_of(compressor: dict[str, Any], d: int) -> float:
+    """Return the relative variance of a compressor.
+
+    Raises
+    ------
+    ConfigError
+        If it is biased: without error feedback nothing is predicted of it.
+    """
+    omega = make(compressor).variance(d)
+    if omega is None:
+        raise _biased(compressor)
+    return omega
+
+
+def variances_of(compressor: dict[str, Any], exchange: str, d: int, workers: int) -> dict[str, Any]:
+    """Return a compressor's variances in an exchange, as the formulas of `relufit.theory` take them.
+
+    Raises
+    ------
+    ConfigError
+        If it is biased: without error feedback nothing is predicted of it.
+    """
+    omega, sum_omega = find_exchange(exchange).variances(make(compressor).variance, d, workers)
+    if omega is None:
+        raise _biased(compressor)
+    return {"omega": omega, "workers": workers, "sum_omega": sum_omega}
+
+
+def _biased(compressor: dict[str, Any]) -> ConfigError:
+    return ConfigError(
+        f"{compressor['name']} is biased: without error feedback no rate is known",
+        where="compressor",
+        remedy="choose an unbiased compressor",
+    )
+
+
 def is_long(section: Mapping[str, Any], compressor: dict[str, Any]) -> bool:
     """Return whether theory expects more iterations, on fresh samples, than the section calls a long run."""
     d, start = section["dimension"], theory.initial_error(**planted(section))
@@ -108,7 +145,7 @@ def is_long(section: Mapping[str, Any], compressor: dict[str, Any]) -> bool:
         section["mini_batch"],
         start,
         section["tolerance"],
-        omega=make(compressor).variance(d) or 0.0,
+        omega=omega_of(compressor, d),
         workers=section["workers"],
     )
     return bool(due > section["long_runs"]["iterations"])
@@ -138,52 +175,69 @@ def limiting_spectrum(section: Mapping[str, Any]) -> Spectrum:
     return Spectrum(eigenvalues, weights, profile * (theory.initial_error(**planted(section)) / profile.sum()))
 
 
+class Method(NamedTuple):
+    """How gradients are encoded and exchanged, and with which step.
+
+    `step` is a number, or None for the one that theory has as the best.
+    """
+
+    compressor: dict[str, Any]
+    exchange: str = DEFAULT
+    error_feedback: bool = False
+    step: float | None = None
+
+
 def predicted_curve(
-    section: Mapping[str, Any],
-    compressor: dict[str, Any],
-    iterations: int,
-    spectrum: Spectrum | None = None,
-    exchange: str = DEFAULT,
+    section: Mapping[str, Any], method: Method, iterations: int, spectrum: Spectrum | None = None
 ) -> np.ndarray:
-    """Return the predicted squared relative errors of a section's runs with one compressor, in an exchange.
+    """Return the predicted squared relative errors of a section's runs with one method.
 
     With replacement it is the recursion over the spectrum of the data, by default the limiting one; on fresh samples
     it is the one-step rate. The curve goes on until it comes down to the tolerance, `iterations` at the least and the
     budget at the most.
+
+    Raises
+    ------
+    ConfigError
+        If nothing is known of the compressor that a prediction could follow from.
     """
     d, m, workers = section["dimension"], section["mini_batch"], section["workers"]
-    omega, sum_omega = find_exchange(exchange).variances(make(compressor).variance, d, workers)
-    encoded = {"omega": omega or 0.0, "workers": workers, "sum_omega": sum_omega}
-    step = theory.optimal_step(d, m, **encoded)
+    encoded = _encoded(method, d, workers)
+    optimal, rate_of, curve_of = _FEEDBACK if method.error_feedback else _PLAIN
+    step = optimal(d, m, **encoded) if method.step is None else method.step
     if section["sampling"] == "fresh":
-        rate = theory.contraction(d, m, step, **encoded)
+        rate = rate_of(d, m, step, **encoded)
         return theory.initial_error(**planted(section)) * rate ** np.arange(section["iterations"] + 1)
     eigenvalues, weights, start = spectrum or limiting_spectrum(section)
     length = max(iterations, _SHORTEST_CURVE)
     while True:
-        curve = theory.fixed_data_curve(
-            eigenvalues,
-            weights,
-            d,
-            m,
-            step,
-            min(length, section["iterations"]),
-            initial_error_squared=start,
-            **encoded,
-        )
+        length = min(length, section["iterations"])
+        curve = curve_of(eigenvalues, weights, d, m, step, length, initial_error_squared=start, **encoded)
         if curve[-1] <= section["tolerance"] ** 2 or length >= section["iterations"]:
             return curve
         length *= 2
 
 
-def expected_iterations(
-    section: Mapping[str, Any],
-    compressor: dict[str, Any],
-    spectrum: Spectrum | None = None,
-    exchange: str = DEFAULT,
-) -> float:
+#: The best step, the factor of a step on fresh samples, and the curve on fixed data.
+_PLAIN: tuple[Callable[..., float], Callable[..., float], Callable[..., np.ndarray]]
+_PLAIN = theory.optimal_step, theory.contraction, theory.fixed_data_curve
+_FEEDBACK = theory.feedback_optimal_step, theory.feedback_rate, theory.feedback_curve
+
+
+def _encoded(method: Method, d: int, workers: int) -> dict[str, Any]:
+    """Return what those functions take of a method beside the step."""
+    if not method.error_feedback:
+        return variances_of(method.compressor, method.exchange, d, workers)
+    gradients, total = find_exchange(method.exchange).encodings(make(method.compressor).encoding, d, workers)
+    if gradients is None:
+        what = f"{method.compressor['name']} does not state how much of a vector it keeps"
+        raise ConfigError(what, where="compressor", remedy="choose one that does")
+    return {"delta": gradients, "workers": workers, "sum_delta": total}
+
+
+def expected_iterations(section: Mapping[str, Any], method: Method, spectrum: Spectrum | None = None) -> float:
     """Return the predicted iterations to the tolerance, NaN where they are beyond the budget."""
-    return theory.iterations_to(predicted_curve(section, compressor, 0, spectrum, exchange), section["tolerance"])
+    return theory.iterations_to(predicted_curve(section, method, 0, spectrum), section["tolerance"])
 
 
 def expected_sent(

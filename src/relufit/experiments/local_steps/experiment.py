@@ -18,11 +18,17 @@ from relufit.claims.statistics import mean_interval
 from relufit.claims.topics import Topic
 from relufit.claims.trace_files import Record
 from relufit.claims.verdict import Verdict
-from relufit.exchange import BASELINE, find_exchange
+from relufit.exchange import BASELINE
 from relufit.experiments.batch_scaling.experiment import reached
 from relufit.experiments.framework.base import Judgement, Setting
 from relufit.experiments.framework.curves import ends
-from relufit.experiments.framework.quantized import expected_sent, fresh_training, judge_ratio, make, planted
+from relufit.experiments.framework.quantized import (
+    expected_sent,
+    fresh_training,
+    judge_ratio,
+    planted,
+    variances_of,
+)
 
 NAME = "local_steps"
 #: Tolerance of exchanges, of bytes and of their ratios, against the prediction.
@@ -63,8 +69,7 @@ def cells(section: Mapping[str, Any]) -> list[Cell]:
 def expected_exchanges(section: Mapping[str, Any], cell: Cell) -> float:
     """Return the predicted exchanges to the tolerance."""
     d, workers = section["dimension"], section["workers"]
-    omega, sum_omega = find_exchange(BASELINE).variances(make(_compressor(section, cell)).variance, d, workers)
-    encoded: dict[str, Any] = {"omega": omega or 0.0, "workers": workers, "sum_omega": sum_omega}
+    encoded = variances_of(_compressor(section, cell), BASELINE, d, workers)
     step = theory.local_optimal_step(d, cell.mini_batch, cell.local_steps, **encoded)
     rate = theory.local_contraction(d, cell.mini_batch, step, cell.local_steps, **encoded)
     return math.log(section["tolerance"] ** 2 / theory.initial_error(**planted(section))) / math.log(rate)

@@ -24,6 +24,7 @@ from relufit.claims.verdict import Verdict, judge
 from relufit.experiments.framework.base import Judgement, Setting
 from relufit.experiments.framework.curves import ends, on_grid, typical_curve
 from relufit.experiments.framework.quantized import (
+    Method,
     expected_iterations,
     max_norm,
     planted,
@@ -56,7 +57,7 @@ def _predictions(section: Mapping[str, Any]) -> pd.DataFrame:
     """Return the expected iterations over the whole range of levels."""
     wanted = section["levels"]
     levels = np.unique(np.geomspace(min(wanted), max(wanted), _LEVELS_PREDICTED).round().astype(int)).tolist()
-    due = [expected_iterations(section, qsgd(section, s, _CODING)) for s in levels]
+    due = [expected_iterations(section, Method(qsgd(section, s, _CODING))) for s in levels]
     return pd.DataFrame({"levels": levels, "iterations": due})
 
 
@@ -95,11 +96,13 @@ class QsgdConvergence:
             name, table = setting.name, results[setting.name].table
             compressor = setting.spec["compressor"]
             levels = _levels(compressor)
-            predicted = predicted_curve(section, compressor, int(table["iteration"].max()))
+            predicted = predicted_curve(section, Method(compressor), int(table["iteration"].max()))
             due = theory.iterations_to(predicted, section["tolerance"])
             took = ends(results[name], section["tolerance"])["iterations"]
             slower = took / sgd.loc[took.index]
-            expected = [expected_iterations(section, compressor, spectrum) for spectrum in spectra[: setting.trials]]
+            expected = [
+                expected_iterations(section, Method(compressor), spectrum) for spectrum in spectra[: setting.trials]
+            ]
             verdicts += _verdicts(section, setting, (took / expected).to_numpy(), slower.to_numpy())
             curve = typical_curve(table)
             curves.append(curve.assign(setting=name, predicted=on_grid(predicted, curve["iteration"].to_numpy())))

@@ -25,7 +25,7 @@ from relufit.claims.verdict import Verdict, exactly, judge
 from relufit.experiments.framework.base import Judgement, Setting
 from relufit.experiments.framework.curves import on_grid, typical_curve
 from relufit.experiments.framework.exact_tests import LEVEL, mean_over, shared, vanishes
-from relufit.experiments.framework.quantized import make, planted
+from relufit.experiments.framework.quantized import omega_of, planted
 
 NAME = "step_instability"
 #: Departure of the factor of a single step from the predicted one that the tests must be able to see: this share of the
@@ -61,7 +61,7 @@ def _compressor(section: Mapping[str, Any], levels: int | None) -> dict[str, Any
 def _known(section: Mapping[str, Any], levels: int | None) -> dict[str, Any]:
     """Return what theory takes beside the step."""
     d = section["dimension"]
-    omega = make(_compressor(section, levels)).variance(d) or 0.0
+    omega = omega_of(_compressor(section, levels), d)
     return {"d": d, "m": section["mini_batch"], "workers": section["workers"], "omega": omega}
 
 

@@ -24,7 +24,7 @@ from relufit.claims.trace_files import Record
 from relufit.claims.verdict import Verdict, judge
 from relufit.experiments.framework.base import Judgement, Setting
 from relufit.experiments.framework.curves import on_grid, typical_curve
-from relufit.experiments.framework.quantized import make, planted
+from relufit.experiments.framework.quantized import omega_of, planted
 
 NAME = "trajectory"
 #: Tolerance of ln error^2 at the end of a run.
@@ -35,7 +35,7 @@ _SHORTEST_CURVE = 512
 
 def _known(section: Mapping[str, Any], run: Mapping[str, Any]) -> dict[str, Any]:
     """Return what theory takes beside the step."""
-    omega = make(_compressor(section, run)).variance(section["dimension"]) or 0.0
+    omega = omega_of(_compressor(section, run), section["dimension"])
     return {"d": section["dimension"], "m": run["mini_batch"], "workers": run["workers"], "omega": omega}
 
 

@@ -19,7 +19,7 @@ from relufit.claims.trace_files import Record
 from relufit.claims.verdict import Verdict
 from relufit.experiments.batch_scaling.experiment import reached
 from relufit.experiments.framework.base import Judgement, Setting
-from relufit.experiments.framework.quantized import fresh_training, judge_ratio, make, planted
+from relufit.experiments.framework.quantized import fresh_training, judge_ratio, omega_of, planted
 
 NAME = "worker_scaling"
 #: Tolerance of the iterations, and of their ratio.
@@ -54,7 +54,7 @@ def _compressor(section: Mapping[str, Any], levels: int | None) -> dict[str, Any
 def _due(section: Mapping[str, Any], cell: Cell) -> float:
     """Return the predicted iterations to the tolerance."""
     d, start = section["dimension"], theory.initial_error(**planted(section))
-    omega = make(_compressor(section, cell.levels)).variance(d) or 0.0
+    omega = omega_of(_compressor(section, cell.levels), d)
     return theory.iterations_fresh(
         d, cell.mini_batch, start, section["tolerance"], omega=omega, workers=cell.workers, typical=True
     )

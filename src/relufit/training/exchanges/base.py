@@ -102,7 +102,9 @@ def gather_residuals(layout: Residuals, links: list[Link], iteration: int, *, wi
         places = layout.of_member(rank, with_sum=with_sums)
         sizes = [place.stop - place.start for place in places]
         _, body = link.receive(Kind.RESIDUALS, limit=8 * sum(sizes), iteration=iteration)
-        for place, part in zip(places, np.split(unpack_residuals(body, sum(sizes)), np.cumsum(sizes)[:-1]), strict=True):
+        for place, part in zip(
+            places, np.split(unpack_residuals(body, sum(sizes)), np.cumsum(sizes)[:-1]), strict=True
+        ):
             values[place] = part
     return values
 
