@@ -17,7 +17,6 @@ from relufit.exchange import EXCHANGES
 from relufit.planted import PlantedModel
 from relufit.planted.dataset import open_rows
 from relufit.training import Trace, TrainingSpec, train
-from relufit.training.checkpoint import read
 from relufit.training.residuals import Residual
 from relufit.training.spec import make_plan
 
@@ -115,14 +114,14 @@ def test_copies_take_their_share_of_the_traffic(exchange: str) -> None:
 def test_a_checkpoint_holds_the_residuals(exchange: str, tmp_path: Path) -> None:
     asked, path = spec(exchange), tmp_path / "run.checkpoint"
 
-    class Stop(Exception):
+    class StopError(Exception):
         pass
 
     def stop(news: Any) -> None:
-        raise Stop
+        raise StopError
 
     oracle = train(asked)
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(Stop):
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(StopError):
         patch.setattr("relufit.training.loop._NEWS_SECONDS", -1.0)
         train(asked, progress=stop, checkpoint=path)
     assert path.exists()

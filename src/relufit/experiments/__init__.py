@@ -65,6 +65,7 @@ CATALOGUE = _Catalogue(
         "local_steps": "LocalSteps",
         "step_instability": "StepInstability",
         "bits_to_accuracy": "BitsToAccuracy",
+        "bits_frontier": "BitsFrontier",
         "trajectory": "Trajectory",
         "ablations": "Ablations",
         "time_to_accuracy": "TimeToAccuracy",

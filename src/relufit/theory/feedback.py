@@ -225,7 +225,8 @@ def _encoding(delta: float | Encoding) -> Encoding:
 def _squared(moments: Array, workers: int) -> Array:
     """Return ``E<v_j, h>^2`` by eigenvalue."""
     s, x, y, e1, e12, f, g = moments
-    return s + 2 * (x + y + g) + (e1 + (workers - 1) * e12) / workers + f
+    squares: Array = s + 2 * (x + y + g) + (e1 + (workers - 1) * e12) / workers + f
+    return squares
 
 
 def _recursion(

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
-from pydantic import AfterValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from relufit.errors import ConfigError
+from relufit.experiments.framework.compressor_section import USUAL, CompressorSection
 from relufit.experiments.framework.keys import Coding, LongRuns, MaxNormLevels, QuantizedRuns, Trials, Workers
-from relufit.schema import LEFT_OUT, Distinct, Integer, Number, OrNull, Section, Whole, refused, unlike
-from relufit.schema.messages import unknown_key
+from relufit.schema import Distinct, Integer, Number, OrNull, Section, Whole, refused, unlike
 
-#: Compressors that are run beside SGD in fp32 and QSGD.
-_USUAL = ("fp64", "fp16", "natural", "ternary")
 _RUN_ANYWAY = ("fp32", "qsgd")
 
 
@@ -29,39 +26,19 @@ class Coded(Section):
     trials: Trials = Field(description="trials, also of the rows that are sent")
 
 
-class OtherCompressor(Section):
-    """A compressor that SGD runs with, and its parameters."""
-
-    model_config = ConfigDict(extra="allow")
+class OtherCompressor(CompressorSection):
+    """An unbiased compressor that SGD runs with, and its parameters."""
 
     name: Annotated[str, AfterValidator(_check_name)] = Field(
         description="a name of `relufit.compression`, of other packages too; fp32 and qsgd are run anyway",
-        examples=list(_USUAL),
+        examples=list(USUAL),
     )
-    coding: Coding = Field(default=LEFT_OUT)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _check_keys(cls, values: Any) -> Any:  # noqa: ANN401
-        """Check the keys of the usual compressors; others have parameters of their own."""
-        usual = isinstance(values, dict) and values.get("name") in _USUAL
-        for key in values if usual else ():
-            if key not in cls.model_fields:
-                raise unknown_key(str(key), cls.model_fields)
-        return values
 
     @model_validator(mode="after")
-    def _check_parameters(self) -> Self:
-        """Make the compressor; for the usual ones the registry is not imported, which takes long."""
-        if self.name not in _USUAL:
-            from relufit.compression import make_compressor
-
-            values = self.model_dump(exclude_unset=True)
-            try:
-                make_compressor(**values)
-            except ConfigError as error:
-                key = error.where if error.where in values else "name"
-                raise refused(error.what, error.remedy, key) from error
+    def _check_variance(self) -> Self:
+        """Refuse a biased compressor: it has no step that follows from its variance."""
+        if self.name not in USUAL and self.made().variance(2) is None:
+            raise refused(f"{self.name} is biased", "run it in bits_frontier, with error feedback", "name")
         return self
 
 

@@ -201,27 +201,51 @@ def predicted_curve(
     ConfigError
         If nothing is known of the compressor that a prediction could follow from.
     """
-    d, m, workers = section["dimension"], section["mini_batch"], section["workers"]
-    encoded = _encoded(method, d, workers)
-    optimal, rate_of, curve_of = _FEEDBACK if method.error_feedback else _PLAIN
-    step = optimal(d, m, **encoded) if method.step is None else method.step
+    encoded = _encoded(method, section["dimension"], section["workers"])
+    formulas = _FEEDBACK if method.error_feedback else _PLAIN
+    return _curve(section, formulas, encoded, method.step, iterations, spectrum)
+
+
+def best_step(section: Mapping[str, Any], method: Method) -> float:
+    """Return the step that is the best one of a method by theory."""
+    d, m = section["dimension"], section["mini_batch"]
+    formulas = _FEEDBACK if method.error_feedback else _PLAIN
+    return formulas.optimal(d, m, **_encoded(method, d, section["workers"]))
+
+
+class _Formulas(NamedTuple):
+    """The best step, the factor of a step on fresh samples, and the curve on fixed data."""
+
+    optimal: Callable[..., float]
+    rate: Callable[..., float]
+    curve: Callable[..., np.ndarray]
+
+
+_PLAIN = _Formulas(theory.optimal_step, theory.contraction, theory.fixed_data_curve)
+_FEEDBACK = _Formulas(theory.feedback_optimal_step, theory.feedback_rate, theory.feedback_curve)
+
+
+def _curve(
+    section: Mapping[str, Any],
+    formulas: _Formulas,
+    encoded: Mapping[str, Any],
+    step: float | None,
+    iterations: int,
+    spectrum: Spectrum | None,
+) -> np.ndarray:
+    d, m = section["dimension"], section["mini_batch"]
+    step = formulas.optimal(d, m, **encoded) if step is None else step
     if section["sampling"] == "fresh":
-        rate = rate_of(d, m, step, **encoded)
+        rate = formulas.rate(d, m, step, **encoded)
         return theory.initial_error(**planted(section)) * rate ** np.arange(section["iterations"] + 1)
     eigenvalues, weights, start = spectrum or limiting_spectrum(section)
     length = max(iterations, _SHORTEST_CURVE)
     while True:
         length = min(length, section["iterations"])
-        curve = curve_of(eigenvalues, weights, d, m, step, length, initial_error_squared=start, **encoded)
+        curve = formulas.curve(eigenvalues, weights, d, m, step, length, initial_error_squared=start, **encoded)
         if curve[-1] <= section["tolerance"] ** 2 or length >= section["iterations"]:
             return curve
         length *= 2
-
-
-#: The best step, the factor of a step on fresh samples, and the curve on fixed data.
-_PLAIN: tuple[Callable[..., float], Callable[..., float], Callable[..., np.ndarray]]
-_PLAIN = theory.optimal_step, theory.contraction, theory.fixed_data_curve
-_FEEDBACK = theory.feedback_optimal_step, theory.feedback_rate, theory.feedback_curve
 
 
 def _encoded(method: Method, d: int, workers: int) -> dict[str, Any]:
@@ -238,6 +262,12 @@ def _encoded(method: Method, d: int, workers: int) -> dict[str, Any]:
 def expected_iterations(section: Mapping[str, Any], method: Method, spectrum: Spectrum | None = None) -> float:
     """Return the predicted iterations to the tolerance, NaN where they are beyond the budget."""
     return theory.iterations_to(predicted_curve(section, method, 0, spectrum), section["tolerance"])
+
+
+def iterations_with_variance(section: Mapping[str, Any], omega: float) -> float:
+    """Return the predicted iterations of an unbiased compressor with that omega, NaN where they exceed the budget."""
+    encoded = {"omega": omega, "workers": section["workers"]}
+    return theory.iterations_to(_curve(section, _PLAIN, encoded, None, 0, None), section["tolerance"])
 
 
 def expected_sent(

@@ -1,0 +1,1 @@
+"""Bytes against iterations of all compressors, with and without error feedback."""

@@ -1,0 +1,115 @@
+"""What is run: each method in each exchange and with each mini-batch, and QSGD with feedback, unscaled and scaled."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from relufit import theory
+from relufit.exchange import BASELINE, EXCHANGES
+from relufit.experiments.framework.quantized import Method, make
+from relufit.planning.costs import label
+
+_SGD = {"name": "fp32"}
+#: The exchange in which QSGD with error feedback runs unscaled and scaled: it encodes whole vectors, and no sums.
+_UNSCALED = "all_gather"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A method in an exchange, with a mini-batch.
+
+    Parameters
+    ----------
+    compressor : dict
+        As `relufit.TrainingSpec` takes it.
+    exchange : str
+    mini_batch : int
+    error_feedback : bool
+    factor : float, optional
+        The step in units of SGD's own; the best one by prediction where None.
+    searched : bool
+        Whether it is one of several steps that are tried, and nothing is predicted.
+    paired : bool
+        Whether it is one of those that are run unscaled and scaled.
+    """
+
+    compressor: dict[str, Any] = field(hash=False)
+    exchange: str
+    mini_batch: int
+    error_feedback: bool = False
+    factor: float | None = None
+    searched: bool = False
+    paired: bool = False
+
+    @property
+    def label(self) -> str:
+        """The compressor and error feedback in a word."""
+        return label(make(self.compressor)) + ("-feedback" if self.error_feedback else "")
+
+    @property
+    def group(self) -> str:
+        """The job that it belongs to."""
+        return "unscaled" if self.paired else f"{self.exchange}-m{self.mini_batch}"
+
+    @property
+    def name(self) -> str:
+        """The name of its setting."""
+        step = "" if self.factor is None else f"-step{self.factor:g}"
+        return f"{self.label}{step}-{self.group}".replace("=", "")
+
+    @property
+    def words(self) -> str:
+        """What it is, in a report."""
+        parts = [label(make(self.compressor))]
+        if self.error_feedback:
+            parts.append("error feedback")
+        if self.factor is not None and not self.paired:
+            parts.append("SGD's own step" if self.factor == 1 else f"{self.factor:g} times SGD's own step")
+        return ", ".join([*parts, EXCHANGES[self.exchange].label, f"m = {self.mini_batch}"])
+
+    @property
+    def is_baseline(self) -> bool:
+        """Whether it is SGD in fp32."""
+        return self.compressor == _SGD and not self.error_feedback
+
+    def method(self, step: float | None) -> Method:
+        """Return it as predictions take it, with a step; None for the best one."""
+        return Method(self.compressor, self.exchange, self.error_feedback, step)
+
+
+def runs_of(section: Mapping[str, Any]) -> list[Run]:
+    """Return the runs of a section's methods; SGD in fp32 comes first, and is there by all-reduce in any case."""
+    exchanges = dict.fromkeys([BASELINE, *section["exchanges"]])
+    runs = [Run(_SGD, exchange, m) for m in section["mini_batches"] for exchange in exchanges]
+    for m in section["mini_batches"]:
+        for exchange in section["exchanges"]:
+            for method in section["methods"]:
+                searched = method.get("searched", [])
+                kind = (method["compressor"], exchange, m, method.get("error_feedback", False))
+                runs += [Run(*kind, factor, searched=True) for factor in searched] or [
+                    Run(*kind, method.get("step_factor"))
+                ]
+    return runs
+
+
+def scaled_pairs(section: Mapping[str, Any]) -> list[tuple[Run, Run]]:
+    """Return QSGD with error feedback, unscaled and scaled, at the best step of the latter."""
+    d, m, workers = section["dimension"], section["mini_batches"][0], section["workers"]
+    pairs = []
+    for levels in section["unscaled_levels"]:
+        unscaled, scaled = (
+            {"name": name, "levels": levels, "coding": section["coding"]} for name in ("qsgd", "scaled_qsgd")
+        )
+        delta = make(scaled).contraction(d)
+        assert delta
+        step = theory.feedback_optimal_step(d, m, delta=delta, workers=workers)
+        factor = step / theory.optimal_step(d, m, workers=workers)
+        pairs.append(tuple(Run(kind, _UNSCALED, m, True, factor, paired=True) for kind in (unscaled, scaled)))
+    return pairs  # type: ignore[return-value]  # two each
+
+
+def all_runs(section: Mapping[str, Any]) -> list[Run]:
+    """Return the runs of the methods, and then the others."""
+    return [*runs_of(section), *(run for pair in scaled_pairs(section) for run in pair)]
