@@ -15,7 +15,7 @@ from relufit.compression.cast_loops import largest_magnitude
 from relufit.compression.sparse import NUMBERS, Sent, Sparse, check_values
 from relufit.errors import ConfigError, PayloadError
 from relufit.numerics.compiled_cache import compiled
-from relufit.numerics.simd import draw, multiply_high
+from relufit.numerics.simd import draw, leading_zeros, multiply_high
 
 _VERSION = 1
 _SEED = struct.Struct("<q")
@@ -136,12 +136,13 @@ def _subset(key: np.ndarray, size: int, count: int) -> np.ndarray:
             if bits[chosen >> np.uint64(6)] >> (chosen & np.uint64(63)) & np.uint64(1):
                 chosen = np.uint64(j)
             bits[chosen >> np.uint64(6)] |= np.uint64(1) << (chosen & np.uint64(63))
-    positions, found = np.empty(count + 1, np.int64), 0
+    positions, found = np.empty(count, np.int64), 0
     for word in range(bits.size):
         held = ~bits[word] if left_out else bits[word]
-        if held:
-            for k in range(64 * word, min(64 * word + 64, size)):
-                # What is not in the set is written over.
-                positions[found] = k
-                found += bool(held >> np.uint64(k & 63) & np.uint64(1))
-    return positions[:count]
+        # Bits beyond the last coordinate come after all others.
+        while held and found < count:
+            lowest = held & (~held + np.uint64(1))
+            positions[found] = 64 * word + 63 - leading_zeros(lowest)
+            held ^= lowest
+            found += 1
+    return positions
