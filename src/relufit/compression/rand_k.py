@@ -108,7 +108,7 @@ class RandK(Sparse):
 
     @property
     def _kind(self) -> int:
-        return {"fp32": 68, "fp16": 69}[self.values]
+        return {"fp32": 69, "fp16": 70}[self.values]
 
 
 def _positions(seed: bytes | memoryview, size: int, count: int) -> np.ndarray:

@@ -116,7 +116,7 @@ class TopK(Largest):
 
     @property
     def _kind(self) -> int:
-        return {"fp32": 64, "fp16": 65}[self.values]
+        return {"fp32": 66, "fp16": 67}[self.values]
 
     def _length(self, count: int) -> int:
         return NUMBERS[self.values].length(count)

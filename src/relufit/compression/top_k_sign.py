@@ -47,7 +47,7 @@ class TopKSign(Largest):
 
     @property
     def _kind(self) -> int:
-        return 66
+        return 68
 
     def _length(self, count: int) -> int:
         return _SCALE.size + -(-count // 8)
