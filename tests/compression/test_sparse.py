@@ -226,6 +226,50 @@ def test_zeros_are_not_sent_and_fewer_coordinates_take_fewer_bytes(name: str) ->
             compressor.decode(payload[:4] + struct.pack("<I", number) + payload[8:], 200)
 
 
+def test_values_that_the_format_rounds_to_zero_are_not_sent() -> None:
+    for values, tiny in (("fp32", 1e-50), ("fp16", 1e-12)):
+        compressor = make_compressor("top_k", fraction=1.0, values=values)
+        vector = np.array([tiny, 1.0, -tiny, -0.5])
+        payload = compressor.encode(vector, 0)
+        assert payload == compressor.encode(np.array([0.0, 1.0, -0.0, -0.5]), 0)
+        np.testing.assert_array_equal(compressor.decode(payload, 4), [0, 1, 0, -0.5])
+    assert len(make_compressor("top_k", fraction=1.0).encode(np.full(3, 1e-50), 0)) == 4
+
+
+@pytest.mark.parametrize(("values", "start", "itemsize"), [("fp32", 4, 4), ("fp16", 6, 2)])
+def test_values_that_no_encoder_sends_are_refused(values: str, start: int, itemsize: int) -> None:
+    compressor, vector = make_compressor("top_k", fraction=0.1, values=values), gaussian(100)
+    payload = compressor.encode(vector, 0)
+    for zero in (0, 0x80):
+        damaged = bytearray(payload)
+        damaged[start : start + itemsize] = bytes(itemsize - 1) + bytes([zero])
+        with pytest.raises(PayloadError, match="zero"):
+            compressor.decode(damaged, 100)
+
+
+def test_halves_are_scaled_to_the_range_of_the_format() -> None:
+    compressor = make_compressor("top_k", fraction=0.5, values="fp16")
+    # The second rounds up to 2^15, the largest that a scaled number becomes.
+    for vector in (np.array([1.0, 0.25]), np.array([1 - 2.0**-30, 0.25])):
+        payload = compressor.encode(vector, 0)
+        (half,) = struct.unpack_from("<e", payload, 6)
+        assert compressor.decode(payload, 2)[0] == 1
+        for factor in (1 / 4, 3 if half < 2**14.5 else 1.5):
+            with pytest.raises(PayloadError, match="scaled"):
+                compressor.decode(payload[:6] + struct.pack("<e", half * factor) + payload[8:], 2)
+
+
+@pytest.mark.parametrize("compressor", ALL, ids=str)
+def test_numbers_that_are_not_finite_are_refused_however_few_are_sent(compressor: Compressor) -> None:
+    for size in (1, 2, 10_000):
+        for bad in (math.nan, -math.nan, math.inf, -math.inf):
+            for dtype in (np.float64, np.float32):
+                vector = np.full(size, np.finfo(dtype).max, dtype)
+                vector[-1] = bad
+                with pytest.raises(PayloadError, match="NaN or infinity in the vector"):
+                    compressor.encode(vector, 3)
+
+
 # What is lost.
 
 
@@ -250,6 +294,37 @@ def test_gaussian_vectors_lose_what_is_predicted(fraction: float) -> None:
         lost = share_of_error(make_compressor(name, fraction=fraction, **values), vector)
         # Six standard deviations of the squared norm of the coordinates that are sent, at most.
         assert lost == pytest.approx(1 - delta, abs=6 * math.sqrt(8 / 10**6))
+
+
+@pytest.mark.parametrize(
+    "compressor",
+    [
+        *(make_compressor(name, fraction=q) for name in ("top_k", "top_k_sign") for q in (0.1, 0.5, 1.0)),
+        make_compressor("rand_k", fraction=0.1, scaled=False),
+        make_compressor("rand_k", fraction=1.0),
+        make_compressor("fp64"),
+    ],
+    ids=str,
+)
+def test_the_contraction_is_the_share_that_is_kept_of_a_gaussian_direction(compressor: Compressor) -> None:
+    kept, products = [], []
+    for seed in range(300):
+        vector = gaussian(200, seed)
+        decoded = sent(compressor, vector, streams.key(seed))
+        squares = np.sum(vector**2)
+        kept.append(np.sum(decoded**2) / squares)
+        products.append(decoded @ vector / squares)
+    delta = compressor.contraction(200)
+    assert delta is not None
+    for shares in (kept, products):
+        # Two per cent for the limit of many dimensions.
+        assert abs(np.mean(shares) - delta) <= 0.02 * delta + 5.5 * np.std(shares) / math.sqrt(300)
+
+
+def test_what_is_biased_has_no_variance_and_what_has_one_no_contraction() -> None:
+    for compressor in ALL:
+        assert (compressor.variance(1000) is None) == (compressor.contraction(1000) is not None)
+        assert (compressor.variance(1000) is None) == (compressor.variance_bound(1000) is None)
 
 
 def test_a_mean_magnitude_is_right_at_both_ends_of_the_range() -> None:
@@ -364,6 +439,16 @@ def test_impossible_parameters_are_refused_with_what_helps(name: str, parameters
         make_compressor(name, **parameters)
     assert caught.value.where == where
     assert caught.value.remedy
+    assert str(caught.value).startswith(f"{where}: ")
+
+
+@pytest.mark.parametrize("name", ["top_k", "rand_k", "top_k_sign"])
+def test_at_least_one_coordinate_is_sent_and_at_most_all(name: str) -> None:
+    for fraction in (math.ulp(0.0), 1e-9, 0.5, math.nextafter(1, 0), 1.0):
+        compressor = make_compressor(name, fraction=fraction)
+        for size in (1, 2, 3, 65):
+            decoded = sent(compressor, gaussian(size))
+            assert np.count_nonzero(decoded) == max(1, round(fraction * size))
 
 
 def test_a_fraction_is_a_number_of_python_whatever_it_was_given_as() -> None:

@@ -186,6 +186,14 @@ class Compressor(ABC):
     def variance_bound(self, size: int) -> float | None:
         """Return the published bound on omega, which holds for every vector, or None where there is none."""
 
+    def contraction(self, size: int) -> float | None:
+        """Return delta, where ``E <C(v), v> = E ||C(v)||^2 = delta ||v||^2`` with ``C(v) = decode(encode(v))``.
+
+        The mean is as for `variance`, so that ``E ||C(v) - v||^2 = (1 - delta) ||v||^2``. It is None where the two
+        means differ, as they do for an unbiased compressor with a variance, or are not known.
+        """
+        return 1.0 if self.variance(size) == 0 else None
+
     def expected_bits(self, size: int) -> float | None:
         """Return the expected bits of the payload of a Gaussian vector, header included, or None where unknown."""
         return None

@@ -13,7 +13,7 @@ from relufit import streams
 from relufit.compression.base import HEADER_BYTES, NOT_FINITE, check_vector, header, split
 from relufit.compression.cast_loops import largest_magnitude
 from relufit.compression.sparse import NUMBERS, Sent, Sparse, check_values
-from relufit.errors import ConfigError, PayloadError
+from relufit.errors import ConfigError, PayloadError, shown
 from relufit.numerics.compiled_cache import compiled
 from relufit.numerics.simd import draw, leading_zeros, multiply_high
 
@@ -27,10 +27,10 @@ _BLOCK = 1024
 class RandK(Sparse):
     """Q(v)_i = (d/k) v_i for k coordinates that are chosen uniformly without replacement, and 0 for all others.
 
-    Each set of k coordinates has the same probability, to a relative 2^-32. ``E Q(v) = v``, and
+    Each set of k coordinates has the same probability, to a relative k d 2^-64. ``E Q(v) = v``, and
     ``E ||Q(v) - v||^2 = (d/k - 1) ||v||^2`` for every v, but for the rounding of values. Without the factor d/k, with
-    `scaled` False, C is biased and a contraction: ``E ||C(v) - v||^2 = (1 - k/d) ||v||^2`` (S. U. Stich, J.-B.
-    Cordonnier, M. Jaggi, *Sparsified SGD with Memory*, NeurIPS 2018, arXiv:1809.07599, lemma A.1).
+    `scaled` False, C is biased, so its `variance` is None, and a contraction: ``E ||C(v) - v||^2 = (1 - k/d) ||v||^2``
+    (S. U. Stich, J.-B. Cordonnier, M. Jaggi, *Sparsified SGD with Memory*, NeurIPS 2018, arXiv:1809.07599, lemma A.1).
 
     A payload is the header, a seed in int64, and the values; the coordinates follow from the seed and their number.
     The zero vector is a header alone. Halves are multiplied by the power of two that suits the largest magnitude of
@@ -60,7 +60,7 @@ class RandK(Sparse):
         super().__post_init__()
         check_values(self.values)
         if not isinstance(self.scaled, bool):
-            raise ConfigError(f"{self.scaled!r}", where="scaled", remedy="give true or false")
+            raise ConfigError(f"{shown(self.scaled)} is neither", where="scaled", remedy="give true or false")
 
     def encode(self, vector: np.ndarray, key: int) -> bytes:
         """Return the payload; the coordinates are drawn from the stream with that key."""
@@ -101,6 +101,10 @@ class RandK(Sparse):
         """
         epsilon = float(np.finfo(NUMBERS[self.values].cast.dtype).eps) / 2
         return size / self.count(size) * (1 + epsilon) ** 2 - 1 - 2 * epsilon if self.scaled else None
+
+    def contraction(self, size: int) -> float | None:
+        """Return delta, k/d, for values that are not rounded; None with a factor d/k above 1."""
+        return super().contraction(size) if self.scaled else self.count(size) / size
 
     def expected_bits(self, size: int) -> float:
         """Return the bits of the payload of every vector but zero."""

@@ -3,13 +3,12 @@
 A distance is the number of coordinates between a position and the one before. Its low bits are plain, and what is
 above them is a symbol of a geometric law. The number of plain bits and the law follow from how many positions and
 coordinates are still to come. They are computed again each time that an eighth of the positions to come has been coded:
-a law that stayed the same would leave unused that the number of positions is known, which is worth half of its
-logarithm in bits. The number of plain bits is the largest with which a symbol is zero with a probability of at most
-1/2. Distances with the same symbol count as equally likely; that costs at most .03 bits each.
+a law that stayed the same would make no use of the number of positions, which both sides know, and would cost half of
+its logarithm in bits. Distances with the same symbol count as equally likely; that costs at most .03 bits each.
 
-The interval of the coder is narrowed in whole numbers, the same on every machine. The code is the shortest fraction in
-the last interval, of equals the least, without zeros at its end: a set has one code, and other bytes are refused. The
-format is in docs/formats.md.
+Laws and intervals are computed in whole numbers, so that they are the same on every machine. The code is the shortest
+fraction in the last interval, of equals the least, without zeros at its end: a set has one code, and other bytes are
+refused. Decoding takes time in proportion to `size` at most, whatever the bytes are. The format is in docs/formats.md.
 
 Sources: G. N. N. Martin, *Range encoding: an algorithm for removing redundancy from a digitised message*, 1979; for the
 plain bits R. F. Rice, *Some practical universal noiseless coding techniques*, JPL publication 79-22, 1979.
@@ -27,15 +26,15 @@ from relufit.errors import PayloadError
 from relufit.numerics.compiled_cache import compiled
 from relufit.numerics.simd import leading_zeros, load_bits, store_bits
 
-#: The last symbol, after which another one follows that is added to it.
+#: The last symbol: another one follows, and is added to it.
 _ESCAPE = 15
 #: Bits of the bounds between symbols, and of the numbers that bounds are computed in.
 _PRECISION, _HALF = np.uint64(24), np.uint64(32)
 _ZERO, _ONE, _THREE, _ALL = np.uint64(0), np.uint64(1), np.uint64(3), np.uint64(2**64 - 1)
 _WHOLE_BYTES = np.uint64(56)
-#: Positions that share a model are one in this many of those to come: a power of two, as its exponent.
+#: The model is made for the next 2^-_SHARE of the positions to come.
 _SHARE = 3
-#: Bytes that a code is first given, for each position and beside them.
+#: Bytes that are reserved for a code at first, for each position and beside them.
 _EACH, _MORE = 4, 64
 
 
@@ -72,13 +71,17 @@ def read_positions(body: memoryview, size: int, count: int) -> np.ndarray:
 
 
 def expected_bits(size: int, count: int) -> float:
-    """Return the expected bits of the code of a uniformly distributed set of `count` of `size` positions."""
+    """Return the expected bits of the code of a uniformly distributed set of `count` of `size` positions.
+
+    They are the logarithm of the number of sets, and what it costs that distances with the same symbol count as equally
+    likely.
+    """
     ideal = special.gammaln(size + 1) - special.gammaln(count + 1) - special.gammaln(size - count + 1)
     bounds, density = np.empty(_ESCAPE + 2, np.uint64), count / size
     plain = int(_model(size, count, bounds))
     share = int(bounds[1]) / 2 ** int(_PRECISION)
     distance = plain + _binary_entropy(share) / (1 - share)
-    # The last byte is half empty.
+    # The last byte is half empty on average.
     return float(ideal) / math.log(2) + count * (distance - _binary_entropy(density) / density) + 4
 
 
@@ -173,7 +176,7 @@ def _decode(body: np.ndarray, size: int, positions: np.ndarray) -> bool:
         distance, most, escaped = _ZERO, np.uint64(left - (positions.size - i)), True
         while escaped:
             part, symbol = width >> _PRECISION, _ZERO
-            if above >> _PRECISION >= part and above >= part << _PRECISION:
+            if above >> _PRECISION >= part:
                 return False
             while above < part * bounds[symbol + _ONE]:
                 symbol += _ONE
