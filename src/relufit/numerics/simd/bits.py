@@ -78,10 +78,10 @@ def count(typingctx, levels, value):  # type: ignore[no-untyped-def]  # noqa: AN
 
 @intrinsic
 def at_least(typingctx, numbers, first, mask, least):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
-    """Which of 64 numbers, of the bits of `mask` alone, are `least` or more: a uint64, number k in bit k.
+    """A uint64 whose bit k is 1 where ``numbers[first + k] & mask >= least``, for k from 0 to 63.
 
-    `numbers` is a uint32 or uint64 array that has them from index `first` on, uint64; `mask` and `least` are uint64.
-    Nothing is checked. For use inside compiled functions.
+    `numbers` is a uint32 or uint64 array; `first`, `mask` and `least` are uint64 that its type can hold. Nothing is
+    checked: 64 numbers have to be there. For use inside compiled functions.
     """
     if not isinstance(numbers, types.Array) or numbers.dtype not in (types.uint32, types.uint64):
         return None
