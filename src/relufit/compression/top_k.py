@@ -68,7 +68,7 @@ class Largest(Sparse):
         k = self.count(vector.size)
         largest = largest_positions(vector, k)
         values, kept = self._write_values(vector[largest]) if largest.size else (b"", np.zeros(0, np.bool_))
-        sent = largest[kept]
+        sent = largest if kept.all() else largest[kept]
         if not sent.size:
             return header(self._kind, _VERSION)
         code, fewer = positions.write_positions(sent, vector.size), sent.size < k
