@@ -30,6 +30,8 @@ ROUNDS = {10_000: 200, 100_000: 60, 1_000_000: 15, 10_000_000: 3}
 QUICK = (10_000, 1_000_000)
 LEVELS = (1, 4, 16, 64, 127)
 CODINGS = ("packed", "elias", "rans")
+#: Of the coordinates, those that sparse compressors send.
+FRACTIONS = (0.01, 0.2)
 #: The size at which there are targets: speeds as a ratio to np.copyto, for the slowest number of levels.
 TARGET_SIZE = 1_000_000
 TARGETS = {
@@ -97,6 +99,31 @@ def with_numpy(vector: np.ndarray, s: int) -> Row:
     )
 
 
+def top_k_in_numpy(vector: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return positions and values of the largest coordinates, as they are written where positions are not coded."""
+    positions = np.argpartition(np.abs(vector), vector.size - count)[vector.size - count :].astype(np.uint32)
+    positions.sort()
+    return positions, vector[positions]
+
+
+def top_k_with_numpy(vector: np.ndarray, fraction: float) -> Row:
+    positions, values = top_k_in_numpy(vector, round(fraction * vector.size))
+    single = np.empty_like(vector)
+
+    def scatter(out: np.ndarray) -> None:
+        out[:] = 0
+        out[positions] = values
+
+    return Row(
+        f"top_k numpy {fraction:g}",
+        None,
+        64 * fraction,
+        lambda number: top_k_in_numpy(vector, positions.size),
+        lambda number: scatter(np.empty(vector.size)),
+        lambda number: scatter(single),
+    )
+
+
 def with_torch(torch: ModuleType, vector: np.ndarray) -> Row:
     torch.set_num_threads(1)
     tensor = torch.from_numpy(vector)
@@ -144,6 +171,10 @@ def rows(vector: np.ndarray, libraries: dict[str, ModuleType]) -> Iterator[Row]:
     yield ours("fp16", None, make_compressor("fp16"), vector)
     if "torch" in libraries:
         yield with_torch(libraries["torch"], vector)
+    for fraction in FRACTIONS:
+        for name in ("top_k", "rand_k", "top_k_sign"):
+            yield ours(f"{name} {fraction:g}", None, make_compressor(name, fraction=fraction), vector)
+        yield top_k_with_numpy(vector, fraction)
     # How fast it is does not depend on s.
     yield with_numpy(vector, 16)
     if "constriction" in libraries:
@@ -169,7 +200,7 @@ def bench(sizes: tuple[int, ...], libraries: dict[str, ModuleType]) -> Ratios:
     print("decode: to a new float64 array; out=: to a float32 array that is there already; copyto: of the same run")
     if "constriction" in libraries:
         print("constriction: the coding of levels alone, without rounding before and scaling after; no table is sent")
-    print(f"{'d':>8} {'':14} {'s':>3} | {'encode':>7} {'decode':>7} {'out=':>7} {'copyto':>7} | "
+    print(f"{'d':>8} {'':16} {'s':>3} | {'encode':>7} {'decode':>7} {'out=':>7} {'copyto':>7} | "
           f"{'encode':>7} {'decode':>7} {'out=':>7} | {'bits':>7}")  # fmt: skip
     ratios_by_row: Ratios = {}
     for d in sizes:
@@ -180,7 +211,7 @@ def bench(sizes: tuple[int, ...], libraries: dict[str, ModuleType]) -> Ratios:
             rates = {way: f"{1e-6 * d / taken:7.0f}" for way, taken in seconds.items()}
             shown = {way: f"{ratio:6.3f}x" for way, ratio in ratios.items()}
             print(
-                f"{d:8} {row.name:14} {row.levels or '':>3} | {rates['encode']} {rates['decode']} "
+                f"{d:8} {row.name:16} {row.levels or '':>3} | {rates['encode']} {rates['decode']} "
                 f"{rates.get('out=', ''):7} {rates['copyto']} | {shown['encode']} {shown['decode']} "
                 f"{shown.get('out=', ''):7} | {row.bits:7.4f}",
                 flush=True,

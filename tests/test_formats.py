@@ -168,10 +168,11 @@ def test_the_roundings_of_natural_compression_follow_from_the_page() -> None:
 
 def test_the_kinds_on_the_page_are_those_of_the_payloads() -> None:
     parameters: dict[str, dict[str, Any]] = {"qsgd": {"levels": 3}}
+    codings, values = [{"coding": coding} for coding in CODINGS], [{"values": "fp32"}, {"values": "fp16"}]
     for kinds, names, *_ in _table("kind", "compressor", "parameter", "after the header"):
         for name in names.split(", "):
-            codings = [{"coding": coding} for coding in CODINGS] if "," in kinds else [{}]
-            made = [make_compressor(name, **parameters.get(name, {}), **coding) for coding in codings]
+            chosen = {1: [{}], 2: values, 3: codings}[len(kinds.split(", "))]
+            made = [make_compressor(name, **parameters.get(name, {}), **choice) for choice in chosen]
             payloads = [compressor.encode(np.ones(5), 0) for compressor in made]
             assert [payload[0] for payload in payloads] == [int(kind) for kind in kinds.split(", ")]
             assert {payload[1] for payload in payloads} == {1}

@@ -12,6 +12,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -30,6 +31,9 @@ VALUES: dict[str, tuple[Any, ...]] = {
     "bucket_size": (None, 7, 64),
     # The choice between codings is one where there are several.
     "coding": (*CODINGS, *(("auto",) if len(CODINGS) > 1 else ())),
+    "fraction": (0.01, 0.3, 1.0),
+    "values": ("fp32", "fp16"),
+    "scaled": (True, False),
 }
 
 
@@ -188,6 +192,40 @@ def _fp16(case: Case, vector: Array) -> Rounding:
     return _nearest(vector, 11, scale - 24, scale + 16)
 
 
+def _values(case: Case, vector: Array) -> Array:
+    """The numbers of a vector as the chosen format has them."""
+    return {"fp32": _fp32, "fp16": _fp16}[case.get("values")](case, vector).low
+
+
+def _count(case: Case, vector: Array) -> int:
+    return max(1, round(case.get("fraction") * len(vector)))
+
+
+def _top(case: Case, vector: Array) -> NDArray[np.bool_]:
+    """Which coordinates are among the k largest, zeros left out."""
+    order = sorted(range(len(vector)), key=lambda i: (-abs(vector[i]), i))[: _count(case, vector)]
+    return np.isin(np.arange(len(vector)), order) & (vector != 0)
+
+
+def _top_k(case: Case, vector: Array) -> Rounding:
+    sent = np.where(_top(case, vector), _values(case, vector), 0.0)
+    return Rounding(sent, sent, np.zeros(len(vector)))
+
+
+def _top_k_sign(case: Case, vector: Array) -> Rounding:
+    top = _top(case, vector)
+    # Fractions, as neither sums nor tiny numbers may lose anything.
+    mean = sum((Fraction(abs(value)) for value in vector[top].tolist()), Fraction(0)) / max(1, int(top.sum()))
+    sent = np.where(top, np.sign(vector) * float(mean), 0.0)
+    return Rounding(sent, sent, np.zeros(len(vector)))
+
+
+def _rand_k(case: Case, vector: Array) -> Rounding:
+    k, d = _count(case, vector), len(vector)
+    high = _values(case, vector * (d / k if case.get("scaled") else 1.0))
+    return Rounding(np.where(k == d, high, 0.0), high, np.full(d, 0.0 if k == d else k / d))
+
+
 REFERENCES: dict[str, Callable[[Case, Array], Rounding]] = {
     "fp64": _fp64,
     "fp32": _fp32,
@@ -195,6 +233,9 @@ REFERENCES: dict[str, Callable[[Case, Array], Rounding]] = {
     "qsgd": _qsgd,
     "ternary": _ternary,
     "natural": _natural,
+    "top_k": _top_k,
+    "rand_k": _rand_k,
+    "top_k_sign": _top_k_sign,
 }
 
 
@@ -214,6 +255,11 @@ def every_compressor() -> Iterator[Case]:
 def in_one_coding() -> list[Case]:
     """All of them but for the coding: what is decoded must not depend on it, which `test_round_trips` checks."""
     return [case for case in every_compressor() if case.get("coding", "packed") == "packed"]
+
+
+def sparse(case: Case) -> bool:
+    """Whether some coordinates only are sent: chosen together, and with a bias unless they are scaled."""
+    return case.get("fraction") is not None
 
 
 def draws(case: Case) -> bool:

@@ -24,6 +24,7 @@ from references import (
     in_one_coding,
     reference_draw,
     rounding,
+    sparse,
     uneven,
     went_up,
 )
@@ -32,7 +33,8 @@ from scipy import stats
 from relufit import streams
 from relufit.compression import Compressor
 
-RANDOM = [case for case in in_one_coding() if draws(case)]
+#: What rounds each coordinate by itself. Coordinates that are drawn together are tested in `test_sparse`.
+RANDOM = [case for case in in_one_coding() if draws(case) and not sparse(case)]
 #: For tests of the tests.
 SOME = RANDOM[:: max(1, len(RANDOM) // 6)]
 FIXED = [case for case in every_compressor() if not draws(case)]
@@ -93,8 +95,10 @@ def test_every_draw_is_one_of_the_two_neighbours(drawn: Drawn) -> None:
 def test_what_draws_nothing_rounds_as_defined_and_has_no_variance(case: Case) -> None:
     for seed in range(20):
         vector = gaussian(500, seed, decades=seed)
-        np.testing.assert_array_equal(decode_of(case, vector), rounding(case, vector).low)
-    assert case.compressor.variance(500) == 0
+        # A mean magnitude is rounded as it is added up.
+        exact = case.name != "top_k_sign"
+        np.testing.assert_allclose(decode_of(case, vector), rounding(case, vector).low, rtol=0 if exact else 1e-13)
+    assert case.compressor.variance(500) == (None if sparse(case) and not case.get("scaled") else 0)
 
 
 def check_unbiased(drawn: Drawn) -> None:

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from references import Array, Case, bernstein, draws, every_compressor, in_one_coding, rounding, went_up
+from references import Array, Case, bernstein, draws, every_compressor, in_one_coding, rounding, sparse, went_up
 from scipy import stats
 
 from relufit import streams, theory
@@ -30,7 +30,8 @@ from relufit.training.trace import Recorder
 
 IN_ONE_CODING = in_one_coding()
 IN_ALL_CODINGS = [case for case in every_compressor() if case.get("bucket_size") is None]
-RANDOM = [case for case in IN_ONE_CODING if draws(case)]
+RANDOM = [case for case in IN_ONE_CODING if draws(case) and not sparse(case)]
+UNBIASED = [case for case in IN_ONE_CODING if case.compressor.variance(200) is not None]
 LEVEL = 1e-6 / len(IN_ONE_CODING)
 
 
@@ -144,7 +145,7 @@ def check_scale(compressor: Compressor, vector: Array) -> None:
         assert abs(ratios.mean() - 1) <= error + 2.0**-10
 
 
-@pytest.mark.parametrize("case", IN_ONE_CODING, ids=str)
+@pytest.mark.parametrize("case", UNBIASED, ids=str)
 def test_the_scale_of_a_vector_is_kept_on_average(case: Case) -> None:
     check_scale(case.compressor, np.random.default_rng(1).uniform(0.1, 1, 200))
 
@@ -343,6 +344,8 @@ def test_nothing_is_decoded_beyond_the_largest_level(case: Case) -> None:
         numbers = [rng.standard_normal(size).astype(np.float32) for _ in range(2)]
         for vector in (hot, spread, *numbers, *(np.full(size, c, np.float32) for c in (0.1, 1 / 3, -1e-30, 3e38))):
             expected = rounding(case, vector.astype(np.float64))
+            if not expected.possible:
+                continue
             check_no_level_beyond(case.compressor, vector, np.max(np.abs(expected.high)))
 
 

@@ -57,9 +57,9 @@ def test_what_is_decoded_is_near_what_was_encoded(compressor: Compressor) -> Non
     assert isinstance(payload, bytes)
     decoded = compressor.decode(payload, 1000)
     omega = compressor.variance(1000)
-    assert omega is not None
-    # Four times the mean squared error, and the rounding of half precision.
-    assert np.sum((decoded - vector) ** 2) <= np.sum(vector**2) * (4 * omega + 2.0**-22)
+    # Four times the mean squared error, and the rounding of half precision. What is biased leaves out a part.
+    most = 1.0 if omega is None else 4 * omega + 2.0**-22
+    assert np.sum((decoded - vector) ** 2) <= np.sum(vector**2) * most
 
 
 def test_encoding_leaves_the_vector_as_it_is(compressor: Compressor) -> None:

@@ -20,7 +20,7 @@ COSTS = Costs(
     message=2e-5,
     byte=3e-10,
     codecs=(
-        *(Codec(name, "", 0.0, _QUICK, _QUICK) for name in ("fp64", "fp32", "fp16")),
+        *(Codec(name, "", 0.0, _QUICK, _QUICK) for name in ("fp64", "fp32", "fp16", "rand_k")),
         *(
             Codec(name, coding, sigma, _QUICK if coding == "packed" else _SLOW, _QUICK)
             for coding in CODINGS

@@ -190,12 +190,12 @@ class Compressor(ABC):
         """Return the published bound on omega, which holds for every vector, or None where there is none."""
 
     def contraction(self, size: int) -> float | None:
-        """Return delta, where ``<decode(encode(v)), v> = ||decode(encode(v))||^2 = delta ||v||^2``, or None.
+        """Return delta, where ``E <C(v), v> = E ||C(v)||^2 = delta ||v||^2`` with ``C(v) = decode(encode(v))``.
 
-        Both are means as those of `variance`. It is what error feedback needs of a biased compressor; None where it is
-        not known, or the two means differ.
+        The mean is as for `variance`, so that ``E ||C(v) - v||^2 = (1 - delta) ||v||^2``. It is None where the two
+        means differ, as they do for an unbiased compressor with a variance, or are not known.
         """
-        return None
+        return 1.0 if self.variance(size) == 0 else None
 
     def encoding(self, size: int) -> theory.Encoding | None:
         """Return the moments of what is decoded, by `variance` or else by `contraction`; None where there is neither.

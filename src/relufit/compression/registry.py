@@ -19,15 +19,32 @@ from relufit.compression.base import Compressor
 from relufit.compression.cast import Float16, Float32, Float64
 from relufit.compression.natural import Natural
 from relufit.compression.qsgd import QSGD, Ternary
+from relufit.compression.rand_k import RandK
 from relufit.compression.scaled_qsgd import ScaledQSGD
 from relufit.compression.sign import OneBit, Sign
+from relufit.compression.top_k import TopK
+from relufit.compression.top_k_sign import TopKSign
 from relufit.errors import ConfigError
 
 #: The group of entry points.
 GROUP = "relufit.compressors"
 #: The compressors of this package.
 COMPRESSORS: dict[str, type[Compressor]] = {
-    kind.name: kind for kind in (Float64, Float32, Float16, QSGD, Ternary, Natural, ScaledQSGD, Sign, OneBit)
+    kind.name: kind
+    for kind in (
+        Float64,
+        Float32,
+        Float16,
+        QSGD,
+        Ternary,
+        Natural,
+        ScaledQSGD,
+        Sign,
+        OneBit,
+        TopK,
+        TopKSign,
+        RandK,
+    )
 }
 
 

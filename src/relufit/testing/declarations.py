@@ -67,18 +67,17 @@ def check_threads(compressor: Compressor) -> None:
 
 
 def check_numbers(compressor: Compressor) -> None:
-    """Variance, bound, expected bits, resolution and fused payloads are possible numbers, or None where that may be."""
+    """What is said in numbers, from the variance to fused payloads, is possible, or None where that may be."""
     for size in SIZES:
         omega, bound = compressor.variance(size), compressor.variance_bound(size)
         for what, value in (("variance", omega), ("bound", bound), ("bits", compressor.expected_bits(size))):
             if value is not None:
                 assert isinstance(value, (int, float)), f"{what} of size {size} is {value!r}"
                 assert 0 <= value < math.inf, f"{what} of size {size} is {value!r}"
-        delta = compressor.contraction(size)
-        assert delta is None or 0 < delta <= 1, f"contraction({size}) is {delta!r}"
-        assert omega is None or delta is None, "both variance and contraction are there: one of them is None"
         if omega is not None and bound is not None:
             assert omega <= bound * (1 + 1e-12), f"variance({size}) = {omega:g} exceeds its bound {bound:g}"
+        delta = compressor.contraction(size)
+        assert delta is None or 0 < delta <= 1, f"contraction({size}) = {delta!r}"
         assert 0 <= compressor.resolution(size) < math.inf, f"resolution({size}) = {compressor.resolution(size)!r}"
         assert isinstance(compressor.coding_name(size), str), "the name of a coding is no text"
         assert payload_bits(compressor, size) > 0, f"payloads of {size} coordinates have no bits"

@@ -30,6 +30,7 @@ from relufit.theory.feedback import (
     feedback_optimal_step,
     feedback_rate,
     top_delta,
+    top_k_delta,
 )
 from relufit.theory.iteration_complexity import iterations_fixed
 from relufit.theory.local_steps import local_contraction, local_optimal_step
@@ -120,6 +121,7 @@ __all__ = [
     "sparse_message_bits",
     "stability_limit",
     "top_delta",
+    "top_k_delta",
     "weights_bytes",
     "wire_bytes",
 ]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -58,6 +59,9 @@ class Encoding(NamedTuple):
         """Return a compressor whose mean is p, with ``E||C(p) - p||^2 = omega ||p||^2``."""
         return cls(1.0, nonnegative("omega", omega))
 
+
+#: Magnitudes of normal numbers are integrated up to here, with so many nodes.
+_LARGEST, _NODES = 9.0, 2**15
 
 #: What loses nothing.
 EXACT = Encoding(1.0, 0.0)
@@ -294,3 +298,46 @@ def top_delta(fraction: float, *, signs: bool = False) -> float:
     if signs:
         return (2 * density) ** 2 / fraction
     return 2 * t * density + fraction
+
+
+@lru_cache(maxsize=4096)
+def top_k_delta(d: int, k: int, *, signs: bool = False) -> float:
+    """Return the share of the squared norm of a Gaussian vector that its k largest coordinates keep, in the mean.
+
+    For all d and k, where `top_delta` is the limit of many. A magnitude z is among the k largest of d if at most k - 1
+    of the others exceed it, which ``P(Binomial(d - 1, p(z)) <= k - 1)`` has, with ``p(z) = P(|Z| > z)``; as values they
+    keep the integral of ``z^2`` over that. As signs times their mean magnitude they keep ``E(sum)^2 / (k d)``: of two
+    magnitudes both are among the k largest if at most k - 2 of the others exceed the lesser one.
+
+    Parameters
+    ----------
+    d, k : int
+        Dimension, and coordinates that are sent, at most d.
+    signs : bool
+        Whether signs are sent in place of values.
+
+    Raises
+    ------
+    ValueError
+        If a number is out of its range.
+    """
+    if not whole("k", k) <= whole("d", d):
+        raise ValueError(f"k must be at most d = {d}, not {k!r}")
+    width = _LARGEST / _NODES
+    z = (np.arange(_NODES) + 0.5) * width
+    density = math.sqrt(2 / math.pi) * np.exp(-(z**2) / 2) * width
+    exceeded = scipy.special.erfc(z / math.sqrt(2))
+
+    def at_most(count: int, others: int) -> Array:
+        """Return the probability that at most that many of the others exceed z."""
+        if count >= others:
+            return np.ones(_NODES)
+        largest: Array = 1 - scipy.special.betainc(count + 1, others - count, exceeded)
+        return largest
+
+    squares = float(z**2 * density @ at_most(k - 1, d - 1))
+    if not signs:
+        return squares
+    # The mean of what lies above z, times its probability, is the density at z.
+    pairs = float(z * density**2 / width @ at_most(k - 2, d - 2)) if k > 1 else 0.0
+    return (squares + 2 * (d - 1) * pairs) / k

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from relufit.numerics.simd.bits import count, leading_zeros, load_bits, multiply_high, store_bits
+from relufit.numerics.simd.bits import at_least, count, leading_zeros, load_bits, multiply_high, ones, store_bits
 from relufit.numerics.simd.casts import add_numbers, largest_magnitude, read_numbers, write_halves, write_singles
 from relufit.numerics.simd.dots import dots
 from relufit.numerics.simd.packing import pack, unpack
@@ -10,6 +10,7 @@ from relufit.numerics.simd.rounding import draw, round_levels
 
 __all__ = [
     "add_numbers",
+    "at_least",
     "count",
     "dots",
     "draw",
@@ -17,6 +18,7 @@ __all__ = [
     "leading_zeros",
     "load_bits",
     "multiply_high",
+    "ones",
     "pack",
     "read_numbers",
     "round_levels",

@@ -11,6 +11,8 @@ from numba.extending import intrinsic
 
 from relufit.numerics.simd.emit import INT32, copies, each, load, store
 
+_INT64 = ir.IntType(64)
+
 
 @intrinsic
 def leading_zeros(typingctx, number):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201 - numba's protocol
@@ -20,6 +22,18 @@ def leading_zeros(typingctx, number):  # type: ignore[no-untyped-def]  # noqa: A
 
     def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
         return builder.ctlz(args[0], ir.Constant(ir.IntType(1), 0))
+
+    return types.int64(types.uint64), codegen  # type: ignore[operator]
+
+
+@intrinsic
+def ones(typingctx, number):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201 - numba's protocol
+    """Number of ones of a uint64. For use inside compiled functions."""
+    if number != types.uint64:
+        return None
+
+    def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+        return builder.ctpop(args[0])
 
     return types.int64(types.uint64), codegen  # type: ignore[operator]
 
@@ -60,6 +74,33 @@ def count(typingctx, levels, value):  # type: ignore[no-untyped-def]  # noqa: AN
         return builder.zext(builder.load(total), ir.IntType(64))
 
     return types.int64(levels, value), codegen  # type: ignore[operator]
+
+
+@intrinsic
+def at_least(typingctx, numbers, first, mask, least):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    """A uint64 whose bit k is 1 where ``numbers[first + k] & mask >= least``, for k from 0 to 63.
+
+    `numbers` is a uint32 or uint64 array; `first`, `mask` and `least` are uint64 that its type can hold. Nothing is
+    checked: 64 numbers have to be there. For use inside compiled functions.
+    """
+    if not isinstance(numbers, types.Array) or numbers.dtype not in (types.uint32, types.uint64):
+        return None
+    if {first, mask, least} != {types.uint64}:
+        return None
+
+    def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+        array, width = context.make_array(sig.args[0])(context, builder, args[0]), 16
+        kind, result = array.data.type.pointee, ir.Constant(_INT64, 0)
+        kept, lowest = (builder.trunc(arg, kind) if kind != _INT64 else arg for arg in args[2:])
+        for start in range(0, 64, width):
+            some = load(builder, array.data, builder.add(args[1], ir.Constant(_INT64, start)), width)
+            some = builder.and_(some, copies(builder, kept, width))
+            found = builder.icmp_unsigned(">=", some, copies(builder, lowest, width))
+            found = builder.zext(builder.bitcast(found, ir.IntType(width)), _INT64)
+            result = builder.or_(result, builder.shl(found, ir.Constant(_INT64, start)))
+        return result
+
+    return types.uint64(numbers, types.uint64, types.uint64, types.uint64), codegen  # type: ignore[operator]
 
 
 def _is_body(body: Any, at: Any) -> bool:  # noqa: ANN401 - numba's types are untyped

@@ -1,0 +1,87 @@
+"""The signs of the largest coordinates of a vector, times their mean magnitude."""
+
+from __future__ import annotations
+
+import math
+import struct
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from relufit import theory
+from relufit.compression.base import NOT_FINITE, check_range
+from relufit.compression.top_k import Largest
+from relufit.errors import PayloadError
+from relufit.numerics.compiled_cache import compiled
+
+_SCALE = struct.Struct("<d")
+
+
+@dataclass(frozen=True)
+class TopKSign(Largest):
+    """C(v)_i = m sgn(v_i) for the k coordinates that are largest in magnitude, m their mean magnitude, and 0 elsewhere.
+
+    C is biased, so its `variance` is None. With S the k coordinates, ``||C(v) - v||^2 = (1 - delta) ||v||^2`` with
+    ``delta = (sum_S |v_i|)^2 / (k ||v||^2)``, which is at least 1/d: a contraction, as signs times their mean magnitude
+    are without a selection (S. P. Karimireddy, Q. Rebjock, S. U. Stich, M. Jaggi, *Error Feedback Fixes SignSGD and
+    other Gradient Compression Schemes*, ICML 2019, arXiv:1901.09847), and as the two are together (D. Basu, D. Data,
+    C. Karakus, S. Diggavi, *Qsparse-local-SGD*, NeurIPS 2019, arXiv:1906.02367). The mean of delta over Gaussian
+    directions is `contraction`.
+
+    The values in a payload are m in float64, and a bit for each coordinate, 1 for negative, the first one highest in
+    its byte.
+
+    Parameters
+    ----------
+    fraction : float
+        See `relufit.compression.top_k.TopK`.
+
+    Raises
+    ------
+    ConfigError
+        If the fraction is impossible.
+    """
+
+    name: ClassVar[str] = "top_k_sign"
+
+    @property
+    def _kind(self) -> int:
+        return 68
+
+    def _length(self, count: int) -> int:
+        return _SCALE.size + -(-count // 8)
+
+    def _write_values(self, values: np.ndarray) -> tuple[bytes, np.ndarray]:
+        magnitudes = np.abs(values).astype(np.float64)
+        largest = float(magnitudes.max())
+        if not math.isfinite(largest):
+            raise PayloadError(NOT_FINITE)
+        # The sum of the magnitudes may be beyond the range of float64; divided by a power of two they are below 1.
+        exponent = math.frexp(largest)[1]
+        mean = math.ldexp(_sum(np.ldexp(magnitudes, -exponent)) / values.size, exponent)
+        code = _SCALE.pack(min(mean, largest)) + np.packbits(values < 0).tobytes()
+        return code, np.ones(values.size, np.bool_)
+
+    def _read_values(self, body: memoryview, count: int, dtype: np.typing.DTypeLike) -> np.ndarray:
+        (scale,) = _SCALE.unpack_from(body)
+        if not 0.0 < scale < math.inf:
+            raise PayloadError(f"a mean magnitude of {scale}")
+        check_range(np.array([scale]), dtype)
+        bits = np.unpackbits(np.frombuffer(body[_SCALE.size :], np.uint8))
+        if bits[count:].any():
+            raise PayloadError(f"bits after the signs of {count} coordinates")
+        return np.array([scale, -scale], dtype)[bits[:count]]
+
+    def contraction(self, size: int) -> float:
+        """Return delta, `relufit.theory.top_k_delta`."""
+        return theory.top_k_delta(size, self.count(size), signs=True)
+
+
+@compiled
+def _sum(numbers: np.ndarray) -> float:
+    """Return the sum of float64 numbers, added one after the other."""
+    total = 0.0
+    for number in numbers:
+        total += number
+    return total
