@@ -161,7 +161,7 @@ FINDINGS = (
         "With error feedback QSGD diverges at each omega above 1 that was tried, and converges when it is divided by "
         "1 + omega.",
         (Topic.UNSCALED_FEEDBACK,),
-        "In an all-gather, at the step that is best for the scaled code.",
+        "With a master that gathers the gradients, at the step that is best for the scaled code.",
     ),
     Claim(
         "unadapted_step",

@@ -7,13 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from relufit import theory
-from relufit.exchange import BASELINE, EXCHANGES
+from relufit.exchange import BASELINE, DEFAULT, EXCHANGES
 from relufit.experiments.framework.quantized import Method, make
 from relufit.planning.costs import label
 
 _SGD = {"name": "fp32"}
-#: The exchange in which QSGD with error feedback runs unscaled and scaled: it encodes whole vectors, and no sums.
-_UNSCALED = "all_gather"
 
 
 @dataclass(frozen=True)
@@ -95,7 +93,10 @@ def runs_of(section: Mapping[str, Any]) -> list[Run]:
 
 
 def scaled_pairs(section: Mapping[str, Any]) -> list[tuple[Run, Run]]:
-    """Return QSGD with error feedback, unscaled and scaled, at the best step of the latter."""
+    """Return QSGD with error feedback, unscaled and scaled, at the best step of the latter.
+
+    They run in the exchange that is used where none is named, which encodes whole vectors, and no sums.
+    """
     d, m, workers = section["dimension"], section["mini_batches"][0], section["workers"]
     pairs = []
     for levels in section["unscaled_levels"]:
@@ -106,7 +107,7 @@ def scaled_pairs(section: Mapping[str, Any]) -> list[tuple[Run, Run]]:
         assert delta
         step = theory.feedback_optimal_step(d, m, delta=delta, workers=workers)
         factor = step / theory.optimal_step(d, m, workers=workers)
-        pairs.append(tuple(Run(kind, _UNSCALED, m, True, factor, paired=True) for kind in (unscaled, scaled)))
+        pairs.append(tuple(Run(kind, DEFAULT, m, True, factor, paired=True) for kind in (unscaled, scaled)))
     return pairs  # type: ignore[return-value]  # two each
 
 

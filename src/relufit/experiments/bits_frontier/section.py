@@ -76,8 +76,8 @@ class BitsFrontierSection(Section):
         min_length=1, description="what is compared with SGD in fp32, which is run anyway"
     )
     unscaled_levels: Levels = Field(
-        description="s of QSGD with error feedback, unscaled and divided by 1 + omega, in an all-gather with the first "
-        "of the mini-batches"
+        description="s of QSGD with error feedback, unscaled and divided by 1 + omega, with the first of the "
+        "mini-batches, and a master that gathers the gradients"
     )
     coding: Coding
     sampling: Sampling

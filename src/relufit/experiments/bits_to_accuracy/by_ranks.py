@@ -58,8 +58,9 @@ def _run(
     """Return the expected iterations of a run, and the bytes that all members send."""
     d, sent = section["dimension"], exchange.sent(workers)
     omega, sum_omega = exchange.variances(compressor.variance, d, workers)
+    assert omega is not None
     iterations = theory.iterations_fixed(
-        d, m, section["ratio"], section["tolerance"], omega=omega or 0.0, workers=workers, sum_omega=sum_omega
+        d, m, section["ratio"], section["tolerance"], omega=omega, workers=workers, sum_omega=sum_omega
     )
     vectors = (sent.up + sent.down) * _vector_bits(exchange, compressor, d, workers) / 8
     moments = workers * sum(exchange.moment_copies(workers)) * payload_bytes("fp64", d)
