@@ -16,7 +16,7 @@ _OPTIONS = ("levels", "coding", "bucket_size", "norm")
 
 def add_compressor(part: argparse.ArgumentParser, default: str | None = None) -> None:
     """Add ``--compressor``, required unless it has a default, and the options of its parameters."""
-    names = "fp64, fp32, fp16, qsgd, ternary, natural, or the name of one that another installed package declares"
+    names = "fp64, fp32, fp16, qsgd, ternary, natural, eden, or the name of one that another installed package declares"
     part.add_argument("--compressor", default=default, required=default is None, metavar="NAME", help=names)
     part.add_argument("--levels", type=int, help="quantization levels of qsgd, from 1 to 32767")
     part.add_argument("--coding", help="how levels become bytes: packed, elias, rans, or auto, the shortest expected")

@@ -17,6 +17,7 @@ from typing import Any
 
 from relufit.compression.base import Compressor
 from relufit.compression.cast import Float16, Float32, Float64
+from relufit.compression.eden import Eden
 from relufit.compression.natural import Natural
 from relufit.compression.qsgd import QSGD, Ternary
 from relufit.errors import ConfigError
@@ -25,7 +26,7 @@ from relufit.errors import ConfigError
 GROUP = "relufit.compressors"
 #: The compressors of this package.
 COMPRESSORS: dict[str, type[Compressor]] = {
-    kind.name: kind for kind in (Float64, Float32, Float16, QSGD, Ternary, Natural)
+    kind.name: kind for kind in (Float64, Float32, Float16, QSGD, Ternary, Natural, Eden)
 }
 
 

@@ -5,14 +5,20 @@ from __future__ import annotations
 from relufit.numerics.simd.bits import count, leading_zeros, load_bits, multiply_high, store_bits
 from relufit.numerics.simd.casts import add_numbers, largest_magnitude, read_numbers, write_halves, write_singles
 from relufit.numerics.simd.dots import dots
+from relufit.numerics.simd.hadamard import butterflies_2, butterflies_4, butterflies_8, flip_signs, hadamard_64
 from relufit.numerics.simd.packing import pack, unpack
 from relufit.numerics.simd.rounding import draw, round_levels
 
 __all__ = [
     "add_numbers",
+    "butterflies_2",
+    "butterflies_4",
+    "butterflies_8",
     "count",
     "dots",
     "draw",
+    "flip_signs",
+    "hadamard_64",
     "largest_magnitude",
     "leading_zeros",
     "load_bits",
