@@ -58,7 +58,7 @@ class Eden(Compressor):
     R is made of signs and Walsh-Hadamard transforms, see `relufit.numerics.rotation`. With a uniformly distributed
     rotation Q would be unbiased; with this one it nearly is. The bias was measured in 20,000 draws with one bit. Of a
     one-hot vector it was chance at every d: 0.0025 of the norm at d = 100, where 0.002 is to be expected of no bias. Of
-    (1, 1/2, 0, ...) or its reverse it was 0.31 of the norm at d = 3, 0.07 at 7, 0.034 at 24, and chance at 100 and 1000.
+    (1, 1/2, 0, ...) or its reverse it was 0.31 of the norm at d = 3, 0.07 at 7, 0.034 at 24, chance at 100 and 1000.
     `variance` holds for a random direction with any rotation. The error of one-hot vectors was within 5 % of it at
     d = 100, within 1 % at 1000, and up to 2.4 times as much at d = 3 and 7.
 
