@@ -57,7 +57,7 @@ def eden_variance(d: int, bits: int) -> float:
     c^2. Both integrals are sums at equal distances, in log t and in w. Below d = 7, where the second converges slowly,
     it is a mean over 2^18 points that fill the sphere evenly.
 
-    The relative error of 1 + omega is below 1e-5 at d = 7 and 1e-7 from d = 10 on; below 7, that of omega is about 1e-3.
+    The relative error of 1 + omega is below 1e-5 at d = 7, and 1e-7 from 10 on. Below 7 that of omega is about 1e-3.
     """
     d, bits = whole("d", d), _bits(bits)
     levels = np.array(_LEVELS[bits])
