@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from relufit.clusters import Cluster
     from relufit.clusters.emulated import Emulated
 
-#: The first iterations of a run do not count: connections find their pace.
+#: The first iterations of a run do not count, one in three and these at least: connections find their pace. Most of it
+#: they find while moments are exchanged: without, eight hosts took 1.24 to 1.59 of the model's seconds for an iteration
+#: of fp32 by all-reduce, in place of 1.02 to 1.03, however long they had.
 _WARM_UP = 2
 #: Rows of a rank in a run without a payload to speak of.
 _EMPTY_ROWS = 16
@@ -80,8 +82,9 @@ def _about(hosts: Emulated | None, refusal: str) -> dict[str, Any]:
 
 def _seconds(trace: Trace) -> dict[str, float]:
     """Return the median seconds of an iteration and of its parts."""
-    timing = trace.timing.iloc[1 + _WARM_UP :]
-    whole = float(np.median(np.diff(trace.timing["elapsed"])[_WARM_UP:]))
+    first = max(_WARM_UP, (len(trace.timing) - 1) // 3)
+    timing = trace.timing.iloc[1 + first :]
+    whole = float(np.median(np.diff(trace.timing["elapsed"])[first:]))
     return {"seconds": whole, **{part: float(timing[part].median()) for part in TIMINGS}}
 
 

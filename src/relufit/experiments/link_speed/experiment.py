@@ -31,8 +31,6 @@ NAME = "link_speed"
 _EMPTY_ITERATIONS = 60
 #: So small that rows that are active stay so: a gradient of zero is sent as a header alone.
 _STEP = 1e-9
-#: A start to which ranks send nothing: moments in fp64 would take longer than the iterations that are timed.
-_START = "random"
 #: What is not measured where there are no hosts.
 _MODELLED = "seconds of an iteration, modelled"
 
@@ -96,7 +94,6 @@ class LinkSpeed:
             "workers": ranks,
             "batch_size": cell.get("rank_batch", section["rank_batch"]) * ranks,
             "step_size": _STEP,
-            "initial_weights": _START,
         }
         return Setting(
             NAME,

@@ -130,7 +130,7 @@ class LinkSpeedSection(Section):
     rank_batch: Whole = Field(description="samples of a rank and an iteration")
     seconds: Positive = Field(description="seconds of a timed run, by the model")
     iterations: tuple[Annotated[Integer, Field(ge=6)], ...] = Field(
-        min_length=2, max_length=2, description="the least and the most of a timed run; the first 2 are not timed"
+        min_length=2, max_length=2, description="the least and the most of a timed run; the first third is not timed"
     )
     trials: Trials
     whole: WholeRuns = Field(description="runs from w0 on rows from disk")
