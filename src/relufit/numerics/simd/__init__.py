@@ -4,8 +4,17 @@ from __future__ import annotations
 
 from relufit.numerics.simd.bits import count, leading_zeros, load_bits, multiply_high, store_bits
 from relufit.numerics.simd.casts import add_numbers, largest_magnitude, read_numbers, write_halves, write_singles
+from relufit.numerics.simd.codebook import from_levels, to_levels
 from relufit.numerics.simd.dots import dots
-from relufit.numerics.simd.hadamard import butterflies_2, butterflies_4, butterflies_8, flip_signs, hadamard_64
+from relufit.numerics.simd.hadamard import (
+    butterflies_2,
+    butterflies_4,
+    butterflies_8,
+    copy_run,
+    flip_signs,
+    hadamard_128,
+    scale_with_signs,
+)
 from relufit.numerics.simd.packing import pack, unpack
 from relufit.numerics.simd.rounding import draw, round_levels
 
@@ -14,11 +23,13 @@ __all__ = [
     "butterflies_2",
     "butterflies_4",
     "butterflies_8",
+    "copy_run",
     "count",
     "dots",
     "draw",
     "flip_signs",
-    "hadamard_64",
+    "from_levels",
+    "hadamard_128",
     "largest_magnitude",
     "leading_zeros",
     "load_bits",
@@ -26,7 +37,9 @@ __all__ = [
     "pack",
     "read_numbers",
     "round_levels",
+    "scale_with_signs",
     "store_bits",
+    "to_levels",
     "unpack",
     "write_halves",
     "write_singles",
