@@ -111,12 +111,12 @@ def transformed_in_numpy(vector: np.ndarray) -> np.ndarray:
 
 
 def rotated_in_numpy(vector: np.ndarray) -> Row:
-    """DRIVE with three transforms in plain numpy; nothing is packed."""
+    """DRIVE with two transforms in plain numpy; nothing is packed."""
     rng = np.random.default_rng(1)
     padded = 1 << (vector.size - 1).bit_length()
 
     def rotated(x: np.ndarray) -> np.ndarray:
-        for _ in range(3):
+        for _ in range(2):
             x = transformed_in_numpy(x * rng.choice((-1.0, 1.0), x.size))
         return x
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import struct
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -195,3 +197,30 @@ def test_impossible_bits_are_refused(bits: object) -> None:
         make_compressor("eden", bits=bits)
     assert caught.value.where == "bits"
     assert caught.value.remedy == "give 1 to 4"
+
+
+PROGRAM = """
+import hashlib
+import numpy as np
+from relufit.compression import make_compressor
+digest = hashlib.sha256()
+for bits in (1, 2, 3, 4):
+    compressor = make_compressor("eden", bits=bits)
+    for d in (1, 3, 100, 1000, 9001):
+        payload = compressor.encode(np.arange(1.0, d + 1) ** 2 % 101 - 50.5, 5)
+        digest.update(payload + compressor.decode(payload, d).tobytes())
+print(digest.hexdigest())
+"""
+
+
+def test_the_bits_do_not_depend_on_the_vector_unit(run_python: Callable[..., str], tmp_path: Path) -> None:
+    plain = {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": "", "NUMBA_CACHE_DIR": str(tmp_path)}
+    assert run_python(PROGRAM, **plain) == run_python(PROGRAM)
+
+
+@pytest.mark.parametrize("bits", BITS)
+def test_a_vector_with_one_number_that_counts_is_kept_whatever_the_others_are(bits: int) -> None:
+    vector = np.array([math.ulp(0.0), -0.0, 1e300, 1e-320, -1.0])
+    payload = Eden(bits).encode(vector, streams.key(3))
+    assert Eden(bits).decode(payload, 5) @ (vector / 1e300) == pytest.approx(1e300, rel=1e-6)
+    assert Eden(bits).encode(-np.zeros(5), 3) == Eden(bits).encode(np.zeros(5), 3)

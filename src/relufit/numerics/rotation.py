@@ -155,7 +155,7 @@ def _rows(x: np.ndarray, row: int) -> None:
 
 @compiled
 def _columns(x: np.ndarray, a: int, number: int, words: tuple[int, int, int, int]) -> None:
-    """Transform columns, give their numbers signs of pass `number`, and transform them again: the inverse is the same."""
+    """Transform columns, give their numbers signs, and transform them again: the inverse is the same."""
     count, factor = x.size >> a, np.float32(math.sqrt(1.0 / (1 << a)))
     strip, signs = np.zeros(_STRIP << a, np.float32), np.empty(1 << a, np.uint32)
     for first in range(0, count, _STRIP):
@@ -171,7 +171,7 @@ def _columns(x: np.ndarray, a: int, number: int, words: tuple[int, int, int, int
 
 
 @compiled
-def _levels(x: np.ndarray, stride: int, span: int, factor: float) -> None:
+def _levels(x: np.ndarray, stride: int, span: int, factor: np.float32) -> None:
     """Transform the numbers that are `stride` apart in groups of `span` neighbours, `factor` times them."""
     while stride < span:
         ratio, apart = span // stride, np.int64(stride)
