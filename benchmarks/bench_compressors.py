@@ -32,6 +32,7 @@ LEVELS = (1, 4, 16, 64, 127)
 CODINGS = ("packed", "elias", "rans")
 #: Of the coordinates, those that sparse compressors send.
 FRACTIONS = (0.01, 0.2)
+BITS = (1, 2, 3, 4)
 #: The size at which there are targets: speeds as a ratio to np.copyto, for the slowest number of levels.
 TARGET_SIZE = 1_000_000
 TARGETS = {
@@ -124,6 +125,35 @@ def top_k_with_numpy(vector: np.ndarray, fraction: float) -> Row:
     )
 
 
+def transformed_in_numpy(vector: np.ndarray) -> np.ndarray:
+    """Return the Walsh-Hadamard transform of the vector, filled up with zeros to a power of two."""
+    x = np.zeros(1 << (vector.size - 1).bit_length())
+    x[: vector.size] = vector
+    stride = 1
+    while stride < x.size:
+        pairs = x.reshape(-1, 2, stride)
+        x = np.stack((pairs[:, 0] + pairs[:, 1], pairs[:, 0] - pairs[:, 1]), axis=1).ravel()
+        stride *= 2
+    return x / np.sqrt(x.size)
+
+
+def rotated_in_numpy(vector: np.ndarray) -> Row:
+    """DRIVE with two transforms in plain numpy; nothing is packed."""
+    rng = np.random.default_rng(1)
+    padded = 1 << (vector.size - 1).bit_length()
+
+    def rotated(x: np.ndarray) -> np.ndarray:
+        for _ in range(2):
+            x = transformed_in_numpy(x * rng.choice((-1.0, 1.0), x.size))
+        return x
+
+    def encode(number: int) -> np.ndarray:
+        return rotated(vector) > 0
+
+    levels = np.where(encode(0), 1.0, -1.0)
+    return Row("eden 1 numpy", None, 8.0 * padded / vector.size, encode, lambda number: rotated(levels), None)
+
+
 def with_torch(torch: ModuleType, vector: np.ndarray) -> Row:
     torch.set_num_threads(1)
     tensor = torch.from_numpy(vector)
@@ -166,6 +196,9 @@ def rows(vector: np.ndarray, libraries: dict[str, ModuleType]) -> Iterator[Row]:
     for coding in CODINGS:
         for s in LEVELS:
             yield ours(f"qsgd {coding}", s, make_compressor("qsgd", levels=s, coding=coding), vector)
+    for bits in BITS:
+        yield ours(f"eden {bits}", None, make_compressor("eden", bits=bits), vector)
+    yield rotated_in_numpy(vector)
     for name in ("ternary", "natural"):
         yield ours(f"{name} rans", None, make_compressor(name, coding="rans"), vector)
     yield ours("fp16", None, make_compressor("fp16"), vector)

@@ -20,13 +20,13 @@ from references import (
     Rounding,
     bernstein,
     draws,
-    every_compressor,
     in_one_coding,
     reference_draw,
     rounding,
     sparse,
     uneven,
     went_up,
+    with_reference,
 )
 from scipy import stats
 
@@ -37,7 +37,7 @@ from relufit.compression import Compressor
 RANDOM = [case for case in in_one_coding() if draws(case) and not sparse(case)]
 #: For tests of the tests.
 SOME = RANDOM[:: max(1, len(RANDOM) // 6)]
-FIXED = [case for case in every_compressor() if not draws(case)]
+FIXED = [case for case in with_reference() if not draws(case)]
 SUITE_LEVEL = 1e-6
 #: Of one test on one compressor; there are at most eight tests that a right one can fail by chance.
 LEVEL = SUITE_LEVEL / (8 * len(RANDOM))

@@ -12,7 +12,7 @@ from relufit.compression import COMPRESSORS, Compressor, make_compressor
 from relufit.errors import ConfigError, PayloadError
 
 #: What a compressor cannot be made without.
-NEEDED: dict[str, dict[str, Any]] = {"qsgd": {"levels": 4}}
+NEEDED: dict[str, dict[str, Any]] = {"qsgd": {"levels": 4}, "scaled_qsgd": {"levels": 5}}
 
 
 @pytest.fixture(params=COMPRESSORS)
@@ -70,11 +70,12 @@ def test_encoding_leaves_the_vector_as_it_is(compressor: Compressor) -> None:
 
 
 def test_no_two_kinds_of_payload_are_confused() -> None:
-    # TernGrad is QSGD with one level: their payloads are of one kind, and told apart by the number of levels.
+    # TernGrad is QSGD with one level, and scaled QSGD is QSGD of a shorter vector: their payloads are of one kind, and
+    # told apart by the number of levels.
     made = {name: make_compressor(name, **NEEDED.get(name, {})) for name in COMPRESSORS}
     payloads = {name: compressor.encode(np.ones(5), 0) for name, compressor in made.items()}
     kinds = {payload[0] for payload in payloads.values()}
-    assert len(kinds) == len(made) - 1
+    assert len(kinds) == len(made) - 2
     for name, compressor in made.items():
         for other, payload in payloads.items():
             if other != name:

@@ -14,7 +14,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from make_golden import GOLDEN, VECTORS, golden_cases, key_of
-from references import Array, Case, draws, every_compressor, in_one_coding, rounding, sparse, uneven
+from references import (
+    REFERENCES,
+    Array,
+    Case,
+    draws,
+    every_compressor,
+    in_one_coding,
+    rounding,
+    sparse,
+    uneven,
+    with_reference,
+)
 
 from relufit import streams
 from relufit.errors import PayloadError
@@ -22,7 +33,7 @@ from relufit.errors import PayloadError
 # Nothing overflows on the way to a number that is sent or refused.
 pytestmark = pytest.mark.filterwarnings("error::RuntimeWarning")
 
-CASES = list(every_compressor())
+CASES, ALL = with_reference(), list(every_compressor())
 IN_ONE_CODING = in_one_coding()
 LARGEST = float(np.finfo(np.float64).max)
 
@@ -149,7 +160,7 @@ def test_what_is_decoded_does_not_depend_on_the_coding(case: Case) -> None:
             np.testing.assert_array_equal(one, packed.decode(packed.encode(vector, key), size))
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("case", ALL, ids=str)
 def test_single_precision_gives_the_same_bytes(case: Case) -> None:
     for size, key in ((1, 0), (100, streams.key(1)), (1000, streams.key(2))):
         vector = np.random.default_rng(size).standard_normal(size).astype(np.float32)
@@ -158,7 +169,7 @@ def test_single_precision_gives_the_same_bytes(case: Case) -> None:
         assert payload == case.compressor.encode(np.repeat(vector, 2)[::2], key)
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("case", ALL, ids=str)
 def test_what_is_decoded_can_be_written_into_an_array(case: Case) -> None:
     for size in (1, 5, 300, 1000):
         for vector in (np.random.default_rng(size).standard_normal(size), np.zeros(size)):
@@ -190,7 +201,7 @@ def test_an_array_that_cannot_be_written_into_is_refused(case: Case) -> None:
             case.compressor.decode(payload, 10, out=out)
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("case", ALL, ids=str)
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_a_number_that_is_not_finite_is_refused_wherever_it_is(case: Case, bad: float) -> None:
     for size in (1, 6, 45):
@@ -234,7 +245,7 @@ def test_payloads_are_those_of_the_format_byte_for_byte(case: Case) -> None:
         assert str(case) in recorded.get(version, {}), f"{case}, version {version}: run make_golden.py"
         known = recorded[version][str(case)][name]
         assert known in (payload.hex(), hashlib.sha256(payload).hexdigest())
-        if len(known) != 64:
+        if len(known) != 64 and case.name in REFERENCES:
             decoded = case.compressor.decode(bytes.fromhex(known), vector.size)
             assert not uneven(decoded, rounding(case, vector)).size
 

@@ -21,6 +21,7 @@ COSTS = Costs(
     byte=3e-10,
     codecs=(
         *(Codec(name, "", 0.0, _QUICK, _QUICK) for name in ("fp64", "fp32", "fp16", "rand_k")),
+        *(Codec("eden", "", float(bits), _SLOW, _SLOW) for bits in range(1, 5)),
         *(
             Codec(name, coding, sigma, _QUICK if coding == "packed" else _SLOW, _QUICK)
             for coding in CODINGS

@@ -17,6 +17,7 @@ from typing import Any
 
 from relufit.compression.base import Compressor
 from relufit.compression.cast import Float16, Float32, Float64
+from relufit.compression.eden import Eden
 from relufit.compression.natural import Natural
 from relufit.compression.qsgd import QSGD, Ternary
 from relufit.compression.rand_k import RandK
@@ -38,6 +39,7 @@ COMPRESSORS: dict[str, type[Compressor]] = {
         QSGD,
         Ternary,
         Natural,
+        Eden,
         ScaledQSGD,
         Sign,
         OneBit,

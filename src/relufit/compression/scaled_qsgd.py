@@ -8,8 +8,9 @@ S. U. Stich, M. Jaggi, *Decentralized Stochastic Optimization and Gossip Algorit
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import numpy as np
 
@@ -34,6 +35,11 @@ class ScaledQSGD(QSGD):
         """Return the payload, made in `scratch` if that is given."""
         vector = check_vector(vector)
         return super().pieces(vector * self.contraction(vector.size), key, scratch)
+
+    @classmethod
+    def family(cls, resolutions: Sequence[float]) -> Iterator[tuple[float, Callable[[int], Self]]]:
+        """Yield nothing: plans have no use for what is biased, and its seconds are those of `QSGD`."""
+        yield from ()
 
     def variance(self, size: int) -> None:  # type: ignore[override]
         """Return None: the mean of what is decoded is shorter than the vector."""

@@ -23,6 +23,7 @@ from relufit.theory.coding import (
 from relufit.theory.cost import iterations_fresh, rate_distortion_saving, row_shipping_bits, saving, saving_limit
 from relufit.theory.descent import descent_curve, descent_factor, descent_optimal_step, recovery_ratio
 from relufit.theory.dynamics import global_curve, initial_moments, population_loss
+from relufit.theory.eden import eden_variance, lloyd_max
 from relufit.theory.feedback import (
     SIGN_DELTA,
     Encoding,
@@ -77,6 +78,7 @@ __all__ = [
     "descent_curve",
     "descent_factor",
     "descent_optimal_step",
+    "eden_variance",
     "elias_bits",
     "feedback_curve",
     "feedback_optimal_step",
@@ -95,6 +97,7 @@ __all__ = [
     "label_noise_floor",
     "level_entropy",
     "level_probabilities",
+    "lloyd_max",
     "local_contraction",
     "local_optimal_step",
     "log_contraction",

@@ -83,7 +83,7 @@ def _encode(levels: Levels, size: int, s: int, body: np.ndarray) -> None:
         else:
             pack(some[:whole], np.int32(s), np.int32(width), body[at:])
             at += whole * width // 8
-            _pack_last(some[whole:], s, width, body[at:])
+            pack_last(some[whole:], s, width, body[at:])
 
 
 @compiled
@@ -98,7 +98,7 @@ def restore_block(body: np.ndarray, start: int, s: int, width: int, levels: np.n
         return max(most, _unpack_last_trits(body[at + whole // 5 :], levels[whole:])) <= 242
     at, whole = start * width // 8, levels.size // _BITS * _BITS
     largest = int(unpack(body[at:], np.int32(s), np.int32(width), levels[:whole]))
-    return max(largest, _unpack_last(body[at + whole * width // 8 :], s, width, levels[whole:])) <= 2 * s
+    return max(largest, unpack_last(body[at + whole * width // 8 :], s, width, levels[whole:])) <= 2 * s
 
 
 @compiled
@@ -161,7 +161,8 @@ def _unpack_last_trits(body: np.ndarray, levels: np.ndarray) -> int:
 
 
 @compiled
-def _pack_last(levels: np.ndarray, s: int, width: int, body: np.ndarray) -> None:
+def pack_last(levels: np.ndarray, s: int, width: int, body: np.ndarray) -> None:
+    """Write ``levels + s`` as numbers of `width` bits, one after the other, and zeros up to a whole byte."""
     held, bits, at = np.uint64(0), 0, 0
     for level in levels:
         held |= np.uint64(level + s) << np.uint64(bits)
@@ -176,7 +177,7 @@ def _pack_last(levels: np.ndarray, s: int, width: int, body: np.ndarray) -> None
 
 
 @compiled
-def _unpack_last(body: np.ndarray, s: int, width: int, levels: np.ndarray) -> int:
+def unpack_last(body: np.ndarray, s: int, width: int, levels: np.ndarray) -> int:
     """Return the largest number, or one beyond all numbers if the last byte is not filled with zeros."""
     held, bits, at, most = np.uint64(0), 0, 0, np.uint64(0)
     mask = np.uint64((1 << width) - 1)

@@ -13,10 +13,10 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from relufit.numerics.simd.emit import DOUBLE, INT16, INT32, constant, copies, each, lanes, load, store
+from relufit.numerics.simd.emit import DOUBLE, FLOAT, INT16, INT32, constant, copies, each, lanes, load, store
 
 _WIDTH = 16
-_INT64, _SINGLE = ir.IntType(64), ir.FloatType()
+_INT64 = ir.IntType(64)
 _INTEGERS = {16: INT16, 32: INT32, 64: _INT64}
 _SCALES = types.UniTuple(types.float64, 2)
 _EXPONENT, _MAGNITUDE = 0x7FF << 52, 2**63 - 1
@@ -140,7 +140,7 @@ def write_singles(typingctx, v, out):  # type: ignore[no-untyped-def]  # noqa: A
         data = _at(builder, target, ir.Constant(size.type, 0), 32)
 
         def body(i: Any, width: int) -> None:  # noqa: ANN401
-            value, single = load(builder, source.data, i, width), lanes(_SINGLE, width)
+            value, single = load(builder, source.data, i, width), lanes(FLOAT, width)
             bits = builder.bitcast(
                 value if value.type == single else builder.fptrunc(value, single), lanes(INT32, width)
             )
@@ -199,12 +199,12 @@ def _reading(bits: Any, body: Any, first: Any, scales: Any, out: Any, *, adds: b
             if size_of == 16:
                 value = _scaled(builder, _from_half(builder, raw, width), factors, width)
             else:
-                value = builder.bitcast(raw, lanes(_SINGLE if size_of == 32 else DOUBLE, width))
+                value = builder.bitcast(raw, lanes(FLOAT if size_of == 32 else DOUBLE, width))
             value = _as_doubles(builder, value, width)
             if adds:
                 value = builder.fadd(_as_doubles(builder, load(builder, target.data, i, width), width), value)
             if out.dtype != types.float64:
-                value = builder.fptrunc(value, lanes(_SINGLE, width))
+                value = builder.fptrunc(value, lanes(FLOAT, width))
             store(builder, value, target.data, i)
 
         each(builder, builder.extract_value(target.shape, 0), _WIDTH, body)

@@ -9,7 +9,7 @@ from llvmlite import ir
 from numba.core import cgutils
 
 INT8, INT16, INT32 = ir.IntType(8), ir.IntType(16), ir.IntType(32)
-DOUBLE = ir.DoubleType()
+DOUBLE, FLOAT = ir.DoubleType(), ir.FloatType()
 
 
 def lanes(kind: Any, width: int) -> Any:  # noqa: ANN401 - llvmlite is untyped
@@ -34,7 +34,9 @@ def copies(builder: Any, value: Any, width: int) -> Any:  # noqa: ANN401
 def call(builder: Any, name: str, *operands: Any) -> Any:  # noqa: ANN401
     """Call LLVM's intrinsic `name` on operands of one type of floating-point numbers."""
     kind = operands[0].type
-    suffix = f"v{kind.count}f64" if isinstance(kind, ir.VectorType) else "f64"
+    element = kind.element if isinstance(kind, ir.VectorType) else kind
+    suffix = "f64" if element == DOUBLE else "f32"
+    suffix = f"v{kind.count}{suffix}" if isinstance(kind, ir.VectorType) else suffix
     function = ir.FunctionType(kind, [kind] * len(operands))
     return builder.call(
         cgutils.get_or_insert_function(builder.module, function, f"llvm.{name}.{suffix}"), list(operands)
