@@ -305,6 +305,11 @@ def sparse(case: Case) -> bool:
     return case.get("fraction") is not None
 
 
+def biased(case: Case) -> bool:
+    """Whether the compressor says that it is biased."""
+    return case.compressor.variance(100) is None
+
+
 def draws(case: Case) -> bool:
     """Whether the compressor draws at random at all."""
     return case.name in ROTATED or bool(rounding(case, np.random.default_rng(0).standard_normal(100)).gap.any())

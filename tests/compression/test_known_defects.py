@@ -20,6 +20,7 @@ from references import (
     Array,
     Case,
     bernstein,
+    biased,
     draws,
     every_compressor,
     in_one_coding,
@@ -43,8 +44,8 @@ from relufit.training.trace import Recorder
 IN_ONE_CODING = in_one_coding()
 IN_ALL_CODINGS = [case for case in with_reference() if case.get("bucket_size") is None]
 ROTATED = [case for case in every_compressor() if case.name not in REFERENCES]
-RANDOM = [case for case in IN_ONE_CODING if draws(case) and not sparse(case)]
-UNBIASED = [case for case in IN_ONE_CODING if case.compressor.variance(200) is not None]
+UNBIASED = [case for case in IN_ONE_CODING if not biased(case)]
+RANDOM = [case for case in UNBIASED if draws(case) and not sparse(case)]
 LEVEL = 1e-6 / len(IN_ONE_CODING)
 
 
@@ -347,7 +348,8 @@ def check_no_level_beyond(compressor: Compressor, vector: NDArray[Any], largest:
         assert not decoded[vector == 0].any()
 
 
-@pytest.mark.parametrize("case", with_reference(), ids=str)
+# With a bit a coordinate zero has a sign, and a magnitude.
+@pytest.mark.parametrize("case", [case for case in with_reference() if case.name not in ("sign", "one_bit")], ids=str)
 def test_nothing_is_decoded_beyond_the_largest_level(case: Case) -> None:
     rng = np.random.default_rng(5)
     for size in (1, 3, 300):

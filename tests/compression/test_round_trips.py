@@ -225,6 +225,9 @@ def test_a_number_that_is_not_finite_is_refused_wherever_it_is(case: Case, bad: 
 def test_the_length_of_a_payload_is_that_of_the_definition(case: Case, size: int) -> None:
     vector = np.random.default_rng(size).standard_normal(size)
     payload = case.compressor.encode(vector, streams.key(1))
+    if case.name in ("sign", "one_bit"):
+        assert len(payload) == 4 + (8 if case.name == "sign" else 16) + math.ceil(size / 8)
+        return
     if case.get("coding") is None:
         assert len(payload) == 4 + size * {"fp64": 8, "fp32": 4, "fp16": 2}[case.name]
         return

@@ -24,8 +24,9 @@ from relufit.compression.coding import CODINGS
 from relufit.compression.qsgd import MAX_LEVELS, NORMS
 from relufit.errors import ConfigError
 from relufit.experiments import CATALOGUE
-from relufit.experiments.bits_to_accuracy.section import _RUN_ANYWAY, _USUAL
+from relufit.experiments.bits_to_accuracy.section import _RUN_ANYWAY
 from relufit.experiments.configuration import check, load, model, schema
+from relufit.experiments.framework.compressor_section import USUAL
 from relufit.experiments.link_speed import runs
 from relufit.experiments.sample_complexity.recovery import METHODS
 from relufit.planted.model import INPUTS
@@ -103,7 +104,7 @@ def test_names_are_those_of_the_code_that_has_them() -> None:
     assert set(_names(run, "exchanges")) == set(runs.EXCHANGES)
     assert _names(whole, "cluster", "kind") == list(KINDS)
     assert set(ClusterSection.model_fields) - {"kind", "timeouts"} < set(KINDS)
-    assert {*_USUAL, *_RUN_ANYWAY} <= set(COMPRESSORS)
+    assert {*USUAL, *_RUN_ANYWAY} <= set(COMPRESSORS)
     assert whole["properties"]["qsgd_convergence"]["properties"]["levels"]["items"]["maximum"] == MAX_LEVELS
 
 

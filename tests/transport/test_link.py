@@ -102,6 +102,8 @@ def test_frames_arrive_in_order_and_are_counted_by_kind(links: Links) -> None:
     counts = {
         "payload_bytes_sent": 1003,
         "payload_bytes_received": 0,
+        "copy_bytes_sent": 0,
+        "copy_bytes_received": 0,
         "frame_bytes_sent": 1323 + 7 * HEADER_BYTES,
         "frame_bytes_received": 0,
     }

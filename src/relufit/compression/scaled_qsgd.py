@@ -34,7 +34,8 @@ class ScaledQSGD(QSGD):
     ) -> bytes | memoryview:
         """Return the payload, made in `scratch` if that is given."""
         vector = check_vector(vector)
-        return super().pieces(vector * self.contraction(vector.size), key, scratch)
+        scaled = np.multiply(vector, self.contraction(vector.size), dtype=np.float64)
+        return super().pieces(scaled, key, scratch)
 
     @classmethod
     def family(cls, resolutions: Sequence[float]) -> Iterator[tuple[float, Callable[[int], Self]]]:

@@ -112,7 +112,7 @@ def _name(row: dict[Any, Any]) -> str:
 
 def _label(figure: Figure, panels: Any, methods: pd.DataFrame) -> None:  # noqa: ANN401 - an array of axes
     """Write the names beside the points, each where it lies over no other name and no other point."""
-    renderer = FigureCanvasAgg(figure).get_renderer()
+    renderer: Any = FigureCanvasAgg(figure).get_renderer()  # type: ignore[no-untyped-call]
     # The layout is settled first: labels take no part in it.
     figure.draw_without_rendering()
     for axes in panels.flat:

@@ -141,9 +141,11 @@ def _update(tries: int, pause: Pause) -> Curve:
 
 
 def _families() -> Iterator[tuple[float, Callable[[int], Compressor]]]:
-    """Yield the levels over the root of the size, and a maker of compressors with these, of all compressors."""
+    """Yield the levels over the root of the size, and a maker of compressors with these, of what plans choose from."""
     for compressor in compressor_classes():
-        yield from compressor.family(SIGMAS)
+        for sigma, make in compressor.family(SIGMAS):
+            if make(SIZES[0]).variance(SIZES[0]) is not None:
+                yield sigma, make
 
 
 def _codec(make: Callable[[int], Compressor], sigma: float, tries: int, pause: Pause) -> Codec:

@@ -193,7 +193,9 @@ class _Judging:
         """Return a row a method, in an exchange and with a mini-batch: of those that were searched, the best step."""
         best = pd.DataFrame(self._steps)
         if not best.empty:
-            best = best.loc[best.groupby(["method", "exchange", "mini_batch"])["iterations"].idxmin().dropna()]
+            # A step at which a trial did not come to the tolerance is worse than any other.
+            first = best.fillna({"iterations": np.inf}).sort_values("iterations", kind="stable").index
+            best = best.loc[first].drop_duplicates(["method", "exchange", "mini_batch"])
         return pd.concat([pd.DataFrame(self._rows), best], ignore_index=True)
 
     def searched(self) -> pd.DataFrame:
