@@ -13,12 +13,15 @@ import pytest
 
 from relufit import streams, training
 from relufit.compression.cast import Float64
+from relufit.compression.coding import positions
 from relufit.compression.qsgd import QSGD
+from relufit.compression.sign import Sign
 from relufit.planted import dataset
 from relufit.training import rank, sampling
 from relufit.training.master import Master
 from relufit.training.rank import Rank
 from relufit.training.reduction import Reduction
+from relufit.training.residuals import Residual
 
 Patch = pytest.MonkeyPatch
 Plant = Callable[[Patch], None]
@@ -343,3 +346,41 @@ def local_steps_are_along_gradients_divided_by_the_whole_batch(patch: Patch) -> 
         self._own_step = self._plan.step
 
     patch.setattr(Rank, "__init__", short)
+
+
+def _residuals(patch: Patch, factor: float) -> None:
+    """Have a factor on what is carried over from one iteration to the next."""
+    before = Residual.before
+    patch.setattr(Residual, "before", lambda self, iteration: factor * before(self, iteration))
+
+
+@noticed_by("bits_frontier")
+def a_residual_is_not_carried_over(patch: Patch) -> None:
+    _residuals(patch, 0.0)
+
+
+@noticed_by("bits_frontier")
+def a_residual_is_carried_over_twice(patch: Patch) -> None:
+    _residuals(patch, 2.0)
+
+
+@noticed_by("a restart with error feedback")
+def a_residual_is_lost_on_restart(patch: Patch) -> None:
+    restore = Residual.restore
+    patch.setattr(Residual, "restore", lambda self, iteration, values: restore(self, iteration, 0.0 * values))
+
+
+@noticed_by("bits_frontier")
+def the_magnitude_of_signs_is_too_small_by_two_over_pi(patch: Patch) -> None:
+    values = Sign._values
+    patch.setattr(Sign, "_values", lambda self, *sums: (2 / np.pi * values(self, *sums)[0],))
+
+
+@noticed_by("bits_frontier")
+def positions_are_shifted_by_one(patch: Patch) -> None:
+    read = positions.read_positions
+
+    def shifted(body: memoryview, size: int, count: int) -> np.ndarray:
+        return (read(body, size, count) + 1) % size
+
+    patch.setattr(positions, "read_positions", shifted)

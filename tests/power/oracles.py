@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import struct
 from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 from typing import Any
 
@@ -221,3 +223,24 @@ def rows_are_sent_with_their_labels_and_their_number() -> None:
     x, y = model.rows(0, N)
     weights = np.linalg.lstsq(x[y > 0].astype(np.float64), y[y > 0].astype(np.float32).astype(np.float64))[0]
     assert row["relative_error"] == pytest.approx(np.linalg.norm(weights - model.weights()), rel=1e-3)
+
+
+@_oracle("a restart with error feedback")
+def a_run_that_was_stopped_ends_with_the_weights_of_one_that_was_not() -> None:
+    data, values = _data(), {"compressor": "sign", "error_feedback": True, "exchange": "all_reduce"}
+
+    class StoppedError(Exception):
+        pass
+
+    def stop(news: Any) -> None:
+        raise StoppedError
+
+    with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        checkpoint = Path(folder) / "run.checkpoint"
+        spec = TrainingSpec(data, iterations=12, workers=RANKS, batch_size=N, step_size=0.5, seed=SEED, **values)
+        with patch.context() as hurried, pytest.raises(StoppedError):
+            hurried.setattr(loop, "_NEWS_SECONDS", -1.0)
+            train(spec, progress=stop, checkpoint=checkpoint)
+        assert checkpoint.exists()
+        resumed = train(spec, checkpoint=checkpoint)
+    assert resumed.weights.tobytes() == train(spec).weights.tobytes()

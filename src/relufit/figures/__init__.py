@@ -143,6 +143,12 @@ FIGURES = {
         "bits_to_accuracy",
         ("bits_to_accuracy.ranks",),
     ),
+    "bits_frontier": FigureSpec(
+        "Iterations to the tolerance against bytes that a rank sends, by compressor, with and without error feedback",
+        "bits_frontier",
+        ("bits_frontier.methods", "bits_frontier.limit"),
+        optional=("bits_frontier.limit",),
+    ),
     "trajectory": FigureSpec(
         "Relative error of SGD and QSGD from w0, and its distance from the prediction",
         "trajectory",
