@@ -31,7 +31,7 @@ _PLACES = [
     for far in (0, 6, 14, 24, 36)
     for x, y in ((1, 0), (-1, 0), (1, 1), (-1, 1), (1, -1), (-1, -1), (0, 1), (0, -1), (0.4, 1), (-0.4, -1))
 ]
-_FONT = 6.5
+_FONT = 7.0
 
 
 def draw(tables: list[pd.DataFrame]) -> Figure:
@@ -84,6 +84,7 @@ def _draw(axes: Axes, methods: pd.DataFrame, limit: pd.DataFrame) -> None:
         axes.plot(rows["sent_predicted"] / 1000, rows["iterations_predicted"], "+", color="0.25", **_CROSS)
     if not limit.empty:
         words = "least bytes of an unbiased code without memory"
+        limit = limit[limit["iterations"].between(*axes.get_ylim()) & (limit["sent"] / 1000).between(*axes.get_xlim())]
         axes.plot(limit["sent"] / 1000, limit["iterations"], color="0.6", linewidth=1, label=words)
     axes.plot([], [], "+", color="0.25", label="predicted, nothing fitted", **_CROSS)
 

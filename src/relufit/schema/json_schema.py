@@ -35,7 +35,7 @@ def _plain(schema: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any
         plain["additionalProperties"] = _plain(plain["additionalProperties"], definitions)
     if "properties" in plain:
         plain["properties"] = {key: _plain(subschema, definitions) for key, subschema in plain["properties"].items()}
-        plain["additionalProperties"] = False
+        plain.setdefault("additionalProperties", False)
     order = ("description", "type", "additionalProperties", "required", "properties")
     return {key: plain[key] for key in (*order, *plain) if key in plain}
 

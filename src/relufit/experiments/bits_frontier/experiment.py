@@ -19,7 +19,7 @@ from relufit.claims.topics import Topic
 from relufit.claims.trace_files import Record
 from relufit.claims.verdict import Verdict, exactly, judge
 from relufit.exchange import BASELINE, find_exchange
-from relufit.experiments.bits_frontier.runs import Run, all_runs, runs_of, scaled_pairs
+from relufit.experiments.bits_frontier.runs import NAME, Run, all_runs, runs_of, scaled_pairs
 from relufit.experiments.framework.base import Judgement, Setting
 from relufit.experiments.framework.curves import ends
 from relufit.experiments.framework.quantized import (
@@ -35,7 +35,6 @@ from relufit.experiments.framework.quantized import (
     training,
 )
 
-NAME = "bits_frontier"
 #: Tolerance of iterations, of bytes and of their ratio to SGD, against the prediction.
 TOLERANCE = 0.07
 #: So many times the iterations of SGD in fp32 may signs with error feedback take at SGD's own step.

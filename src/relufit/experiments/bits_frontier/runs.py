@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from relufit import theory
+from relufit.errors import ConfigError
 from relufit.exchange import BASELINE, DEFAULT, EXCHANGES
 from relufit.experiments.framework.quantized import Method, make
 from relufit.planning.costs import label
 
+NAME = "bits_frontier"
 _SGD = {"name": "fp32"}
 
 
@@ -78,18 +80,52 @@ class Run:
 
 
 def runs_of(section: Mapping[str, Any]) -> list[Run]:
-    """Return the runs of a section's methods; SGD in fp32 comes first, and is there by all-reduce in any case."""
-    exchanges = dict.fromkeys([BASELINE, *section["exchanges"]])
+    """Return the runs of a section's methods; SGD in fp32 comes first, and is there by all-reduce in any case.
+
+    Raises
+    ------
+    ConfigError
+        If a compressor cannot be made, or theory has no step for it and none is given.
+    """
+    for nth, method in enumerate(section["methods"]):
+        _check(method, f"{NAME}.methods.{nth}")
+    named = [name for method in section["methods"] for name in method.get("exchanges", [])]
+    exchanges = dict.fromkeys([BASELINE, *section["exchanges"], *named])
     runs = [Run(_SGD, exchange, m) for m in section["mini_batches"] for exchange in exchanges]
     for m in section["mini_batches"]:
-        for exchange in section["exchanges"]:
+        for exchange in exchanges:
             for method in section["methods"]:
+                if exchange not in method.get("exchanges", section["exchanges"]):
+                    continue
                 searched = method.get("searched", [])
                 kind = (method["compressor"], exchange, m, method.get("error_feedback", False))
                 runs += [Run(*kind, factor, searched=True) for factor in searched] or [
                     Run(*kind, method.get("step_factor"))
                 ]
     return runs
+
+
+def _check(method: Mapping[str, Any], where: str) -> None:
+    name = method["compressor"]["name"]
+    try:
+        compressor = make(method["compressor"])
+    except ConfigError as error:
+        key = error.where if error.where in method["compressor"] else "name"
+        raise ConfigError(error.what, where=f"{where}.compressor.{key}", remedy=error.remedy) from error
+    if "searched" in method:
+        return
+    if not method.get("error_feedback", False) and compressor.variance(2) is None:
+        raise ConfigError(
+            f"{name} is biased: nothing is predicted of it without error feedback",
+            where=f"{where}.error_feedback",
+            remedy="set it to true, or give the steps to be searched",
+        )
+    if compressor.encoding(2) is None:
+        raise ConfigError(
+            f"{name} does not state how much of a vector it keeps",
+            where=f"{where}.compressor.name",
+            remedy="give the steps to be searched",
+        )
 
 
 def scaled_pairs(section: Mapping[str, Any]) -> list[tuple[Run, Run]]:

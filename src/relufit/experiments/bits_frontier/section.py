@@ -6,7 +6,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from relufit.experiments.framework.compressor_section import USUAL, CompressorSection
+from relufit.experiments.framework.compressor_section import CompressorSection
 from relufit.experiments.framework.keys import (
     Budget,
     Coding,
@@ -23,14 +23,14 @@ from relufit.experiments.framework.keys import (
     Workers,
     check_shares,
 )
-from relufit.schema import LEFT_OUT, Distinct, Section, refused
+from relufit.schema import LEFT_OUT, Distinct, Flag, Section, refused
 
 
 class MethodSection(Section):
     """A compressor, with or without error feedback, and its step."""
 
     compressor: CompressorSection = Field(description="what gradients are encoded by")
-    error_feedback: bool = Field(default=False, description="whether ranks keep what an encoding leaves out")
+    error_feedback: Flag = Field(default=False, description="whether ranks keep what an encoding leaves out")
     step_factor: StepFactor = Field(
         default=LEFT_OUT, description="step in units of SGD's own; by default it is the best one by prediction"
     )
@@ -40,27 +40,17 @@ class MethodSection(Section):
         description="steps in units of SGD's own that are all run, where no prediction holds; the best one is shown",
     )
 
+    exchanges: Distinct[ExchangeName] = Field(
+        default=LEFT_OUT,
+        min_length=1,
+        description="ways to exchange gradients, where they are not those of all methods",
+    )
+
     @model_validator(mode="after")
     def _check_step(self) -> Self:
-        """Check that there is one way to choose the step, and that theory has one where it is asked."""
-        given = self.model_fields_set
-        if {"step_factor", "searched"} <= given:
+        """Check that there is one way to choose the step; compressors are made when runs are listed."""
+        if {"step_factor", "searched"} <= self.model_fields_set:
             raise refused("step_factor and searched are both given", "leave one of them out", "searched")
-        if "searched" in given or self.compressor.name in USUAL:
-            return self
-        compressor = self.compressor.made()
-        if not self.error_feedback and compressor.variance(2) is None:
-            raise refused(
-                f"{self.compressor.name} is biased: nothing is predicted of it without error feedback",
-                "set error_feedback to true, or give the steps to be searched",
-                "compressor",
-            )
-        if compressor.encoding(2) is None:
-            raise refused(
-                f"{self.compressor.name} does not state how much of a vector it keeps",
-                "give the steps to be searched",
-                "compressor",
-            )
         return self
 
 

@@ -36,7 +36,7 @@ class OtherCompressor(CompressorSection):
 
     @model_validator(mode="after")
     def _check_variance(self) -> Self:
-        """Refuse a biased compressor: it has no step that follows from its variance."""
+        """Make the compressor, and refuse a biased one: it has no step that follows from its variance."""
         if self.name not in USUAL and self.made().variance(2) is None:
             raise refused(f"{self.name} is biased", "run it in bits_frontier, with error feedback", "name")
         return self

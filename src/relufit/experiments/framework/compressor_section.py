@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ConfigDict, Field, model_validator
 
@@ -14,7 +14,7 @@ from relufit.schema.messages import unknown_key
 if TYPE_CHECKING:
     from relufit.compression import Compressor
 
-#: Compressors whose keys are checked here: the registry is not imported for them, which takes long.
+#: Compressors whose keys are checked without the registry, which takes long to import.
 USUAL = ("fp64", "fp16", "natural", "ternary")
 
 
@@ -36,15 +36,8 @@ class CompressorSection(Section):
                 raise unknown_key(str(key), cls.model_fields)
         return values
 
-    @model_validator(mode="after")
-    def _check_parameters(self) -> Self:
-        """Make the compressor."""
-        if self.name not in USUAL:
-            self.made()
-        return self
-
     def made(self) -> Compressor:
-        """Return the compressor.
+        """Return the compressor, by the registry.
 
         Raises
         ------
