@@ -83,6 +83,24 @@ def test_a_data_set_is_made_as_asked_and_can_be_trained_on(
     assert timing.about["machine"]["packages"]["numpy"] == np.__version__
 
 
+def test_signs_are_trained_with_error_feedback_and_refused_without(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trace = tmp_path / "trace.parquet"
+    arguments = ["train", str(data), "-K", "2", "-m", "16", "--tolerance", "1e-4", "--output", str(trace)]
+    assert main([*arguments, "--compressor", "sign", "--error-feedback"]) == 0
+    output = capsys.readouterr().out
+    assert "converged after" in output
+    assert "optimal with error feedback" in output
+    assert trace_files.read(trace)[1]["spec"]["error_feedback"] is True
+    assert main([*arguments, "--compressor", "sign"]) == 2
+    assert "set error_feedback to true" in capsys.readouterr().err
+    assert main([*arguments, "--error-feedback"]) == 0
+    assert "fp64 is exact: error feedback changes nothing" in capsys.readouterr().err
+    assert main([*arguments, "--compressor", "sign", "--error-feedback", "--copy-share", "-1"]) == 2
+    assert "copy_share" in capsys.readouterr().err
+
+
 def test_a_run_that_diverges_ends_well_and_says_so(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

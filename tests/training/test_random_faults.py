@@ -25,8 +25,8 @@ from relufit.exchange import EXCHANGES
 from relufit.planted import PlantedModel
 from relufit.training import Timeouts, Trace, TrainingSpec, train
 
-#: How many seeds are tried.
-RUNS = int(os.environ.get("RELUFIT_FAULTY_RUNS", "8"))
+#: How many seeds are tried, without error feedback and with it.
+RUNS = int(os.environ.get("RELUFIT_FAULTY_RUNS", "5"))
 PATIENCE = Timeouts(start=20, message=1, rejoin=0.5, attempts=100)
 #: Seconds after which a run is taken for one that never ends; three faults cost a few times `start` at most.
 DEADLINE = 900.0
@@ -109,9 +109,10 @@ def run_within(seconds: float, asked: TrainingSpec, client: Client, **options: A
     raise ended[0]
 
 
+@pytest.mark.parametrize("feedback", [False, True], ids=["plain", "feedback"])
 @pytest.mark.parametrize("seed", range(RUNS), ids=lambda seed: f"seed_{seed}")
 def test_a_run_with_random_faults_ends_with_the_same_bits_or_with_one_error_and_a_checkpoint(
-    client: Client, own_cluster: LocalCluster, tmp_path: Path, seed: int
+    client: Client, own_cluster: LocalCluster, tmp_path: Path, seed: int, feedback: bool
 ) -> None:
     draw, processes = random.Random(seed), Processes(own_cluster)
     exchange, workers, iterations = draw.choice(list(EXCHANGES)), draw.choice([2, 3, 4]), 2000
@@ -122,14 +123,15 @@ def test_a_run_with_random_faults_ends_with_the_same_bits_or_with_one_error_and_
     strikes = draw_strikes(draw, members, 0.8)
     asked = TrainingSpec(
         PlantedModel(2100, 50, 3, noise_std=0.05),
-        {"name": "qsgd", "levels": 4},
+        {"name": "sign"} if feedback else {"name": "qsgd", "levels": 4},
         workers=workers,
         batch_size=20,
         iterations=iterations,
         record_every=10,
         exchange=exchange,
+        error_feedback=feedback,
     )
-    key = (exchange, workers)
+    key = (exchange, workers, feedback)
     oracle = _ORACLES[key] if key in _ORACLES else _ORACLES.setdefault(key, train(asked))
     print(f"seed {seed}: {exchange}, {workers} ranks, checkpoint {checkpoint is not None}, failures {failures}")
     processes.allow_failures(failures)

@@ -83,6 +83,10 @@ def test_the_bits_are_those_of_the_serial_engine(exchange: str, workers: int, sh
     assert not trace.faults
     assert trace.received is not None
     assert trace.received["uplink_bytes"] == oracle.table["uplink_bytes"].iloc[-1]
+    plan = make_plan(asked, open_rows(MODEL))
+    copies = oracle.summary["iterations"] // plan.copies_every if share else 0
+    summed = exchange == "all_reduce"
+    assert trace.received["copy_bytes"] == copies * 8 * MODEL.d * (workers + summed)
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0])
