@@ -12,9 +12,9 @@ from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
-from relufit import theory
 from relufit.compression.sums import Terms, sum_terms
 from relufit.errors import PayloadError
+from relufit.theory.encodings import Encoding
 
 _HEADER = struct.Struct("<BBH")
 HEADER_BYTES = _HEADER.size
@@ -197,15 +197,15 @@ class Compressor(ABC):
         """
         return 1.0 if self.variance(size) == 0 else None
 
-    def encoding(self, size: int) -> theory.Encoding | None:
+    def encoding(self, size: int) -> Encoding | None:
         """Return the moments of what is decoded, by `variance` or else by `contraction`; None where there is neither.
 
         From them the iterations with error feedback are predicted.
         """
         if (omega := self.variance(size)) is not None:
-            return theory.Encoding.unbiased(omega)
+            return Encoding.unbiased(omega)
         delta = self.contraction(size)
-        return None if delta is None else theory.Encoding.contraction(delta)
+        return None if delta is None else Encoding.contraction(delta)
 
     def expected_bits(self, size: int) -> float | None:
         """Return the expected bits of the payload of a Gaussian vector, header included, or None where unknown."""

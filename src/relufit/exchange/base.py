@@ -9,7 +9,7 @@ from enum import Enum
 from typing import ClassVar, NamedTuple
 
 from relufit.theory._checks import positive, whole
-from relufit.theory.feedback import EXACT, Encoding
+from relufit.theory.encodings import EXACT, Encoding
 from relufit.theory.network import FRAME_BYTES, Iteration, Network, Work, weights_bytes
 
 

@@ -28,10 +28,12 @@ _GROUPS = {
 #: Where a label may stand beside its point, in points: right, left, above and below, near and far.
 _PLACES = [
     (x * (4 + far), y * (4 + far))
-    for far in (0, 6, 14, 24, 36)
-    for x, y in ((1, 0), (-1, 0), (1, 1), (-1, 1), (1, -1), (-1, -1), (0, 1), (0, -1), (0.4, 1), (-0.4, -1))
+    for far in (0, 5, 10, 16, 24, 34, 46, 60)
+    for x, y in ((1, 0), (-1, 0), (1, 1), (-1, 1), (1, -1), (-1, -1), (0, 1), (0, -1), (1, 0.5), (-1, 0.5), (0.5, -1))
 ]
 _FONT = 7.0
+#: In points; names that are farther away have a line to their point.
+_NEAR = 8.0
 
 
 def draw(tables: list[pd.DataFrame]) -> Figure:
@@ -100,7 +102,9 @@ def _name(row: dict[Any, Any]) -> str:
     words = [row["compressor"].replace("qsgd", "QSGD").replace("_", " ")]
     for part in str(row["method"]).removesuffix("-feedback").split("-")[1:]:
         key, equals, value = part.partition("=")
-        if key == "fraction":
+        if key == "bits":
+            words.append(f"{value} bit" + "s" * (value != "1"))
+        elif key == "fraction":
             words.append(f"{100 * float(value):g} %")
         elif equals and value not in ("False", "fp16"):
             words.append(f"{value}" if key != "norm" else f"{value} norm")
@@ -143,11 +147,12 @@ def _label(figure: Figure, panels: Any, methods: pd.DataFrame) -> None:  # noqa:
             assert best
             taken.append(best[1])
             _annotate(axes, row, best[0])
+            _lead(axes, row, best[0])
 
 
 def _annotate(axes: Axes, row: dict[Any, Any], place: tuple[float, float]) -> mpl.text.Annotation:
+    """Write a name at a place beside its point."""
     x, y = place
-    far = max(abs(x), abs(y)) > 12
     return axes.annotate(
         _name(row),
         (row["sent"] / 1000, row["iterations"]),
@@ -156,5 +161,12 @@ def _annotate(axes: Axes, row: dict[Any, Any], place: tuple[float, float]) -> mp
         size=_FONT,
         ha="left" if x > 2 else "right" if x < -2 else "center",
         va="bottom" if y > 1 else "top" if y < -1 else "center",
-        arrowprops={"arrowstyle": "-", "linewidth": 0.4, "color": "0.6", "shrinkA": 0, "shrinkB": 2} if far else None,
     )
+
+
+def _lead(axes: Axes, row: dict[Any, Any], place: tuple[float, float]) -> None:
+    """Draw a line from a point to a name that is not right beside it."""
+    if max(map(abs, place)) > _NEAR:
+        look = {"arrowstyle": "-", "linewidth": 0.6, "color": "0.5", "shrinkA": 0, "shrinkB": 2}
+        point = (row["sent"] / 1000, row["iterations"])
+        axes.annotate("", point, place, textcoords="offset points", arrowprops=look)

@@ -24,9 +24,9 @@ from relufit.theory.cost import iterations_fresh, rate_distortion_saving, row_sh
 from relufit.theory.descent import descent_curve, descent_factor, descent_optimal_step, recovery_ratio
 from relufit.theory.dynamics import global_curve, initial_moments, population_loss
 from relufit.theory.eden import eden_variance, lloyd_max
+from relufit.theory.encodings import Encoding
 from relufit.theory.feedback import (
     SIGN_DELTA,
-    Encoding,
     feedback_curve,
     feedback_optimal_step,
     feedback_rate,

@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from relufit.numerics.blas import one_blas_thread
 from relufit.theory._checks import nonnegative, spectrum, squared_start, whole, worker_batch
+from relufit.theory.encodings import EXACT, Encoding
 from relufit.theory.sgd import batch_curvature, contraction, optimal_step
 
 #: ``(E|z|)^2`` of a standard normal number: the share of the squared norm that signs keep.
@@ -27,44 +28,8 @@ SIGN_DELTA = 2 / math.pi
 Array = NDArray[np.float64]
 
 
-class Encoding(NamedTuple):
-    """The first two moments of what a compressor makes of a vector p: ``C(p) = gain p + n``.
-
-    The error n is uncorrelated with p and evenly spread over all directions, and ``E||n||^2 = noise ||p||^2``.
-
-    Parameters
-    ----------
-    gain, noise : float
-        ``<C(p), p> / ||p||^2``, and the mean square of the error.
-    """
-
-    gain: float
-    noise: float
-
-    @classmethod
-    def contraction(cls, delta: float) -> Encoding:
-        """Return a compressor with ``<C(p), p> = ||C(p)||^2 = delta ||p||^2``, as signs and the largest numbers are.
-
-        Raises
-        ------
-        ValueError
-            If delta is not above 0 and at most 1.
-        """
-        if not 0 < delta <= 1:
-            raise ValueError(f"delta must be above 0 and at most 1, not {delta!r}")
-        return cls(delta, delta * (1 - delta))
-
-    @classmethod
-    def unbiased(cls, omega: float) -> Encoding:
-        """Return a compressor whose mean is p, with ``E||C(p) - p||^2 = omega ||p||^2``."""
-        return cls(1.0, nonnegative("omega", omega))
-
-
 #: Magnitudes of normal numbers are integrated up to here, with so many nodes.
 _LARGEST, _NODES = 9.0, 2**15
-
-#: What loses nothing.
-EXACT = Encoding(1.0, 0.0)
 
 
 def feedback_rate(

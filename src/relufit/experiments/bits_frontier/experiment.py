@@ -17,7 +17,7 @@ from relufit import theory
 from relufit.claims.statistics import mean_interval
 from relufit.claims.topics import Topic
 from relufit.claims.trace_files import Record
-from relufit.claims.verdict import Verdict, exactly, judge
+from relufit.claims.verdict import Verdict, describe, exactly, judge
 from relufit.exchange import BASELINE, find_exchange
 from relufit.experiments.bits_frontier.runs import NAME, Run, all_runs, runs_of, scaled_pairs
 from relufit.experiments.framework.base import Judgement, Setting
@@ -90,13 +90,15 @@ class BitsFrontier:
             judging.add(run)
         for unscaled, scaled in scaled_pairs(section):
             judging.add_pair(unscaled, scaled)
+        limit = _limit(section)
+        judging.add_limit(limit)
         said = (
             f"d = {section['dimension']}, n/d = {section['ratio']:g}, K = {section['workers']}, m in "
             f"{section['mini_batches']}, {section['sampling']}, exchanges {', '.join(section['exchanges'])}; steps are "
             f"the best by prediction, or in units of SGD's own where that is said; {trials} trials"
         )
         budget = f"{section['iterations']} iterations to relative error {section['tolerance']:g}"
-        tables = {"methods": judging.methods(), "search": judging.searched(), "limit": _limit(section)}
+        tables = {"methods": judging.methods(), "search": judging.searched(), "limit": limit}
         return Judgement(said, budget, judging.verdicts, tables)
 
 
@@ -187,6 +189,35 @@ class _Judging:
                 TOLERANCE,
             )
         )
+
+    def add_limit(self, limit: pd.DataFrame) -> None:
+        """Hold the fewest bytes with error feedback against the least of unbiased codes, with the least mini-batch."""
+        m = min(self._section["mini_batches"])
+        for exchange, rows in limit[limit["mini_batch"] == m].groupby("exchange", sort=False):
+            fed_back = [
+                run
+                for run in runs_of(self._section)
+                if run.error_feedback and not run.searched and (run.exchange, run.mini_batch) == (exchange, m)
+            ]
+            if not fed_back:
+                continue
+            run = min(fed_back, key=lambda run: float(self._due(run)[1].mean()))
+            least, setting = float(rows["sent"].min()), self._settings[run.name]
+            due = float(self._due(run)[1].mean()) / least
+            told: dict[str, Any] = {
+                "trials": setting.trials,
+                "evidence": setting.evidence,
+                "note": f"The method with the fewest bytes by prediction; the prediction is {due:.3g}.",
+            }
+            statistic = f"bytes over the least of an unbiased code without memory, omega up to {_OMEGAS[-1]:g}"
+            ratio = mean_interval(self._ends(run)[1] / least)
+            # Judged is the side of 1 that theory says, where it is far enough from 1 to tell.
+            if abs(due - 1) < TOLERANCE:
+                verdict = describe(statistic, run.words, ratio, **told)
+            else:
+                side = {"most": 1.0} if due < 1 else {"least": 1.0}
+                verdict = judge(statistic, run.words, ratio, **side, **told)
+            self.verdicts[Topic.BITS_FRONTIER].append(verdict)
 
     def methods(self) -> pd.DataFrame:
         """Return a row a method, in an exchange and with a mini-batch: of those that were searched, the best step."""

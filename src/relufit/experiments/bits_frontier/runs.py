@@ -10,7 +10,6 @@ from relufit import theory
 from relufit.errors import ConfigError
 from relufit.exchange import BASELINE, DEFAULT, EXCHANGES
 from relufit.experiments.framework.quantized import Method, make
-from relufit.planning.costs import label
 
 NAME = "bits_frontier"
 _SGD = {"name": "fp32"}
@@ -46,7 +45,7 @@ class Run:
     @property
     def label(self) -> str:
         """The compressor and error feedback in a word."""
-        return label(make(self.compressor)) + ("-feedback" if self.error_feedback else "")
+        return _word(self.compressor) + ("-feedback" if self.error_feedback else "")
 
     @property
     def group(self) -> str:
@@ -62,7 +61,7 @@ class Run:
     @property
     def words(self) -> str:
         """What it is, in a report."""
-        parts = [label(make(self.compressor))]
+        parts = [_word(self.compressor)]
         if self.error_feedback:
             parts.append("error feedback")
         if self.factor is not None and not self.paired:
@@ -77,6 +76,12 @@ class Run:
     def method(self, step: float | None) -> Method:
         """Return it as predictions take it, with a step; None for the best one."""
         return Method(self.compressor, self.exchange, self.error_feedback, step)
+
+
+def _word(compressor: Mapping[str, Any]) -> str:
+    """Return a compressor with the parameters that a configuration gives: ``qsgd-s19-rans``, ``eden-bits=1``."""
+    written = {"name": "{}", "levels": "s{}", "coding": "{}"}
+    return "-".join(written.get(key, f"{key}={{}}").format(value) for key, value in compressor.items())
 
 
 def runs_of(section: Mapping[str, Any]) -> list[Run]:

@@ -43,7 +43,7 @@ class MethodSection(Section):
     exchanges: Distinct[ExchangeName] = Field(
         default=LEFT_OUT,
         min_length=1,
-        description="ways to exchange gradients, where they are not those of all methods",
+        description="ways to exchange gradients, if not those of all methods",
     )
 
     @model_validator(mode="after")
