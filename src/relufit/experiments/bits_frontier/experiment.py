@@ -7,6 +7,7 @@ steps are run, and the fewest iterations among them are shown with what all of t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -215,8 +216,8 @@ class _Judging:
             if abs(due - 1) < TOLERANCE:
                 verdict = describe(statistic, run.words, ratio, **told)
             else:
-                side = {"most": 1.0} if due < 1 else {"least": 1.0}
-                verdict = judge(statistic, run.words, ratio, **side, **told)
+                least_side, most_side = (-math.inf, 1.0) if due < 1 else (1.0, math.inf)
+                verdict = judge(statistic, run.words, ratio, least=least_side, most=most_side, **told)
             self.verdicts[Topic.BITS_FRONTIER].append(verdict)
 
     def methods(self) -> pd.DataFrame:
