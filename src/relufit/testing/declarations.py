@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from relufit.compression import Compressor, compressor_names, make_compressor
 from relufit.compression.lengths import payload_bits
-from relufit.testing.check import SIZES, Check, gaussian, neighbours
+from relufit.testing.check import SIZES, Check, gaussian, neighbours, sent
 
 
 def check_name_and_parameters(compressor: Compressor) -> None:
@@ -83,6 +83,14 @@ def check_numbers(compressor: Compressor) -> None:
         assert payload_bits(compressor, size) > 0, f"payloads of {size} coordinates have no bits"
 
 
+def check_exact(compressor: Compressor) -> None:
+    """What calls itself exact decodes float64 numbers to what they were."""
+    if compressor.exact:
+        for size in SIZES:
+            vector = gaussian(size)
+            assert sent(compressor, vector, 1).tobytes() == vector.tobytes(), f"other numbers come back in {size}"
+
+
 def check_family(compressor: Compressor) -> None:
     """Members of the family, which plans choose from, can be made for every size."""
     for resolution, make in type(compressor).family((0.1, 1.0)):
@@ -100,6 +108,7 @@ CHECKS = tuple(
             check_is_a_value,
             check_has_no_state,
             check_numbers,
+            check_exact,
             check_family,
             check_threads,
         ),
