@@ -245,6 +245,13 @@ def _sign(case: Case, vector: Array) -> Rounding:
     return _certain(np.where(vector < 0, -mean, mean) if mean else np.zeros(len(vector)))
 
 
+def _majority(case: Case, vector: Array) -> Rounding:
+    sign = np.sign(vector)
+    if not sign.any() or not np.isfinite(np.abs(vector).sum()):
+        return _certain(0 * vector)
+    return Rounding(np.where(sign > 0, 1.0, -1.0), np.where(sign < 0, -1.0, 1.0), np.where(sign == 0, 0.5, 0.0))
+
+
 def _one_bit(case: Case, vector: Array) -> Rounding:
     below = vector < 0
     means = np.zeros(len(vector))
@@ -268,6 +275,7 @@ REFERENCES: dict[str, Callable[[Case, Array], Rounding]] = {
     "scaled_qsgd": _scaled_qsgd,
     "sign": _sign,
     "one_bit": _one_bit,
+    "majority": _majority,
     "top_k": _top_k,
     "rand_k": _rand_k,
     "top_k_sign": _top_k_sign,

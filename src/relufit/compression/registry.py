@@ -22,7 +22,7 @@ from relufit.compression.natural import Natural
 from relufit.compression.qsgd import QSGD, Ternary
 from relufit.compression.rand_k import RandK
 from relufit.compression.scaled_qsgd import ScaledQSGD
-from relufit.compression.sign import OneBit, Sign
+from relufit.compression.sign import Majority, OneBit, Sign
 from relufit.compression.top_k import TopK
 from relufit.compression.top_k_sign import TopKSign
 from relufit.errors import ConfigError
@@ -43,6 +43,7 @@ COMPRESSORS: dict[str, type[Compressor]] = {
         ScaledQSGD,
         Sign,
         OneBit,
+        Majority,
         TopK,
         TopKSign,
         RandK,

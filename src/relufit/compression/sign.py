@@ -1,4 +1,4 @@
-"""One bit a coordinate: signs times the mean magnitude, or times two values as the first one-bit SGD had them.
+"""One bit a coordinate: signs, alone, times the mean magnitude, or times two values as the first one-bit SGD had them.
 
 Sources: F. Seide, H. Fu, J. Droppo, G. Li, D. Yu, *1-Bit Stochastic Gradient Descent and its Application to
 Data-Parallel Distributed Training of Speech DNNs*, 2014; J. Bernstein, Y.-X. Wang, K. Azizzadenesheli, A. Anandkumar,
@@ -30,14 +30,15 @@ from relufit.compression.base import (
 from relufit.errors import PayloadError
 from relufit.numerics.compiled_cache import compiled
 from relufit.numerics.kernels import BLOCK
-from relufit.numerics.simd import dots
+from relufit.numerics.simd import dots, draw
+from relufit.streams import words
 
 _VERSION = 1
 
 
 @dataclass(frozen=True)
 class _OneBit(Compressor):
-    """A payload is the header, one value or two in fp64, and a bit for each coordinate, 1 where it is negative.
+    """A payload is the header, up to two values in fp64, and a bit for each coordinate, 1 where it is negative.
 
     A vector of zeros is a header alone.
     """
@@ -45,18 +46,20 @@ class _OneBit(Compressor):
     kind: ClassVar[int]
     #: How many values there are.
     count: ClassVar[int]
+    #: The header's parameter where bits follow: without values the header alone could not be told from a cut payload.
+    marked: ClassVar[int] = 0
 
     def encode(self, vector: np.ndarray, key: int) -> bytes:
-        """Return the payload; nothing is drawn from `key`."""
+        """Return the payload; where nothing else is said, nothing is drawn from `key`."""
         vector = check_vector(vector)
         positive, negative = _sums(vector)
         if not math.isfinite(positive - negative):
             finite = bool(np.isfinite(vector).all())
             raise PayloadError("the sum of the magnitudes is beyond the range of float64" if finite else NOT_FINITE)
-        start = header(self.kind, _VERSION)
         if positive == negative:
-            return start
-        signs = vector < 0
+            return header(self.kind, _VERSION)
+        start = header(self.kind, _VERSION, self.marked)
+        signs = self._negative(vector, key)
         values = self._values(positive, negative, vector.size, int(np.count_nonzero(signs)))
         return start + struct.pack(f"<{self.count}d", *values) + np.packbits(signs, bitorder="little").tobytes()
 
@@ -64,15 +67,16 @@ class _OneBit(Compressor):
         """Return the vector, (size,) float64 or `out`."""
         kind, parameter, body = split(payload, _VERSION)
         vector, start = output_for(size, out), 8 * self.count
-        if kind != self.kind or parameter:
-            raise PayloadError(f"a payload of kind {kind} with the parameter {parameter}, not {self.kind} and 0")
+        due = self.marked if len(body) else 0
+        if kind != self.kind or parameter != due:
+            raise PayloadError(f"a payload of kind {kind} with the parameter {parameter}, not {self.kind} and {due}")
         if not len(body):
             vector[:] = 0
             return vector
         if len(body) != start + -(-size // 8):
             raise PayloadError(f"a body of {len(body)} bytes for {size} coordinates")
-        values = np.abs(struct.unpack_from(f"<{self.count}d", body))
-        if not np.isfinite(values).all() or np.signbit(struct.unpack_from(f"<{self.count}d", body)).any():
+        values = np.array(struct.unpack_from(f"<{self.count}d", body) or (1.0,))
+        if not np.isfinite(values).all() or np.signbit(values).any():
             raise PayloadError("a magnitude that is negative or not finite")
         check_range(values, vector.dtype)
         bits = np.frombuffer(body[start:], np.uint8)
@@ -90,6 +94,10 @@ class _OneBit(Compressor):
     def expected_bits(self, size: int) -> float:
         """Return the bits of the payload of every vector but zero."""
         return 8.0 * (HEADER_BYTES + 8 * self.count + -(-size // 8))
+
+    def _negative(self, vector: np.ndarray, key: int) -> np.ndarray:
+        """Return which coordinates count as negative."""
+        return vector < 0
 
     @abstractmethod
     def _values(self, positive: float, negative: float, size: int, below: int) -> tuple[float, ...]:
@@ -137,6 +145,30 @@ class OneBit(_OneBit):
         return positive / max(1, size - below), (0.0 - negative) / max(1, below)
 
 
+@dataclass(frozen=True)
+class Majority(_OneBit):
+    """C(v)_i = sgn(v_i): the votes of signSGD, and their majority where sums are encoded again.
+
+    In an exchange that encodes sums, the sum of the ranks' signs becomes its sign: the vote of the majority, one bit a
+    coordinate in both directions. Where as many ranks are for as against, a bit of the key's stream decides, word i for
+    coordinate i: it is the same on every engine, and favours neither side. In the other exchanges the weights move by
+    the sum of the signs. The length of the gradient is lost: at a constant step the error comes to a floor,
+    `relufit.theory.majority_floor` (Bernstein et al. 2018; J. Bernstein, J. Zhao, K. Azizzadenesheli, A. Anandkumar,
+    *signSGD with Majority Vote*, 2019, arXiv:1810.05291).
+    """
+
+    name: ClassVar[str] = "majority"
+    kind: ClassVar[int] = 63
+    count: ClassVar[int] = 0
+    marked: ClassVar[int] = 1
+
+    def _negative(self, vector: np.ndarray, key: int) -> np.ndarray:
+        return _votes(vector, words(key))  # type: ignore[no-any-return]
+
+    def _values(self, positive: float, negative: float, size: int, below: int) -> tuple[()]:
+        return ()
+
+
 @compiled
 def _sums(v: np.ndarray) -> tuple[float, float]:
     """Return the sum of the positive and that of the negative numbers; their difference is NaN if one number is."""
@@ -152,6 +184,25 @@ def _sums(v: np.ndarray) -> tuple[float, float]:
             some[k] = 0.0 if part[k] > 0 else part[k]
         negative += dots((some,), ones[: part.size])[0]
     return positive, negative
+
+
+@compiled
+def _votes(v: np.ndarray, key: np.ndarray) -> np.ndarray:
+    """Return which numbers are negative; of zero the highest bit of a word of the stream says so."""
+    key_words, drawn = (key[0], key[1], key[2], key[3]), np.empty(BLOCK, np.uint32)
+    negative = np.empty(v.size, np.bool_)
+    for start in range(0, v.size, BLOCK):
+        part = v[start : start + BLOCK]
+        tied = False
+        for k in range(part.size):
+            negative[start + k] = part[k] < 0
+            tied |= part[k] == 0
+        if tied:
+            draw(np.uint32(start), key_words, drawn)
+            for k in range(part.size):
+                if part[k] == 0:
+                    negative[start + k] = drawn[k] >> np.uint32(31) != 0
+    return negative
 
 
 @compiled

@@ -35,6 +35,7 @@ from relufit.theory.feedback import (
 )
 from relufit.theory.iteration_complexity import iterations_fixed
 from relufit.theory.local_steps import local_contraction, local_optimal_step
+from relufit.theory.majority import majority_floor
 from relufit.theory.network import Iteration, Network, Work, weights_bytes, wire_bytes
 from relufit.theory.noise import label_noise_curve, label_noise_floor
 from relufit.theory.quantization import (
@@ -102,6 +103,7 @@ __all__ = [
     "local_optimal_step",
     "log_contraction",
     "log_error_variance",
+    "majority_floor",
     "marchenko_pastur",
     "natural_probabilities",
     "natural_variance",
