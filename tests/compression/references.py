@@ -247,8 +247,11 @@ def _sign(case: Case, vector: Array) -> Rounding:
 
 def _majority(case: Case, vector: Array) -> Rounding:
     sign = np.sign(vector)
-    if not sign.any() or not np.isfinite(np.abs(vector).sum()):
-        return _certain(0 * vector)
+    if not sign.any():
+        return _certain(sign)
+    # A sum of magnitudes that is no number is refused.
+    if not np.isfinite(np.abs(vector).sum()):
+        return _certain(np.full(len(vector), np.nan))
     return Rounding(np.where(sign > 0, 1.0, -1.0), np.where(sign < 0, -1.0, 1.0), np.where(sign == 0, 0.5, 0.0))
 
 
