@@ -21,8 +21,9 @@ def majority_floor(d: int, m: int, step: float, *, workers: int = 1) -> float:
     A rank has b = m / workers fresh samples. Coordinate i of its gradient at the error h, that is of
     ``(1/b) sum_active <x, h> x``, has the sign of h_i with the probability ``P(T_A < |z| sqrt(A / d))``, with
     ``z = h_i sqrt(d) / ||h||``, A the number of active samples, which is binomial, and T_A Student's t with A degrees
-    of freedom: given the products ``<x, h>`` the coordinate is normal. The majority of independent ranks is right with the probability P(z), an even
-    vote half of the time. With z standard normal, ``c = E |z| (2 P(z) - 1)``, a step changes the squared error H by
+    of freedom: given the products ``<x, h>`` the coordinate is normal. The majority of independent ranks is right with
+    the probability P(z), an even vote half of the time. With z standard normal and ``c = E |z| (2 P(z) - 1)``, a step
+    changes the squared error H by
 
         -2 step c sqrt(d H) + step^2 d,
 
