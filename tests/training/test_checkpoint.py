@@ -216,8 +216,8 @@ def test_the_checkpoint_of_other_code_or_another_version_is_refused(
     with pytest.raises(DataError, match="another version of the code"):
         train(spec(), checkpoint=stopped)
     monkeypatch.undo()
-    monkeypatch.setattr(checkpoint, "_VERSION", 3)
-    with pytest.raises(DataError, match="is of version 2, not 3"):
+    monkeypatch.setattr(checkpoint, "_VERSION", 4)
+    with pytest.raises(DataError, match="is of version 3, not 4"):
         train(spec(), checkpoint=stopped)
 
 

@@ -254,3 +254,8 @@ class Float16(_Float):
     def _check_exponent(self, exponent: int) -> None:
         if not -1074 - _TOP_EXPONENT <= exponent <= 1024 - _TOP_EXPONENT:
             raise PayloadError(f"a scale of 2^{exponent} is beyond double precision")
+
+
+def header_of(cast: type[Float32 | Float16]) -> bytes:
+    """Return the header of the payloads of a cast, with the exponent 0 where there is one."""
+    return header(cast.kind, _VERSION)

@@ -217,10 +217,10 @@ def _encode(z: np.ndarray, limits: np.ndarray, levels: np.ndarray, bits: int, bo
         index, level = indices[: some.size], nearest[: some.size]
         to_levels(some, limits, levels, index, level)
         product += dots((level,), some)[0]
-        whole = some.size // 256 * 256
+        full = some.size // 256 * 256
         at = start * bits // 8
-        pack(index[:whole], np.int32(0), np.int32(bits), body[at:])
-        pack_last(index[whole:], 0, bits, body[at + whole * bits // 8 :])
+        pack(index[:full], np.int32(0), np.int32(bits), body[at:])
+        pack_last(index[full:], 0, bits, body[at + full * bits // 8 :])
     return product
 
 
@@ -231,10 +231,10 @@ def _decode(body: np.ndarray, levels: np.ndarray, bits: int, z: np.ndarray) -> b
     for start in range(0, z.size, BLOCK):
         some = z[start : start + BLOCK]
         index = indices[: some.size]
-        whole = some.size // 256 * 256
+        full = some.size // 256 * 256
         at = start * bits // 8
-        unpack(body[at:], np.int32(0), np.int32(bits), index[:whole])
-        if unpack_last(body[at + whole * bits // 8 :], 0, bits, index[whole:]) >> bits:
+        unpack(body[at:], np.int32(0), np.int32(bits), index[:full])
+        if unpack_last(body[at + full * bits // 8 :], 0, bits, index[full:]) >> bits:
             return False
         from_levels(index, levels, some)
     return True

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from relufit.compression.base import HEADER_BYTES, Compressor, output_for
-from relufit.compression.cast import Float16, Float32
+from relufit.compression.cast import Float16, Float32, header_of
 from relufit.errors import ConfigError, shown
 from relufit.parameters import real
 
@@ -124,8 +124,8 @@ class Numbers(NamedTuple):
 #: The power of two by which halves are multiplied is the parameter of their header, and is sent; it brings the largest
 #: to between 2^14 and 2^15.
 NUMBERS = {
-    "fp32": Numbers(Float32(), Float32().encode(np.zeros(1), 0)[:HEADER_BYTES], np.dtype("<u4"), (1, 2**31 - 1)),
-    "fp16": Numbers(Float16(), Float16().encode(np.zeros(1), 0)[: HEADER_BYTES - 2], np.dtype("<u2"), (0x7400, 0x7800)),
+    "fp32": Numbers(Float32(), header_of(Float32), np.dtype("<u4"), (1, 2**31 - 1)),
+    "fp16": Numbers(Float16(), header_of(Float16)[: HEADER_BYTES - 2], np.dtype("<u2"), (0x7400, 0x7800)),
 }
 
 
