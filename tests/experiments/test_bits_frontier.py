@@ -87,7 +87,7 @@ def _changed(**values: Any) -> dict[str, Any]:
 
 def test_right_traces_are_confirmed() -> None:
     verdicts = judged(EXPERIMENT, CONFIG, _right)
-    # SGD and three methods in two exchanges, each with its bytes but for the baseline; and the bound on unbiased codes.
+    # Iterations of SGD and three methods in two exchanges, bytes of all but the baseline, the bound on unbiased codes.
     assert verdicts == {
         "bytes of every compressor": ["confirmed"] * 16,
         "error feedback": ["confirmed"] * 2,

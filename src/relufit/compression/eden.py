@@ -59,7 +59,7 @@ class Eden(Compressor):
     rotation Q would be unbiased; with this one the bias vanishes as d grows. In 10,000 draws of one bit for each of
     seven sparse or smooth vectors, it was chance from d = 100 on, below 0.01 of the norm at d = 64, and up to 0.05 at
     16 and 7 and 0.17 at 3; with three bits it was up to 0.03 at d = 3. `variance` holds for a random direction with any
-    rotation. The error of those vectors was within 1 % of it from d = 100 on, with three bits 4 % at d = 64.
+    rotation. The error of those vectors was within 2 % of it from d = 100 on, with three bits 4 % at d = 64.
 
     A payload is the header, which carries `bits`; the seed of R, 16 bytes, which is the key; S in float64; and `bits`
     for each coordinate. The zero vector, and one whose scale rounds to zero, is a header alone.
