@@ -9,7 +9,8 @@ from relufit.theory import network
 
 _WITHOUT_LEVELS = (("natural", 0.0), ("ternary", 0.0))
 _PLAIN = [
-    *((name, "", 0.0) for name in ("fp64", "fp32", "fp16", "rand_k")),
+    *((name, "", 0.0) for name in ("fp64", "fp32", "fp16", "rand_k", "sign", "one_bit")),
+    *((name, "", share) for name in ("top_k", "top_k_sign") for share in (0.05, 0.2)),
     *(("eden", "", float(bits)) for bits in range(1, 5)),
 ]
 _CODED = [(name, coding, sigma) for name, sigma in (("qsgd", 0.6), *_WITHOUT_LEVELS) for coding in CODINGS]

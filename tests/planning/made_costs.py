@@ -20,7 +20,8 @@ COSTS = Costs(
     message=2e-5,
     byte=3e-10,
     codecs=(
-        *(Codec(name, "", 0.0, _QUICK, _QUICK) for name in ("fp64", "fp32", "fp16", "rand_k")),
+        *(Codec(name, "", 0.0, _QUICK, _QUICK) for name in ("fp64", "fp32", "fp16", "rand_k", "sign", "one_bit")),
+        *(Codec(name, "", share, _SLOW, _QUICK) for name in ("top_k", "top_k_sign") for share in (0.05, 0.2)),
         *(Codec("eden", "", float(bits), _SLOW, _SLOW) for bits in range(1, 5)),
         *(
             Codec(name, coding, sigma, _QUICK if coding == "packed" else _SLOW, _QUICK)

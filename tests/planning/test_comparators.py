@@ -16,7 +16,8 @@ from relufit.errors import ConfigError
 from relufit.exchange import EXCHANGES
 from relufit.planning import BASELINE, Comparator, Costs, Host, Problem, best, payoff, plan, predict
 from relufit.planning.costs import Curve, named, payload_bytes, vector_bytes
-from relufit.planning.search import batches, compressors
+from relufit.planning.predictions import largest_batch
+from relufit.planning.search import batches, compressors, needs_feedback
 from relufit.planted import PlantedModel
 from relufit.theory.network import Network
 
@@ -53,10 +54,13 @@ def test_the_recommended_plan_takes_the_least_seconds_of_all_exchanges_and_compr
     plans = plan(LARGE, HOST, costs, [workers])
     first = best(plans)
     tried = {
-        (exchange, compressor, m): predict(LARGE, HOST, costs, exchange, compressor, workers, m).seconds
+        (exchange, compressor, m): predict(
+            LARGE, HOST, costs, exchange, compressor, workers, m, error_feedback=feedback
+        ).seconds
         for exchange in EXCHANGES
         for compressor in _candidates(exchange, workers)
         for m in batches(LARGE, workers)[::9]
+        if not (feedback := needs_feedback(compressor, LARGE.dimension)) or m <= largest_batch(LARGE.dimension)
     }
     assert {exchange for exchange, _, _ in tried} == set(EXCHANGES)
     # Levels that follow a whole vector lie between those of a plan where vectors are cut into parts.
@@ -127,7 +131,14 @@ def test_a_plan_that_is_worse_than_the_baseline_has_a_gain_below_one() -> None:
 def test_the_baseline_is_fp32_by_all_reduce_and_reads_back() -> None:
     assert str(BASELINE) == _AGAINST == "fp32/all_reduce"
     assert BASELINE.words == "fp32 over all-reduce"
-    for text in ("fp32/all_reduce", "fp16/relay", "qsgd-s16-rans/all_gather", "natural-rans/requantize"):
+    for text in (
+        "fp32/all_reduce",
+        "fp16/relay",
+        "qsgd-s16-rans/all_gather",
+        "natural-rans/requantize",
+        "sign+feedback/all_gather",
+        "top_k_sign-fraction=0.05+feedback/relay",
+    ):
         assert str(Comparator.of(text)) == text
     assert Comparator.of("natural/relay").compressor == make_compressor("natural")
 
@@ -141,6 +152,9 @@ def test_the_baseline_is_fp32_by_all_reduce_and_reads_back() -> None:
         ("fp31/all_reduce", "unknown compressor 'fp31'; choose one of fp64, fp32"),
         ("fp32/ring", "unknown exchange 'ring'; choose one of master, relay"),
         ("qsgd/relay", "qsgd needs 'levels'"),
+        ("sign/relay", "sign is biased; choose an unbiased compressor, or write sign+feedback"),
+        ("eden+feedback/relay", "eden is unbiased, and planned without error feedback; write eden/relay"),
+        ("majority+feedback/all_gather", "majority does not state how much of a vector it keeps"),
         ("fp32/relay/relay", "unknown exchange 'relay/relay'"),
     ],
 )

@@ -34,6 +34,37 @@ def test_the_jump_ends_where_the_curve_does(d: int, m: int, ratio: float, omega:
     assert jumped == pytest.approx(theory.iterations_to(curve, 1e-5), rel=1e-3)
 
 
+@pytest.mark.parametrize(
+    ("d", "m", "ratio", "delta", "workers", "sum_delta"),
+    [
+        (1000, 80, 10, theory.SIGN_DELTA, 8, theory.Encoding(1.0, 0.0)),
+        (1000, 80, 10, theory.SIGN_DELTA, 8, theory.SIGN_DELTA),
+        (1000, 400, 10, theory.Encoding.unbiased(0.57), 8, 0.4),
+        (400, 40, 4, 0.4, 1, theory.Encoding(1.0, 0.0)),
+        (400, 40, 3, 0.9, 4, theory.Encoding(1.0, 0.0)),
+    ],
+)
+def test_the_jump_with_error_feedback_ends_where_its_curve_does(
+    d: int, m: int, ratio: float, delta: float, workers: int, sum_delta: float
+) -> None:
+    values, weights = theory.marchenko_pastur(ratio)
+    start = theory.initial_profile(values, weights)
+    start *= theory.initial_error(round(ratio * d), d) / start.sum()
+    encodings = {"delta": delta, "workers": workers, "sum_delta": sum_delta}
+    step = theory.feedback_optimal_step(d, m, **encodings)
+    curve = theory.feedback_curve(values, weights, d, m, step, 8000, initial_error_squared=start, **encodings)
+    jumped = theory.iterations_feedback(d, m, ratio, 1e-5, **encodings)
+    assert jumped == pytest.approx(theory.iterations_to(curve, 1e-5), rel=2e-3)
+
+
+def test_error_feedback_that_leaves_nothing_out_changes_nothing() -> None:
+    assert theory.iterations_feedback(1000, 80, 10, 1e-5, delta=1.0, workers=8) == pytest.approx(
+        theory.iterations_fixed(1000, 80, 10, 1e-5, workers=8), rel=1e-3
+    )
+    assert theory.iterations_feedback(100, 10, 50, 0.5, delta=0.5) == 0
+    assert theory.iterations_feedback(100, 10, 4, 1e-6, delta=0.5, step=5.0) == math.inf
+
+
 def test_with_many_rows_it_is_the_rate_on_fresh_samples() -> None:
     fresh = theory.iterations_fresh(10**6, 1000, theory.initial_error(10**10, 10**6), 1e-6)
     assert theory.iterations_fixed(10**6, 1000, 10**4, 1e-6) == pytest.approx(fresh, rel=0.01)

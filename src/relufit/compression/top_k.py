@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import struct
 from abc import abstractmethod
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from functools import partial
+from typing import ClassVar, Self
 
 import numpy as np
 
@@ -21,6 +23,8 @@ _VERSION = 1
 _FEWER, _COUNT = 128, struct.Struct("<I")
 #: The length of the code of positions is in the header modulo this, so that payloads that are cut off are noticed.
 _LENGTHS = 2**16
+#: Fractions that plans choose from: of fewer coordinates no theory of residuals holds.
+_PREDICTED = (0.05, 0.2)
 
 
 class Largest(Sparse):
@@ -93,6 +97,20 @@ class Largest(Sparse):
             raise PayloadError(f"{len(body)} bytes that are not those of {count} values and their positions")
         values_read = self._read_values(body[:values], count, dtype)
         return Sent(positions.read_positions(body[values:], size, count), values_read)
+
+    def resolution(self, size: int) -> float:
+        """Return the fraction."""
+        return self.fraction
+
+    @classmethod
+    def family(cls, resolutions: Sequence[float]) -> Iterator[tuple[float, Callable[[int], Self]]]:
+        """Yield the fractions at which iterations with error feedback are predicted, see `relufit.theory.feedback_rate`."""
+        for fraction in _PREDICTED:
+            yield fraction, partial(cls._with, fraction)
+
+    @classmethod
+    def _with(cls, fraction: float, size: int) -> Self:
+        return cls(fraction)
 
     def expected_bits(self, size: int) -> float:
         """Return the expected bits of the payload of a Gaussian vector."""

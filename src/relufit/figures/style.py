@@ -67,7 +67,12 @@ EXCHANGE_LOOKS = dict(
 #: Okabe and Ito's colours, with marks that can be told apart without colour, of the codings of levels.
 CODINGS = {"packed": ("#009E73", "^"), "elias": ("#D55E00", "s"), "rans": ("#0072B2", "o"), "auto": ("#CC79A7", "D")}
 #: SGD without quantization, in every figure: colour by the number format.
-PLAIN = {"fp64": "black", "fp32": "0.55", "fp16": "#E69F00"}
+PLAIN = {"fp64": "black", "fp32": "0.55", "fp16": "#E69F00", "sign": "#CC79A7"}
+#: What compressors are called in a word or two.
+_WAYS = {
+    "qsgd": "QSGD", "eden": "EDEN", "sign": "signs", "one_bit": "one bit", "top_k": "values", "top_k_sign": "signs",
+    "rand_k": "random",
+}  # fmt: skip
 #: QSGD with the max norm, which is not on the scale of the levels of the l2 norm.
 MAX_NORM = "#B2182B"
 #: Marks of curves that are told apart by them, in this order.
@@ -149,8 +154,14 @@ def colour_of(setting: str) -> object:
 
 
 def way(compressor: str, coding: Any) -> str:  # noqa: ANN401 - NaN where there is none
-    """Return a compressor and its coding, if it has one, as readers know them: ``QSGD rans``."""
-    name = {"qsgd": "QSGD"}.get(compressor, compressor)
+    """Return a compressor and its coding, if it has one, as readers know them: ``QSGD rans``, ``5% signs``."""
+    kind, _, parameter = compressor.partition("-")
+    key, _, value = parameter.partition("=")
+    name = _WAYS.get(kind, kind)
+    if key == "fraction":
+        name = f"{100 * float(value):g}% {name}"
+    elif key == "bits":
+        name += f" {value} bits"
     return f"{name} {coding}" if isinstance(coding, str) and coding else name
 
 

@@ -45,7 +45,15 @@ class Machine:
         return cls(Costs.of(content["alone"]), Costs.of(content["crowded"]), int(content["processors"]))
 
     def iteration(
-        self, exchange: str, compressor: Compressor, workers: int, dimension: int, rows: int, network: Network
+        self,
+        exchange: str,
+        compressor: Compressor,
+        workers: int,
+        dimension: int,
+        rows: int,
+        network: Network,
+        *,
+        error_feedback: bool = False,
     ) -> tuple[Iteration, Iteration]:
         """Return an iteration of K hosts of this kind, and one of K hosts that are all on this machine.
 
@@ -63,11 +71,13 @@ class Machine:
         rows : int
             Of a rank in an iteration.
         network : Network
+        error_feedback : bool
         """
         scheme = find_exchange(exchange)
         payload = vector_bytes(compressor, scheme, dimension, workers)
         alone, crowded = (
-            work_of(costs, compressor, scheme, dimension, workers, rows) for costs in (self.alone, self.crowded)
+            work_of(costs, compressor, scheme, dimension, workers, rows, error_feedback=error_feedback)
+            for costs in (self.alone, self.crowded)
         )
         # What is shared takes no less; a measurement may say so by chance.
         most = Work(**{part: max(seconds, vars(alone)[part]) for part, seconds in vars(crowded).items()})

@@ -22,6 +22,8 @@ from relufit.exchange import Exchange
 from relufit.files.atomic import write_text
 
 _VERSION = 2
+#: At the end of the label of a compressor with error feedback.
+FEEDBACK = "+feedback"
 #: Between the parts of a label, of which the first letter is no digit: a number may have a sign.
 _PARTS = re.compile(r"-(?=[^\d.])")
 

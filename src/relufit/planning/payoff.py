@@ -13,7 +13,7 @@ from relufit.planning.search import best, plan
 from relufit.theory.network import Network
 
 #: Columns of a plan that say which way it is, and what it takes.
-_WAY = ["exchange", "compressor", "coding", "levels", "mini_batch", "seconds"]
+_WAY = ["exchange", "compressor", "coding", "levels", "error_feedback", "mini_batch", "seconds"]
 
 
 def payoff(
@@ -50,7 +50,7 @@ def payoff(
     -------
     DataFrame
         A row a combination: ``dimension``, ``workers``, ``rate``; of the plan that takes the fewest seconds
-        ``exchange``, ``compressor``, ``coding``, ``levels``, ``mini_batch`` and ``seconds``; and ``gain``, the seconds
+        ``exchange``, ``compressor``, ``coding``, ``levels``, ``error_feedback``, ``mini_batch`` and ``seconds``; and ``gain``, the seconds
         of the comparator over those.
 
     Raises

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ from relufit.compression.cast import Float64
 from relufit.errors import ConfigError
 from relufit.exchange import Exchange, find_exchange
 from relufit.instance_types import Instance
-from relufit.planning.costs import Costs, kind, vector_bytes
+from relufit.planning.costs import FEEDBACK, Costs, kind, vector_bytes
 from relufit.theory.network import FRAME_BYTES, Network, Work
 
 if TYPE_CHECKING:
@@ -21,11 +21,15 @@ if TYPE_CHECKING:
 
 #: Vectors of d float64 that a member holds: weights, sum, part, gradient, target, and two in passing.
 _VECTORS = 7
+#: Those of a residual, before an iteration and after it.
+_RESIDUALS = 2
 #: Bytes of a packet with jumbo frames, which are the default within a VPC.
 _VPC_MTU = 9001
 #: An instance is paid for at least so long.
 _LEAST_SECONDS = 60.0
 _EXACT = Float64()
+#: Mini-batches of runs with error feedback, over the dimension.
+_FEEDBACK_BATCH = 0.4
 
 
 @dataclass(frozen=True)
@@ -104,8 +108,10 @@ class Prediction:
         s of QSGD, 0 elsewhere.
     workers, mini_batch : int
         K, and m over all ranks.
+    error_feedback : bool
+        Whether what an encoding leaves out is added to the next one.
     omega : float
-        Variance of the compressor.
+        Variance of the compressor; NaN with error feedback.
     payload : float
         Bytes of a gradient, expected; of all of its parts where the exchange cuts it into some.
     iterations : float
@@ -119,7 +125,8 @@ class Prediction:
     seconds : float
         Of the whole run, by the upper bound.
     uplink, downlink : float
-        Payload bytes over all ranks, of the iterations.
+        Payload bytes over all ranks, of the iterations. Copies of residuals, with error feedback one percent more by
+        default, are not in them.
     hosts : int
         Ranks, and a master where there is one.
     dollars : float
@@ -136,6 +143,7 @@ class Prediction:
     compressor: str
     coding: str
     levels: int
+    error_feedback: bool
     workers: int
     mini_batch: int
     omega: float
@@ -163,11 +171,20 @@ class Prediction:
 
 
 def predict(
-    problem: Problem, host: Host, costs: Costs, exchange: str, compressor: Compressor, workers: int, mini_batch: int
+    problem: Problem,
+    host: Host,
+    costs: Costs,
+    exchange: str,
+    compressor: Compressor,
+    workers: int,
+    mini_batch: int,
+    *,
+    error_feedback: bool = False,
 ) -> Prediction:
     """Return what a run takes, at the optimal step with its compressor's omega, drawn with replacement.
 
-    Iterations are those of `relufit.theory.iterations_fixed`, the seconds of one the upper bound of
+    Iterations are those of `relufit.theory.iterations_fixed`, with error feedback of
+    `relufit.theory.iterations_feedback`; the seconds of one are the upper bound of
     `relufit.exchange.Exchange.iteration`, which is what links shared evenly come to. The costs are of one core of the
     machine where they were measured, taken for the hosts' as well. What is not in it: starting hosts, loading data,
     TLS, memory bandwidth that hosts share.
@@ -175,11 +192,57 @@ def predict(
     Raises
     ------
     ConfigError
-        If there are fewer samples in a batch than ranks.
+        If there are fewer samples in a batch than ranks; if the compressor is biased, and there is no error feedback;
+        or if there is, and nothing is known of the compressor with it, or of a batch as large as that.
     DataError
         If there are no costs of the compressor.
     """
-    return Way(problem, host, costs, exchange, compressor, workers).predict(mini_batch)
+    return Way(problem, host, costs, exchange, compressor, workers, error_feedback=error_feedback).predict(mini_batch)
+
+
+def largest_batch(dimension: int) -> int:
+    """Return the largest mini-batch for which iterations with error feedback are predicted.
+
+    Where m is near d, the recursion of second moments fails, see `relufit.theory.feedback_rate`; up to here it was
+    within 3 % of runs with d = 1000.
+    """
+    return int(_FEEDBACK_BATCH * dimension)
+
+
+def iterations_by_batch(
+    problem: Problem, exchange: Exchange, compressor: Compressor, workers: int, *, error_feedback: bool = False
+) -> tuple[float, Callable[[int], float]]:
+    """Return a compressor's omega, NaN with error feedback, and the iterations by the mini-batch.
+
+    With error feedback these raise ConfigError for mini-batches above `largest_batch`.
+
+    Raises
+    ------
+    ConfigError
+        If no iterations are predicted: the compressor is biased and there is no error feedback, or it does not state
+        what it keeps of a vector.
+    """
+    d, ratio, tolerance = problem.dimension, problem.ratio, problem.tolerance
+    if not error_feedback:
+        omega, sum_omega = exchange.variances(compressor.variance, d, workers)
+        if omega is None:
+            what = f"{compressor.name} is biased: without error feedback no iterations are predicted"
+            raise ConfigError(what, where="compressor", remedy="choose an unbiased one")
+        variances: dict[str, Any] = {"omega": omega, "workers": workers, "sum_omega": sum_omega}
+        return omega, lambda m: theory.iterations_fixed(d, m, ratio, tolerance, **variances)
+    gradients, total = exchange.encodings(compressor.encoding, d, workers)
+    if gradients is None:
+        what = f"{compressor.name} does not state how much of a vector it keeps, which iterations follow from"
+        raise ConfigError(what, where="compressor", remedy="choose another one")
+    encodings: dict[str, Any] = {"delta": gradients, "workers": workers, "sum_delta": total}
+
+    def with_feedback(m: int) -> float:
+        if m > largest_batch(d):
+            what = f"{m} samples with error feedback in {d} dimensions, where no iterations are predicted"
+            raise ConfigError(what, where="mini_batch", remedy=f"give {largest_batch(d)} or fewer")
+        return theory.iterations_feedback(d, m, ratio, tolerance, **encodings)
+
+    return math.nan, with_feedback
 
 
 class Way:
@@ -190,34 +253,42 @@ class Way:
     Raises
     ------
     ConfigError
-        If the compressor is biased.
+        If no iterations are predicted: the compressor is biased and there is no error feedback, or it does not state
+        what it keeps of a vector.
     DataError
         If there are no costs of the compressor.
     """
 
     def __init__(
-        self, problem: Problem, host: Host, costs: Costs, exchange: str, compressor: Compressor, workers: int
+        self,
+        problem: Problem,
+        host: Host,
+        costs: Costs,
+        exchange: str,
+        compressor: Compressor,
+        workers: int,
+        *,
+        error_feedback: bool = False,
     ) -> None:
         d, scheme = problem.dimension, find_exchange(exchange)
-        omega, self._sum_omega = scheme.variances(compressor.variance, d, workers)
-        if omega is None:
-            what = f"{compressor.name} is biased: it has no omega that iterations follow from"
-            raise ConfigError(what, where="compressor", remedy="choose an unbiased one")
         self._problem, self._host, self._exchange, self._workers = problem, host, scheme, workers
+        omega, self._iterations = iterations_by_batch(problem, scheme, compressor, workers, error_feedback=error_feedback)
         self._payload = payload = vector_bytes(compressor, scheme, d, workers)
-        self._work, self._row = work_of(costs, compressor, scheme, d, workers, 0), costs.row(d)
+        work = work_of(costs, compressor, scheme, d, workers, 0, error_feedback=error_feedback)
+        self._work, self._row = work, costs.row(d)
         # Half of the rows have a label above zero, and only these count in the initial weights.
         rows = math.ceil(problem.rows / workers)
         first = Work(compute=rows / 2 * self._row, message=costs.message, byte=costs.byte)
         self._start = scheme.iteration(workers, theory.weights_bytes(d), d, host.network, first).upper
         self._sent, hosts = scheme.sent(workers), workers + scheme.has_master
-        vectors = 8.0 * d * _VECTORS + scheme.waiting_payloads(workers) * (payload + FRAME_BYTES)
+        vectors = 8.0 * d * (_VECTORS + error_feedback * _RESIDUALS) + scheme.waiting_payloads(workers) * (payload + FRAME_BYTES)
         shard = rows * (4.0 * d + 8)
         self._fixed: dict[str, Any] = {
             "exchange": exchange,
             "compressor": kind(compressor),
             "coding": compressor.coding_name(max(scheme.part_sizes(d, workers))),
             "levels": compressor.parameters.get("levels", 0),
+            "error_feedback": error_feedback,
             "workers": workers,
             "omega": omega,
             "payload": payload,
@@ -235,7 +306,7 @@ class Way:
         Raises
         ------
         ConfigError
-            If there are fewer samples in it than ranks.
+            If there are fewer samples in it than ranks, or with error feedback more than `largest_batch`.
         """
         workers, fixed = self._workers, self._fixed
         if mini_batch < workers:
@@ -244,15 +315,7 @@ class Way:
         d, price = self._problem.dimension, self._host.price
         work = replace(self._work, compute=self._work.compute + math.ceil(mini_batch / workers) * self._row)
         one = self._exchange.iteration(workers, self._payload, d, self._host.network, work)
-        iterations = theory.iterations_fixed(
-            d,
-            mini_batch,
-            self._problem.ratio,
-            self._problem.tolerance,
-            omega=fixed["omega"],
-            workers=workers,
-            sum_omega=self._sum_omega,
-        )
+        iterations = self._iterations(mini_batch)
         seconds = self._start + (math.ceil(iterations) * one.upper if iterations < math.inf else math.inf)
         down = self._sent.down * self._payload + self._sent.weights * theory.weights_bytes(d)
         paid = math.nan if price is None else fixed["hosts"] * price * max(seconds, _LEAST_SECONDS) / 3600
@@ -276,10 +339,20 @@ class Way:
         )
 
 
-def work_of(costs: Costs, compressor: Compressor, exchange: Exchange, dimension: int, workers: int, rows: int) -> Work:
+def work_of(
+    costs: Costs,
+    compressor: Compressor,
+    exchange: Exchange,
+    dimension: int,
+    workers: int,
+    rows: int,
+    *,
+    error_feedback: bool = False,
+) -> Work:
     """Return the seconds of the parts of an iteration of K ranks, each of which has so many rows.
 
-    Where the exchange cuts vectors into parts, each is encoded and decoded by itself.
+    Where the exchange cuts vectors into parts, each is encoded and decoded by itself. With error feedback an encoding
+    takes a decoding more, and as much as an update to add the residual and to take off what was sent.
 
     Raises
     ------
@@ -290,7 +363,8 @@ def work_of(costs: Costs, compressor: Compressor, exchange: Exchange, dimension:
     encode = decode = 0.0
     for size, count in exchange.part_sizes(d, workers).items():
         codec = costs.codec(compressor, size)
-        encode, decode = encode + count * codec.encode(size), decode + count * codec.decode(size)
+        kept = codec.decode(size) + costs.update(size) if error_feedback else 0.0
+        encode, decode = encode + count * (codec.encode(size) + kept), decode + count * codec.decode(size)
     return Work(
         compute=costs.batch(d) + rows * costs.row(d),
         encode=encode,
@@ -305,4 +379,5 @@ def work_of(costs: Costs, compressor: Compressor, exchange: Exchange, dimension:
 def describe_row(row: Mapping[Any, Any] | pd.Series) -> str:
     """Return the compressor of a row of a plan in a word, as `relufit.planning.costs.named` reads it."""
     levels = f"s{row['levels']}" if row["levels"] else ""
-    return "-".join(part for part in (row["compressor"], levels, row["coding"]) if part)
+    words = "-".join(part for part in (row["compressor"], levels, row["coding"]) if part)
+    return words + FEEDBACK * bool(row["error_feedback"])

@@ -16,7 +16,7 @@ from relufit.errors import ConfigError
 from relufit.exchange import EXCHANGES, find_exchange
 from relufit.planning.comparators import BASELINE, Comparator
 from relufit.planning.costs import Costs
-from relufit.planning.predictions import Host, Prediction, Problem, Way
+from relufit.planning.predictions import Host, Prediction, Problem, Way, largest_batch
 
 #: Levels over the root of the dimension: fewest bytes are sent near .6; where others cost more, finer ones are better.
 SIGMAS = (0.05, 0.1, 0.2, 0.3, 0.45, 0.6, 0.8, 1.0, 1.5, 2.5, 4.0)
@@ -29,9 +29,17 @@ MAX_WORKERS = 100_000
 
 
 def compressors(dimension: int) -> list[Compressor]:
-    """Return what a plan chooses from: the families of all unbiased compressors."""
+    """Return what a plan chooses from: the families of all compressors of which iterations are predicted.
+
+    Those that are biased have error feedback.
+    """
     members = [make(dimension) for family in compressor_classes() for _, make in family.family(SIGMAS)]
-    return [member for member in dict.fromkeys(members) if member.variance(dimension) is not None]
+    return [member for member in dict.fromkeys(members) if member.encoding(dimension) is not None]
+
+
+def needs_feedback(compressor: Compressor, dimension: int) -> bool:
+    """Tell whether iterations with a compressor are predicted with error feedback alone: it is biased."""
+    return compressor.variance(dimension) is None
 
 
 def batches(problem: Problem, workers: int) -> list[int]:
@@ -73,7 +81,7 @@ def plan(
     Returns
     -------
     DataFrame
-        A row a plan, with the columns of `Prediction`, ``bytes`` and ``gain``, the best first: those that fit into
+        A row a plan, biased compressors with error feedback, with the columns of `Prediction`, ``bytes`` and ``gain``, the best first: those that fit into
         memory, then those whose vectors do, then the rest, each by the goal. ``gain`` is what the comparator takes of
         the goal, on as many ranks at its own best mini-batch, over what the plan takes: below 1 the plan is the worse
         one. It is NaN where neither takes anything, or neither comes to the tolerance.
@@ -102,7 +110,11 @@ def plan(
         )
         for exchange in exchanges:
             # Where vectors are cut into parts, levels follow the coordinates of a part.
-            for compressor in compressors(max(find_exchange(exchange).part_sizes(problem.dimension, count))):
+            size = max(find_exchange(exchange).part_sizes(problem.dimension, count))
+            for compressor in compressors(size):
+                least = count * (rank_batch or 1)
+                if needs_feedback(compressor, size) and least > largest_batch(problem.dimension):
+                    continue
                 row = best_batch(problem, host, costs, exchange, compressor, count, goal, rank_batch)
                 rows.append(row)
                 gains.append(_ratio(compared, _value(row, goal)))
@@ -138,9 +150,16 @@ def best_batch(
     goal: str,
     rank_batch: int | None = None,
 ) -> Prediction:
-    """Return the prediction at the mini-batch that is best by the goal, or with that many samples of a rank."""
+    """Return the prediction at the mini-batch that is best by the goal, or with that many samples of a rank.
+
+    A biased compressor has error feedback, and mini-batches up to `largest_batch`.
+    """
+    feedback = needs_feedback(compressor, problem.dimension)
     sizes = batches(problem, workers) if rank_batch is None else [rank_batch * workers]
-    way = Way(problem, host, costs, exchange, compressor, workers)
+    if feedback and rank_batch is None:
+        most = largest_batch(problem.dimension)
+        sizes = [*(size for size in sizes if size <= most), most - most % workers or workers]
+    way = Way(problem, host, costs, exchange, compressor, workers, error_feedback=feedback)
     return min(map(way.predict, sizes), key=lambda prediction: (_value(prediction, goal), prediction.mini_batch))
 
 

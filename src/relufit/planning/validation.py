@@ -8,7 +8,7 @@ import pandas as pd
 
 from relufit.errors import ConfigError, DataError
 from relufit.exchange import find_exchange
-from relufit.planning.costs import named, vector_bytes
+from relufit.planning.costs import FEEDBACK, named, vector_bytes
 from relufit.theory.network import Network, Work
 
 #: Columns that must be there, and what the others are where they are not.
@@ -62,7 +62,7 @@ def _row(given: dict[str, object]) -> dict[str, float]:
     work = Work(**{name: number[name] for name in vars(Work())})
     network = Network(number["rate"], number["round_trip"] / 2, int(number["mtu"]))
     exchange, workers = find_exchange(str(values["exchange"])), int(number["K"])
-    payload = number.get("payload") or vector_bytes(named(str(values["compressor"])), exchange, d, workers)
+    payload = number.get("payload") or vector_bytes(named(str(values["compressor"]).removesuffix(FEEDBACK)), exchange, d, workers)
     iteration = exchange.iteration(workers, payload, d, network, work, apart=bool(values["apart"]))
     outside = max(0.0, seconds / iteration.upper - 1) + min(0.0, seconds / iteration.lower - 1)
     return {

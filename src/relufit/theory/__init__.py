@@ -33,7 +33,7 @@ from relufit.theory.feedback import (
     top_delta,
     top_k_delta,
 )
-from relufit.theory.iteration_complexity import iterations_fixed
+from relufit.theory.iteration_complexity import iterations_feedback, iterations_fixed
 from relufit.theory.local_steps import local_contraction, local_optimal_step
 from relufit.theory.majority import majority_floor
 from relufit.theory.network import Iteration, Network, Work, weights_bytes, wire_bytes
@@ -91,6 +91,7 @@ __all__ = [
     "initial_moments",
     "initial_profile",
     "instance_spectrum",
+    "iterations_feedback",
     "iterations_fixed",
     "iterations_fresh",
     "iterations_to",

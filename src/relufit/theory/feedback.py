@@ -25,6 +25,9 @@ from relufit.theory.sgd import batch_curvature, contraction, optimal_step
 #: ``(E|z|)^2`` of a standard normal number: the share of the squared norm that signs keep.
 SIGN_DELTA = 2 / math.pi
 
+#: Second moments of the recursion, see `feedback_rate`.
+MOMENTS = 7
+
 Array = NDArray[np.float64]
 
 
@@ -89,7 +92,7 @@ def feedback_rate(
         moments += [1, 3, *([4] if workers > 1 else [])]
     if second != EXACT:
         moments += [2, 5, *([6] if first != EXACT else [])]
-    matrix = np.stack([advance(unit[:, None])[:, 0] for unit in np.eye(7)], axis=1)[np.ix_(moments, moments)]
+    matrix = np.stack([advance(unit[:, None])[:, 0] for unit in np.eye(MOMENTS)], axis=1)[np.ix_(moments, moments)]
     return float(np.abs(np.linalg.eigvals(matrix)).max())
 
 
@@ -147,6 +150,36 @@ def feedback_curve(
         If an argument is out of its range, or `eigenvalues` and `weights` are no spectrum.
     """
     eigenvalues, weights = spectrum(eigenvalues, weights)
+    advance, squared = fixed_data_moments(
+        eigenvalues, weights, d, m, step, delta=delta, workers=workers, sum_delta=sum_delta
+    )
+    moments = np.zeros((MOMENTS, eigenvalues.size))
+    moments[0] = squared_start(initial_error_squared, weights)
+    curve = np.empty(whole("iterations", iterations, least=0) + 1)
+    with np.errstate(over="ignore", invalid="ignore"):
+        for t in range(len(curve)):
+            curve[t] = squared(moments).sum()
+            moments = advance(moments)
+    curve[np.isnan(curve)] = np.inf  # inf - inf, after an overflow
+    return curve
+
+
+def fixed_data_moments(
+    eigenvalues: Array,
+    weights: Array,
+    d: int,
+    m: int,
+    step: float,
+    *,
+    delta: float | Encoding,
+    workers: int,
+    sum_delta: float | Encoding,
+) -> tuple[Callable[[Array], Array], Callable[[Array], Array]]:
+    """Return the recursion of `feedback_curve`, whose parameters and errors these are.
+
+    It is a linear map of the moments, (`MOMENTS`, nodes), to those after a step, and one to ``E||w - w*||^2`` by
+    eigenvalue. All moments but the first are zero at the beginning of a run.
+    """
     d, m, own = whole("d", d), whole("m", m), worker_batch(m, workers)
 
     def scattered(b: float, h: Array) -> Array:
@@ -162,15 +195,7 @@ def feedback_curve(
         _encoding(sum_delta),
         _Scatter(scattered, m, own),
     )
-    moments = np.zeros((7, eigenvalues.size))
-    moments[0] = squared_start(initial_error_squared, weights)
-    curve = np.empty(whole("iterations", iterations, least=0) + 1)
-    with np.errstate(over="ignore", invalid="ignore"):
-        for t in range(len(curve)):
-            curve[t] = _squared(moments, workers).sum()
-            moments = advance(moments)
-    curve[np.isnan(curve)] = np.inf  # inf - inf, after an overflow
-    return curve
+    return advance, lambda moments: _squared(moments, workers)
 
 
 class _Scatter(NamedTuple):

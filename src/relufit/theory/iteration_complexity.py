@@ -9,11 +9,16 @@ import numpy as np
 
 from relufit.numerics.blas import one_blas_thread
 from relufit.theory._checks import nonnegative, positive, whole, worker_batch
+from relufit.theory.encodings import EXACT, Encoding
+from relufit.theory.feedback import MOMENTS, feedback_optimal_step, fixed_data_moments
 from relufit.theory.sgd import initial_error, optimal_step
 from relufit.theory.spectrum import compression_noise, initial_profile, marchenko_pastur
 
 #: Powers of two of iterations that are tried.
 _DOUBLINGS = 60
+#: Eigenvalues of the spectrum with error feedback, at least and at most: the recursion is good to some percent, and has
+#: seven numbers for each.
+_FEW, _MOST = 12, 48
 
 
 @lru_cache(maxsize=100_000)
@@ -66,23 +71,79 @@ def iterations_fixed(
     matrix += np.outer(by_second * weights, eigenvalues**2)
     matrix *= step**2
     matrix[np.diag_indices(nodes)] += (1 - step * eigenvalues) ** 2 - (step * eigenvalues) ** 2 / m
-    return _steps(matrix, p, goal)
+    return _steps(matrix, p, np.ones(nodes), goal)
+
+
+@lru_cache(maxsize=100_000)
+def iterations_feedback(
+    d: int,
+    m: int,
+    ratio: float,
+    tolerance: float,
+    *,
+    delta: float | Encoding,
+    workers: int = 1,
+    step: float | None = None,
+    sum_delta: float | Encoding = EXACT,
+) -> float:
+    """Return after how many steps with error feedback the mean squared error comes to ``tolerance^2``.
+
+    As `iterations_fixed` does, with the recursion of `feedback_curve` in place of that of `fixed_data_curve`. It is good
+    to some percent where m is much smaller than d, and no compressor leaves out nearly all of a vector, see
+    `feedback_rate`.
+
+    Parameters
+    ----------
+    d, m, ratio, tolerance
+        As of `iterations_fixed`.
+    delta, workers, sum_delta
+        As of `feedback_rate`.
+    step : float, optional
+        Step size; `feedback_optimal_step` by default.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of its range.
+    """
+    goal = positive("tolerance", tolerance) ** 2
+    if step is None:
+        step = feedback_optimal_step(d, m, delta=delta, workers=workers, sum_delta=sum_delta)
+    nodes = min(_MOST, max(_FEW, math.ceil(28 / math.log(ratio / 2)))) if ratio > 2 else 1
+    eigenvalues, weights = marchenko_pastur(ratio, nodes)
+    advance, squared = fixed_data_moments(
+        eigenvalues, weights, d, m, step, delta=delta, workers=workers, sum_delta=sum_delta
+    )
+    start = initial_profile(eigenvalues, weights)
+    moments = np.zeros(MOMENTS * nodes)
+    moments[:nodes] = start * (initial_error(round(ratio * d), d) / start.sum())
+    units = np.eye(moments.size).reshape(-1, MOMENTS, nodes)
+    matrix = np.stack([advance(unit).ravel() for unit in units], axis=1)
+    measure = np.array([squared(unit).sum() for unit in units])
+    # What stays at zero is left out: moments of a sum that is not encoded, or of ranks that lose nothing.
+    reached = np.zeros(moments.size, bool)
+    grown = moments != 0
+    while (grown & ~reached).any():
+        reached |= grown
+        grown = reached | (matrix[:, reached] != 0).any(axis=1)
+    return _steps(matrix[np.ix_(reached, reached)], moments[reached], measure[reached], goal)
 
 
 @one_blas_thread()
-def _steps(matrix: np.ndarray, p: np.ndarray, goal: float) -> float:
-    if p.sum() <= goal:
+def _steps(matrix: np.ndarray, p: np.ndarray, measure: np.ndarray, goal: float) -> float:
+    """Return after how many applications of `matrix` the error ``measure @ p`` is at most `goal`."""
+    if measure @ p <= goal:
         return 0.0
     powers = [matrix]
     with np.errstate(over="ignore", invalid="ignore"):
-        while not np.sum(powers[-1] @ p) <= goal:
+        while not measure @ (powers[-1] @ p) <= goal:
             if len(powers) > _DOUBLINGS or not np.isfinite(powers[-1]).all():
                 return math.inf
             powers.append(powers[-1] @ powers[-1])
         done = 0
         for exponent in reversed(range(len(powers) - 1)):
             further = powers[exponent] @ p
-            if not np.sum(further) <= goal:
+            if not measure @ further <= goal:
                 p, done = further, done + 2**exponent
-        before, after = float(p.sum()), float(np.sum(matrix @ p))
+        before, after = float(measure @ p), float(measure @ (matrix @ p))
     return done + (math.log(before / goal) / math.log(before / after) if after > 0 else 1.0)

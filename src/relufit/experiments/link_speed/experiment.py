@@ -21,10 +21,10 @@ from relufit.experiments.framework.plan_costs import machine_of, measured_costs
 from relufit.experiments.link_speed.model import EMPTY, Model
 from relufit.experiments.link_speed.payoff import agreeing, marked, measured_gains
 from relufit.experiments.link_speed.planned import best_ways, held, planned, speed_up, together
-from relufit.experiments.link_speed.runs import Run, cell_name, points_of, runs_of, whole_runs
+from relufit.experiments.link_speed.runs import QUANTIZED, SIGNS, Run, cell_name, points_of, runs_of, whole_runs
 from relufit.experiments.link_speed.scaling import cells_of, scaled, scaled_runs
 from relufit.experiments.link_speed.tables import curves_of, iterations_of
-from relufit.experiments.link_speed.verdicts import agreement, exactness, gains, reached, refused, same
+from relufit.experiments.link_speed.verdicts import agreement, exactness, gains, quicker, reached, refused, same
 
 NAME = "link_speed"
 #: Iterations of a run whose messages have next to nothing in them.
@@ -78,11 +78,7 @@ class LinkSpeed:
         ranks = cell["workers"]
         spec = {
             "runs": {
-                run.name: {
-                    "compressor": run.compressor,
-                    "points": points_of(run, cell, section),
-                    "exchange": run.exchange,
-                }
+                run.name: {**run.options, "points": points_of(run, cell, section)}
                 for run in runs
             },
             "empty": {
@@ -116,14 +112,13 @@ class LinkSpeed:
                 name,
                 data,
                 {
-                    "compressor": run.compressor,
+                    **run.options,
                     "batch_size": whole["mini_batch"],
                     "step_size": "optimal",
                     "tolerance": whole["tolerance"],
                     "iterations": iterations,
                     "rate": rate,
                     **shared,
-                    "exchange": run.exchange,
                 },
                 whole["trials"],
                 procedure="train_on_links",
@@ -196,7 +191,8 @@ class _Judging:
             self._seconds.append(refused(_MODELLED, name, evidence, reports[0]["refused"]))
             return
         self._exact += exactness(name, reports, points, evidence)
-        self._network += gains(name, points, trials, evidence)
+        self._network += gains(name, points, trials, evidence, QUANTIZED)
+        self._seconds += gains(name, points, trials, evidence, SIGNS)
         self._seconds += agreement(name, points, trials, evidence)
         trip = _known(reports, self._section)["round_trip"]
         self._plans.append(planned(self._machine, points, cell, self._section["rank_batch"], trip))
@@ -245,7 +241,9 @@ class _Judging:
         rows = -(-whole["mini_batch"] // whole["workers"])
         self._plans.append(planned(self._machine, points, whole, rows, known["round_trip"]))
         self._seconds += held(name, self._plans[-1], whole["trials"], evidence)
-        self._network += reached(whole, results, points, evidence)
+        self._network.append(reached(whole, results, evidence))
+        self._network += quicker(whole, results, points, evidence, QUANTIZED)
+        self._seconds += quicker(whole, results, points, evidence, SIGNS)
 
     def tables(self) -> dict[str, pd.DataFrame]:
         """Return the tables of the experiment."""

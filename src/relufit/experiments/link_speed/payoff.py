@@ -57,6 +57,7 @@ def measured_gains(machine: Machine, plan: pd.DataFrame, round_trip: float) -> p
                 make(run.compressor),
                 workers,
                 samples * workers,
+                error_feedback=run.error_feedback,
             )
             for run in (run_of(name, d) for name in cell["run"].unique())
         }

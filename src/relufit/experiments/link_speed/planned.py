@@ -51,8 +51,10 @@ def planned(
     for point in points[["run", "exchange", "compressor", "rate", "trial", "seconds"]].to_dict("records"):
         exchange, rate, seconds = point["exchange"], point["rate"], point["seconds"]
         links = link_of(rate, round_trip)
-        compressor = make(run_of(point["run"], d).compressor)
-        apart, shared = machine.iteration(exchange, compressor, workers, d, rows, links)
+        run = run_of(point["run"], d)
+        apart, shared = machine.iteration(
+            exchange, make(run.compressor), workers, d, rows, links, error_feedback=run.error_feedback
+        )
         made.append(
             {
                 "cell": cell_name(cell),

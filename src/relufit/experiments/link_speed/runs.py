@@ -20,43 +20,68 @@ _ONLY: dict[str, Callable[[Exchange], bool]] = {
     "rans": lambda exchange: not exchange.has_master,
     "s4-rans": lambda _: False,
     "s4-packed": lambda exchange: not exchange.has_master,
+    "sign": lambda exchange: not exchange.has_master,
 }
 #: Levels over sqrt(d) at which QSGD with an entropy code takes the fewest bits to an error.
 _BEST = 0.6
 
 
+class Coded(NamedTuple):
+    """A compressor, by the name that its runs begin with, and whether it has error feedback."""
+
+    name: str
+    compressor: dict[str, Any]
+    error_feedback: bool = False
+
+    def over(self, exchange: str) -> Run:
+        """Return its run in an exchange."""
+        return Run(f"{self.name}-{exchange}", self.compressor, exchange, self.error_feedback)
+
+
 class Run(NamedTuple):
-    """One way to train: by name, the compressor and the exchange."""
+    """One way to train: by name, the compressor, the exchange, and whether there is error feedback."""
 
     name: str
     compressor: dict[str, Any]
     exchange: str
+    error_feedback: bool = False
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What `relufit.TrainingSpec` takes of it."""
+        feedback = {"error_feedback": True} if self.error_feedback else {}
+        return {"compressor": self.compressor, "exchange": self.exchange, **feedback}
 
 
-def compressors(d: int) -> dict[str, tuple[str, dict[str, Any]]]:
-    """Return the compressors by the names that a configuration has for them: with the names of their runs."""
+#: How the names of runs begin that are compared with SGD in fp32, and what they are called.
+QUANTIZED, SIGNS = "qsgd", "sgd-sign"
+COMPARED = {QUANTIZED: "QSGD", SIGNS: "signs with error feedback"}
+
+
+def compressors(d: int) -> dict[str, Coded]:
+    """Return the compressors by the names that a configuration has for them."""
     best = max(1, round(_BEST * math.sqrt(d)))
-    plain = {name: (f"sgd-{name}", {"name": name}) for name in ("fp64", "fp32", "fp16")}
-    return plain | {
-        f"{ending}{coding}": (f"qsgd-s{levels}-{coding}", {"name": "qsgd", "levels": levels, "coding": coding})
+    plain = {name: Coded(f"sgd-{name}", {"name": name}) for name in ("fp64", "fp32", "fp16")}
+    quantized = {
+        f"{ending}{coding}": Coded(f"qsgd-s{levels}-{coding}", {"name": "qsgd", "levels": levels, "coding": coding})
         for ending, levels in (("", best), ("s4-", 4))
         for coding in ("rans", "packed")
     }
+    return plain | quantized | {"sign": Coded("sgd-sign-feedback", {"name": "sign"}, error_feedback=True)}
 
 
 def runs_of(d: int, exchanges: Sequence[str]) -> Iterator[Run]:
     """Yield what is timed in some exchanges; not every compressor is timed in each of them."""
-    for known, (name, compressor) in compressors(d).items():
+    for known, coded in compressors(d).items():
         for exchange in exchanges:
             if known not in _ONLY or _ONLY[known](EXCHANGES[exchange]):
-                yield Run(f"{name}-{exchange}", compressor, exchange)
+                yield coded.over(exchange)
 
 
 def run_of(name: str, d: int) -> Run:
     """Return the run with a name."""
     exchange = next(exchange for exchange in EXCHANGES if name.endswith(f"-{exchange}"))
-    made = dict(compressors(d).values())
-    return Run(name, made[name.removesuffix(f"-{exchange}")], exchange)
+    return next(run for coded in compressors(d).values() if (run := coded.over(exchange)).name == name)
 
 
 def cell_name(cell: Mapping[str, Any]) -> str:
@@ -121,10 +146,10 @@ def whole_runs(whole: Mapping[str, Any]) -> list[Whole]:
     """Return what is trained on rows from disk: to the tolerance, or so many iterations as are given."""
     d, runs = whole["dimension"], []
     for entry in whole["runs"]:
-        name, compressor = compressors(d)[entry["compressor"]]
+        coded = compressors(d)[entry["compressor"]]
         for exchange in entry["exchanges"]:
             for rate in entry["rates"]:
-                run = Run(f"{name}-{exchange}", compressor, exchange)
+                run = coded.over(exchange)
                 budget = entry.get("iterations")
                 named = f"run-{run.name}-{rate / 1e6:g}"
                 runs.append(Whole(named, run, rate, budget or whole["iterations"], budget is None))

@@ -7,14 +7,13 @@ from typing import Any
 
 import pandas as pd
 
-from relufit import theory
 from relufit.compression.cast import Float32
 from relufit.exchange import BASELINE, find_exchange
 from relufit.experiments.framework.quantized import make
 from relufit.experiments.link_speed.model import link_of
 from relufit.experiments.link_speed.runs import Run, compressors
-from relufit.planning import Machine
-from relufit.planning.predictions import work_of
+from relufit.planning import Machine, Problem
+from relufit.planning.predictions import iterations_by_batch, work_of
 
 #: What of the mini-batch is the same for all numbers of ranks.
 STRONG, WEAK = "same $m$", "same $m/K$"
@@ -37,14 +36,13 @@ def scaled_runs(scaling: Mapping[str, Any]) -> Iterator[Run]:
     """Yield the ways to train that are compared."""
     known = compressors(scaling["dimension"])
     for way in scaling["runs"]:
-        name, compressor = known[way["compressor"]]
-        yield Run(f"{name}-{way['exchange']}", compressor, way["exchange"])
+        yield known[way["compressor"]].over(way["exchange"])
 
 
 def scaled(machine: Machine, measured: pd.DataFrame, scaling: Mapping[str, Any], round_trip: float) -> pd.DataFrame:
     """Return the seconds to the tolerance by the number of ranks.
 
-    Iterations are those of theory at the optimal step, see `relufit.theory.iterations_fixed`; their seconds are
+    Iterations are those of theory at the optimal step, see `relufit.planning.predictions.iterations_by_batch`; their seconds are
     measured or planned.
 
     Parameters
@@ -75,10 +73,10 @@ def scaled(machine: Machine, measured: pd.DataFrame, scaling: Mapping[str, Any],
             for workers in sorted({*scaling["workers"], *scaling["beyond"]}):
                 samples = _samples(scaling, batch, workers)
                 compressor, rows = make(run.compressor), -(-samples // workers)
-                omega, again = find_exchange(run.exchange).variances(compressor.variance, d, workers)
-                needed = _iterations(scaling, samples, omega=omega or 0.0, workers=workers, sum_omega=again)
+                exchange, feedback = find_exchange(run.exchange), {"error_feedback": run.error_feedback}
+                needed = iterations_by_batch(_problem(scaling), exchange, compressor, workers, **feedback)[1](samples)
                 apart, shared = machine.iteration(
-                    run.exchange, compressor, workers, d, rows, link_of(scaling["rate"], round_trip)
+                    run.exchange, compressor, workers, d, rows, link_of(scaling["rate"], round_trip), **feedback
                 )
                 at = (measured["run"] == run.name) & (measured["workers"] == workers) & (measured["rank_batch"] == rows)
                 known = {"planned": [apart.upper]}
@@ -110,15 +108,15 @@ def _samples(scaling: Mapping[str, Any], batch: str, workers: int) -> int:
     return int(scaling["mini_batch"] if batch == STRONG else scaling["rank_batch"] * workers)
 
 
-def _iterations(scaling: Mapping[str, Any], samples: int, **noise: float) -> float:
-    d, ratio, tolerance = scaling["dimension"], scaling["ratio"], scaling["tolerance"]
-    return theory.iterations_fixed(d, samples, ratio, tolerance, **noise)  # type: ignore[arg-type]
+def _problem(scaling: Mapping[str, Any]) -> Problem:
+    return Problem(scaling["dimension"], scaling["ratio"], scaling["tolerance"])
 
 
 def _one_host(machine: Machine, scaling: Mapping[str, Any], samples: int) -> dict[str, Any]:
     """Return what SGD on one host takes, which computes and updates, and sends nothing."""
-    d = scaling["dimension"]
-    work = work_of(machine.alone, Float32(), find_exchange(BASELINE), d, 1, samples)
-    needed, seconds = _iterations(scaling, samples), work.compute + work.update
+    exchange, plain = find_exchange(BASELINE), Float32()
+    work = work_of(machine.alone, plain, exchange, scaling["dimension"], 1, samples)
+    needed = iterations_by_batch(_problem(scaling), exchange, plain, 1)[1](samples)
+    seconds = work.compute + work.update
     whole = {"iterations": needed, "iteration": seconds, "seconds": needed * seconds}
     return {"run": "one host", "exchange": "", "compressor": "", "workers": 1, "mini_batch": samples, **whole}

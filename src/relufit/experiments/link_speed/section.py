@@ -24,9 +24,10 @@ from relufit.schema import LEFT_OUT, Distinct, Integer, Positive, Section, Whole
 
 Hosts = Annotated[Workers, Field(ge=2, le=64)]
 CompressorName = Annotated[
-    Literal["fp64", "fp32", "fp16", "rans", "packed", "s4-rans", "s4-packed"],
+    Literal["fp64", "fp32", "fp16", "rans", "packed", "s4-rans", "s4-packed", "sign"],
     Field(
-        description="fp64, fp32, fp16: SGD; a coding of QSGD with 0.6 sqrt(d) levels, or with 4 where it begins with s4"
+        description="fp64, fp32, fp16: SGD; a coding of QSGD with 0.6 sqrt(d) levels, or with 4 where it begins with "
+        "s4; sign: signs with error feedback"
     ),
 ]
 Rates = Annotated[Distinct[Rate], Field(description="bits a second of each link")]

@@ -13,7 +13,7 @@ from relufit.claims.statistics import mean_interval
 from relufit.claims.trace_files import Record
 from relufit.claims.verdict import Verdict, describe, exactly, judge, unmeasured
 from relufit.experiments.link_speed.model import DOMINATES, MOST_OUTSIDE, compared_with
-from relufit.experiments.link_speed.runs import cell_name, whole_runs
+from relufit.experiments.link_speed.runs import COMPARED, cell_name, whole_runs
 from relufit.experiments.link_speed.tables import errors_of
 
 #: A part of the predicted gain that is to be had.
@@ -108,14 +108,15 @@ def _witnesses(name: str, points: pd.DataFrame, evidence: str, missing: str) -> 
     ]
 
 
-def gains(name: str, points: pd.DataFrame, trials: int, evidence: str) -> list[Verdict]:
+def gains(name: str, points: pd.DataFrame, trials: int, evidence: str, compared: str) -> list[Verdict]:
     """Hold gains over fp32 against the model's, exchange by exchange, where the network dominates both.
 
-    The comparator is fp32 in the same exchange, and fp32 by all_reduce where that was timed.
+    `compared` is a key of `COMPARED`. The comparator is fp32 in the same exchange, and fp32 by all_reduce where that was
+    timed.
     """
     verdicts = []
     for exchange, rows in points.groupby("exchange"):
-        coded = rows[rows["compressor"].str.startswith("qsgd")].set_index(["rate", "trial"])
+        coded = rows[rows["compressor"].str.startswith(compared)].set_index(["rate", "trial"])
         for against in compared_with(str(exchange), list(points["exchange"].unique())):
             plain = points[(points["compressor"] == "sgd-fp32") & (points["exchange"] == against)]
             plain = plain.set_index(["rate", "trial"])[["seconds", "predicted", "network"]]
@@ -128,7 +129,7 @@ def gains(name: str, points: pd.DataFrame, trials: int, evidence: str) -> list[V
             rates = ", ".join(f"{rate / 1e6:g}" for rate in sorted(limited.index.unique("rate")))
             verdicts.append(
                 judge(
-                    f"gain in seconds of QSGD over {_comparator(str(exchange), against)}, over the model's",
+                    f"gain in seconds of {COMPARED[compared]} over {_comparator(str(exchange), against)}, over the model's",
                     f"{name}, {exchange}",
                     mean_interval(np.exp(np.log(gain).groupby("trial").mean())),
                     least=_LEAST_GAIN,
@@ -167,35 +168,41 @@ def agreement(name: str, points: pd.DataFrame, trials: int, evidence: str) -> li
     ]
 
 
-def reached(
-    whole: Mapping[str, Any], results: Mapping[str, Record], points: pd.DataFrame, evidence: str
-) -> list[Verdict]:
-    """Tell whether all come to w*, and which of SGD and QSGD is there first; by how much, where the network dominates.
+def reached(whole: Mapping[str, Any], results: Mapping[str, Record], evidence: str) -> Verdict:
+    """Tell whether all whole runs come to w*."""
+    arrived = [reached for last in _ends(whole, results).values() for reached in last["relative_error"] <= whole["tolerance"]]
+    return exactly(
+        f"whole runs come to a relative error of {whole['tolerance']:g}",
+        cell_name(whole),
+        all(arrived),
+        trials=len(arrived),
+        evidence=evidence,
+    )
 
-    A run that was cut short would take as many iterations as a whole run of the same quantizer, whose errors it has.
+
+def _ends(whole: Mapping[str, Any], results: Mapping[str, Record]) -> dict[str, pd.DataFrame]:
+    """Return the last rows of the runs that were not cut short, by trial, by the name of their errors."""
+    complete = [run for run in whole_runs(whole) if run.complete]
+    return {errors_of(run): results[run.name].table.groupby("trial").last() for run in complete}
+
+
+def quicker(
+    whole: Mapping[str, Any], results: Mapping[str, Record], points: pd.DataFrame, evidence: str, compared: str
+) -> list[Verdict]:
+    """Tell which is at w* first, SGD in fp32 or what it is compared with; by how much, where the network dominates.
+
+    `compared` is a key of `COMPARED`. A run that was cut short would take as many iterations as a whole run of the same
+    quantizer, whose errors it has.
     """
-    runs, name, needed = whole_runs(whole), cell_name(whole), dict[str, pd.Series]()
-    arrived = []
-    for run in [run for run in runs if run.complete]:
-        last = results[run.name].table.groupby("trial").last()
-        needed[errors_of(run)] = last["iteration"]
-        arrived += list(last["relative_error"] <= whole["tolerance"])
-    verdicts = [
-        exactly(
-            f"whole runs come to a relative error of {whole['tolerance']:g}",
-            name,
-            all(arrived),
-            trials=len(arrived),
-            evidence=evidence,
-        )
-    ]
+    runs, name, verdicts = whole_runs(whole), cell_name(whole), list[Verdict]()
+    needed = {errors: last["iteration"] for errors, last in _ends(whole, results).items()}
     known = {(run.run.name, run.rate): run for run in runs if errors_of(run) in needed}
     points = points[[key in known for key in zip(points["run"], points["rate"], strict=True)]].copy()
     matches = [known[key] for key in zip(points["run"], points["rate"], strict=True)]
     points["needed"] = [needed[errors_of(run)][trial] for run, trial in zip(matches, points["trial"], strict=True)]
     points["complete"] = [run.complete for run in matches]
     points["whole"], points["due"] = (points["needed"] * points[part] for part in ("seconds", "predicted"))
-    for (compressor, exchange, rate), coded in points[points["compressor"].str.startswith("qsgd")].groupby(
+    for (compressor, exchange, rate), coded in points[points["compressor"].str.startswith(compared)].groupby(
         ["compressor", "exchange", "rate"]
     ):
         for against in compared_with(str(exchange), list(points["exchange"].unique())):
@@ -212,7 +219,7 @@ def reached(
                 "evidence": evidence,
                 "note": f"The model says {model.mean():.2f}.{cut}",
             }
-            title = f"seconds of {_comparator(str(exchange), against)} to the error over those of QSGD"
+            title = f"seconds of {_comparator(str(exchange), against)} to the error over those of {COMPARED[compared]}"
             if 1 / (1 + MOST_OUTSIDE) < model.mean() < 1 + MOST_OUTSIDE:
                 # The model is not held to better than that, and so does not say which of them is quicker.
                 verdicts.append(describe(title, where, mean_interval(ratio), **details))
