@@ -54,7 +54,7 @@ def test_the_jump_with_error_feedback_ends_where_its_curve_does(
     step = theory.feedback_optimal_step(d, m, **encodings)
     curve = theory.feedback_curve(values, weights, d, m, step, 8000, initial_error_squared=start, **encodings)
     jumped = theory.iterations_feedback(d, m, ratio, 1e-5, **encodings)
-    assert jumped == pytest.approx(theory.iterations_to(curve, 1e-5), rel=2e-3)
+    assert jumped == pytest.approx(theory.iterations_to(curve, 1e-5), rel=5e-3)
 
 
 def test_error_feedback_that_leaves_nothing_out_changes_nothing() -> None:

@@ -50,6 +50,12 @@ def add(parts: Any) -> None:  # noqa: ANN401
         help="steps that each rank takes in an iteration, before it sends anything",
     )
     part.add_argument(
+        "--halve-every",
+        type=int,
+        default=0,
+        help="iterations after which the step is halved, again and again; 0 for a step that stays",
+    )
+    part.add_argument(
         "--error-feedback",
         action="store_true",
         help="each rank adds what its encoding has left out to the next gradient; biased compressors need it",
@@ -101,6 +107,7 @@ def run(chosen: argparse.Namespace) -> None:
         record_every=chosen.record_every,
         initial_weights=chosen.initial_weights,
         local_steps=chosen.local_steps,
+        halve_every=chosen.halve_every,
         error_feedback=chosen.error_feedback,
         copy_share=chosen.copy_share,
     )

@@ -104,7 +104,7 @@ class Largest(Sparse):
 
     @classmethod
     def family(cls, resolutions: Sequence[float]) -> Iterator[tuple[float, Callable[[int], Self]]]:
-        """Yield the fractions at which iterations with error feedback are predicted, see `relufit.theory.feedback_rate`."""
+        """Yield the fractions of which iterations are predicted, see `relufit.theory.feedback_rate`."""
         for fraction in _PREDICTED:
             yield fraction, partial(cls._with, fraction)
 

@@ -50,8 +50,8 @@ def payoff(
     -------
     DataFrame
         A row a combination: ``dimension``, ``workers``, ``rate``; of the plan that takes the fewest seconds
-        ``exchange``, ``compressor``, ``coding``, ``levels``, ``error_feedback``, ``mini_batch`` and ``seconds``; and ``gain``, the seconds
-        of the comparator over those.
+        ``exchange``, ``compressor``, ``coding``, ``levels``, ``error_feedback``, ``mini_batch`` and ``seconds``; and
+        ``gain``, the seconds of the comparator over those.
 
     Raises
     ------

@@ -272,16 +272,18 @@ class Way:
     ) -> None:
         d, scheme = problem.dimension, find_exchange(exchange)
         self._problem, self._host, self._exchange, self._workers = problem, host, scheme, workers
-        omega, self._iterations = iterations_by_batch(problem, scheme, compressor, workers, error_feedback=error_feedback)
+        feedback = {"error_feedback": error_feedback}
+        omega, self._iterations = iterations_by_batch(problem, scheme, compressor, workers, **feedback)
         self._payload = payload = vector_bytes(compressor, scheme, d, workers)
-        work = work_of(costs, compressor, scheme, d, workers, 0, error_feedback=error_feedback)
+        work = work_of(costs, compressor, scheme, d, workers, 0, **feedback)
         self._work, self._row = work, costs.row(d)
         # Half of the rows have a label above zero, and only these count in the initial weights.
         rows = math.ceil(problem.rows / workers)
         first = Work(compute=rows / 2 * self._row, message=costs.message, byte=costs.byte)
         self._start = scheme.iteration(workers, theory.weights_bytes(d), d, host.network, first).upper
         self._sent, hosts = scheme.sent(workers), workers + scheme.has_master
-        vectors = 8.0 * d * (_VECTORS + error_feedback * _RESIDUALS) + scheme.waiting_payloads(workers) * (payload + FRAME_BYTES)
+        held = _VECTORS + _RESIDUALS * error_feedback
+        vectors = 8.0 * d * held + scheme.waiting_payloads(workers) * (payload + FRAME_BYTES)
         shard = rows * (4.0 * d + 8)
         self._fixed: dict[str, Any] = {
             "exchange": exchange,

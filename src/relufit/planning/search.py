@@ -81,10 +81,11 @@ def plan(
     Returns
     -------
     DataFrame
-        A row a plan, biased compressors with error feedback, with the columns of `Prediction`, ``bytes`` and ``gain``, the best first: those that fit into
-        memory, then those whose vectors do, then the rest, each by the goal. ``gain`` is what the comparator takes of
-        the goal, on as many ranks at its own best mini-batch, over what the plan takes: below 1 the plan is the worse
-        one. It is NaN where neither takes anything, or neither comes to the tolerance.
+        A row a plan, biased compressors with error feedback, with the columns of `Prediction`, ``bytes`` and ``gain``,
+        the best first: those that fit into memory, then those whose vectors do, then the rest, each by the goal.
+        ``gain`` is what the comparator takes of the goal, on as many ranks at its own best mini-batch, over what the
+        plan takes: below 1 the plan is the worse one. It is NaN where neither takes anything, or neither comes to the
+        tolerance.
 
     Raises
     ------

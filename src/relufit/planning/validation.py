@@ -62,7 +62,8 @@ def _row(given: dict[str, object]) -> dict[str, float]:
     work = Work(**{name: number[name] for name in vars(Work())})
     network = Network(number["rate"], number["round_trip"] / 2, int(number["mtu"]))
     exchange, workers = find_exchange(str(values["exchange"])), int(number["K"])
-    payload = number.get("payload") or vector_bytes(named(str(values["compressor"]).removesuffix(FEEDBACK)), exchange, d, workers)
+    compressor = named(str(values["compressor"]).removesuffix(FEEDBACK))
+    payload = number.get("payload") or vector_bytes(compressor, exchange, d, workers)
     iteration = exchange.iteration(workers, payload, d, network, work, apart=bool(values["apart"]))
     outside = max(0.0, seconds / iteration.upper - 1) + min(0.0, seconds / iteration.lower - 1)
     return {

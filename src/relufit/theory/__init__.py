@@ -35,7 +35,13 @@ from relufit.theory.feedback import (
 )
 from relufit.theory.iteration_complexity import iterations_feedback, iterations_fixed
 from relufit.theory.local_steps import local_contraction, local_optimal_step
-from relufit.theory.majority import majority_floor
+from relufit.theory.majority import (
+    HalvedStep,
+    majority_curve,
+    majority_drift,
+    majority_floor,
+    majority_halving,
+)
 from relufit.theory.network import Iteration, Network, Work, weights_bytes, wire_bytes
 from relufit.theory.noise import label_noise_curve, label_noise_floor
 from relufit.theory.quantization import (
@@ -70,6 +76,7 @@ from relufit.theory.spectrum import (
 __all__ = [
     "SIGN_DELTA",
     "Encoding",
+    "HalvedStep",
     "Iteration",
     "Network",
     "Work",
@@ -104,7 +111,10 @@ __all__ = [
     "local_optimal_step",
     "log_contraction",
     "log_error_variance",
+    "majority_curve",
+    "majority_drift",
     "majority_floor",
+    "majority_halving",
     "marchenko_pastur",
     "natural_probabilities",
     "natural_variance",

@@ -88,8 +88,8 @@ def iterations_feedback(
 ) -> float:
     """Return after how many steps with error feedback the mean squared error comes to ``tolerance^2``.
 
-    As `iterations_fixed` does, with the recursion of `feedback_curve` in place of that of `fixed_data_curve`. It is good
-    to some percent where m is much smaller than d, and no compressor leaves out nearly all of a vector, see
+    As `iterations_fixed` does, with the recursion of `feedback_curve` in place of that of `fixed_data_curve`. It is
+    good to some percent where m is much smaller than d, and no compressor leaves out nearly all of a vector, see
     `feedback_rate`.
 
     Parameters

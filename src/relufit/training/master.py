@@ -101,7 +101,7 @@ class Master:
 
     def prepare(self) -> None:
         """Compute the next weights beside the present ones."""
-        descent = Descent(self.weights, self._plan.step, self._w_star)
+        descent = Descent(self.weights, self._step, self._w_star)
         if self._parts:
             self._next = kernels.descend_towards(descent.w, self._sum, descent.step, descent.target, self._sum)
         else:
@@ -109,6 +109,11 @@ class Master:
                 self._compressor, self._held, self._sum, descent, fresh=self._fresh, scratch=self._scratch
             )
         self._held, self._fresh, self._added = [], False, 0
+
+    @property
+    def _step(self) -> float:
+        every = self._plan.spec.halve_every
+        return math.ldexp(self._plan.step, -(self.iteration // every)) if every else self._plan.step
 
     def commit(self) -> None:
         """Take the next weights in place of the present ones."""

@@ -78,6 +78,8 @@ class TrainingSpec:
         starts are functions of `seed`. Ranks send their parts of the moments only where the start depends on them.
     local_steps : int
         H, the steps that each rank takes along its own gradients between two exchanges.
+    halve_every : int
+        Iterations after which the step is halved, again and again; 0 for a step that stays.
     error_feedback : bool
         Whether what an encoding leaves out is added to what is encoded next, by each rank and where sums are encoded.
     copy_share : float
@@ -103,6 +105,7 @@ class TrainingSpec:
     record_every: int = 1
     initial_weights: str = "moments"
     local_steps: int = 1
+    halve_every: int = 0
     error_feedback: bool = False
     copy_share: float = 0.01
 
@@ -117,11 +120,14 @@ class TrainingSpec:
             object.__setattr__(self, "compressor", make_compressor(described.pop("name", ""), **described))
         if not isinstance(self.compressor, Compressor):
             raise ConfigError(f"{self.compressor!r}", where="compressor", remedy="give a name, or a dict with one")
-        least_of = {"workers": 1, "batch_size": 1, "iterations": 0, "record_every": 1, "local_steps": 1}
-        for name, least in least_of.items():
+        for name in ("workers", "batch_size", "iterations", "record_every", "local_steps", "halve_every"):
+            least = 0 if name in ("iterations", "halve_every") else 1
             object.__setattr__(self, name, _whole(name, getattr(self, name), least))
         if not isinstance(self.error_feedback, bool):
             raise ConfigError(f"{self.error_feedback!r}", where="error_feedback", remedy="give true or false")
+        if self.halve_every and (self.error_feedback or self.local_steps > 1):
+            with_what = "error feedback, whose residuals are of one step" if self.error_feedback else "local steps"
+            raise ConfigError(f"a step that is halved with {with_what}", where="halve_every", remedy="give 0")
         share = parameters.real(self.copy_share)
         if share is None or not 0 <= share <= 1:
             raise ConfigError(f"{self.copy_share!r}", where="copy_share", remedy="give a number from 0 to 1")

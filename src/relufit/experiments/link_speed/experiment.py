@@ -59,10 +59,10 @@ class LinkSpeed:
         """
         section = config[NAME]
         counts, exchanges = {cell["workers"] for cell in section["cells"]}, section["exchanges"]
-        settings = [
-            self._iterations(cell, list(runs_of(cell["dimension"], exchanges)), exchanges, section)
-            for cell in section["cells"]
-        ]
+        settings = []
+        for cell in section["cells"]:
+            own = cell.get("exchanges", exchanges)
+            settings.append(self._iterations(cell, list(runs_of(cell["dimension"], own)), own, section))
         for cell in cells_of(section["scaling"]):
             runs = list(scaled_runs(section["scaling"]))
             # What a message takes is known from the cells above, if they have as many ranks.
@@ -77,10 +77,7 @@ class LinkSpeed:
         """Return the setting in which iterations of a cell are timed, and messages in the exchanges of `empty`."""
         ranks = cell["workers"]
         spec = {
-            "runs": {
-                run.name: {**run.options, "points": points_of(run, cell, section)}
-                for run in runs
-            },
+            "runs": {run.name: {**run.options, "points": points_of(run, cell, section)} for run in runs},
             "empty": {
                 "dimension": EMPTY,
                 "iterations": _EMPTY_ITERATIONS,
@@ -182,7 +179,7 @@ class _Judging:
         """Hold a cell's bytes against the interfaces', gains and seconds against the model, seconds against a plan."""
         name, ranks, trials = cell_name(cell), cell["workers"], self._section["trials"]
         reports, evidence, model = self._iterations(cell)
-        self._messages[ranks] = model.messages
+        self._messages[ranks] = {**self._messages.get(ranks, {}), **model.messages}
         points = model.points()
         self._measured.append(points)
         self._modelled.append(model.curves())
@@ -218,6 +215,7 @@ class _Judging:
         reports = self._timings[name].about["trials"]
         uplink = self._results[name].table.groupby("run")["uplink_bytes"].mean()
         known = {**_known(reports, self._section), "messages": self._messages.get(ranks)}
+        known["exchanges"] = cell.get("exchanges", known["exchanges"])
         model = Model(cell, uplink, self._timings[name].table, **known)
         return reports, f"traces/{NAME}/iterations-K{ranks}.timing.parquet", model
 

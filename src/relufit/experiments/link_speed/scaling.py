@@ -42,8 +42,8 @@ def scaled_runs(scaling: Mapping[str, Any]) -> Iterator[Run]:
 def scaled(machine: Machine, measured: pd.DataFrame, scaling: Mapping[str, Any], round_trip: float) -> pd.DataFrame:
     """Return the seconds to the tolerance by the number of ranks.
 
-    Iterations are those of theory at the optimal step, see `relufit.planning.predictions.iterations_by_batch`; their seconds are
-    measured or planned.
+    Iterations are those of theory at the optimal step, see `relufit.planning.predictions.iterations_by_batch`;
+    their seconds are measured or planned.
 
     Parameters
     ----------

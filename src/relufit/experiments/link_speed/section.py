@@ -39,6 +39,9 @@ class Cell(Section):
     dimension: Dimension
     workers: Hosts
     rates: Rates
+    exchanges: Distinct[ExchangeName] = Field(
+        default=LEFT_OUT, min_length=1, description="ways to exchange gradients, if not those of all cells"
+    )
 
 
 class Run(Section):

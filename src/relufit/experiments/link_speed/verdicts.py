@@ -111,10 +111,10 @@ def _witnesses(name: str, points: pd.DataFrame, evidence: str, missing: str) -> 
 def gains(name: str, points: pd.DataFrame, trials: int, evidence: str, compared: str) -> list[Verdict]:
     """Hold gains over fp32 against the model's, exchange by exchange, where the network dominates both.
 
-    `compared` is a key of `COMPARED`. The comparator is fp32 in the same exchange, and fp32 by all_reduce where that was
-    timed.
+    `compared` is a key of `COMPARED`. The comparator is fp32 in the same exchange, and fp32 by all_reduce where that
+    was timed.
     """
-    verdicts = []
+    words, verdicts = COMPARED[compared], []
     for exchange, rows in points.groupby("exchange"):
         coded = rows[rows["compressor"].str.startswith(compared)].set_index(["rate", "trial"])
         for against in compared_with(str(exchange), list(points["exchange"].unique())):
@@ -129,7 +129,7 @@ def gains(name: str, points: pd.DataFrame, trials: int, evidence: str, compared:
             rates = ", ".join(f"{rate / 1e6:g}" for rate in sorted(limited.index.unique("rate")))
             verdicts.append(
                 judge(
-                    f"gain in seconds of {COMPARED[compared]} over {_comparator(str(exchange), against)}, over the model's",
+                    f"gain in seconds of {words} over {_comparator(str(exchange), against)}, over the model's",
                     f"{name}, {exchange}",
                     mean_interval(np.exp(np.log(gain).groupby("trial").mean())),
                     least=_LEAST_GAIN,
@@ -170,11 +170,12 @@ def agreement(name: str, points: pd.DataFrame, trials: int, evidence: str) -> li
 
 def reached(whole: Mapping[str, Any], results: Mapping[str, Record], evidence: str) -> Verdict:
     """Tell whether all whole runs come to w*."""
-    arrived = [reached for last in _ends(whole, results).values() for reached in last["relative_error"] <= whole["tolerance"]]
+    last = pd.concat(_ends(whole, results).values())
+    arrived = last["relative_error"] <= whole["tolerance"]
     return exactly(
         f"whole runs come to a relative error of {whole['tolerance']:g}",
         cell_name(whole),
-        all(arrived),
+        bool(arrived.all()),
         trials=len(arrived),
         evidence=evidence,
     )
