@@ -56,6 +56,9 @@ def config() -> dict[str, Any]:
 
 
 WORK = network.Work(COSTS["compute"], COSTS["encode"], COSTS["decode"] / RANKS, COSTS["update"], message=MESSAGE)
+#: An encoding with error feedback takes a decoding and an update more.
+WITH_FEEDBACK = replace(WORK, encode=WORK.encode + WORK.decode + WORK.update)
+FEEDBACK_COSTS = {**COSTS, "encode": WITH_FEEDBACK.encode}
 
 
 def _due(
@@ -93,15 +96,16 @@ def _made(
         counted, timed = [], []
         for name, asked in setting.spec["runs"].items():
             run, slow = Run(name, asked["compressor"], asked["exchange"]), slower if name.startswith("qsgd") else 1.0
+            work, costs = (WITH_FEEDBACK, FEEDBACK_COSTS) if "error_feedback" in asked else (WORK, COSTS)
             payload, copies = expected_vector(run, CELL), EXCHANGES[run.exchange].sent(RANKS).up
             for trial in range(TRIALS):
                 sent = {"uplink_bytes": copies * payload, "downlink_bytes": 0.0}
                 counted.append({"run": name, "trial": trial, **sent})
                 for rate in [0.0] if refused else [rate for rate, _ in asked["points"]]:
-                    seconds = slow * _due(run.exchange, payload, D, rate or 1e9, random)
+                    seconds = slow * _due(run.exchange, payload, D, rate or 1e9, random, work)
                     if name == f"sgd-fp32-{BASELINE}":
                         seconds /= quicker
-                    timed.append({"run": name, "rate": rate, "trial": trial, "seconds": seconds, **COSTS, **moved})
+                    timed.append({"run": name, "rate": rate, "trial": trial, "seconds": seconds, **costs, **moved})
         for exchange in [] if refused else setting.spec["empty"]["exchanges"]:
             seconds = _due(exchange, 68, 16, 1e8, random, network.Work(message=MESSAGE))
             timed.append({"run": f"empty-{exchange}", "rate": 1e8, "trial": 0, "seconds": seconds, **COSTS, **moved})

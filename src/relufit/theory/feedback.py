@@ -92,7 +92,7 @@ def feedback_rate(
         moments += [1, 3, *([4] if workers > 1 else [])]
     if second != EXACT:
         moments += [2, 5, *([6] if first != EXACT else [])]
-    matrix = np.stack([advance(unit[:, None])[:, 0] for unit in np.eye(MOMENTS)], axis=1)[np.ix_(moments, moments)]
+    matrix = advance(np.eye(MOMENTS)[:, :, None])[:, :, 0][np.ix_(moments, moments)]
     return float(np.abs(np.linalg.eigvals(matrix)).max())
 
 
@@ -177,13 +177,14 @@ def fixed_data_moments(
 ) -> tuple[Callable[[Array], Array], Callable[[Array], Array]]:
     """Return the recursion of `feedback_curve`, whose parameters and errors these are.
 
-    It is a linear map of the moments, (`MOMENTS`, nodes), to those after a step, and one to ``E||w - w*||^2`` by
+    It is a linear map of the moments, (`MOMENTS`, ..., nodes), to those after a step, and one to ``E||w - w*||^2`` by
     eigenvalue. All moments but the first are zero at the beginning of a run.
     """
     d, m, own = whole("d", d), whole("m", m), worker_batch(m, workers)
 
     def scattered(b: float, h: Array) -> Array:
-        squares: Array = (1 - 1 / b) * eigenvalues**2 * h + (2 * d / b * float(eigenvalues @ h)) * weights * eigenvalues
+        all_together = (2 * d / b * (h @ eigenvalues))[..., None] * weights * eigenvalues
+        squares: Array = (1 - 1 / b) * eigenvalues**2 * h + all_together
         return squares
 
     advance = _recursion(
@@ -232,7 +233,7 @@ def _recursion(
     second: Encoding,
     scatter: _Scatter,
 ) -> Callable[[Array], Array]:
-    """Return the map of the seven moments, (7, nodes), to those after a step."""
+    """Return the map of the seven moments, (7, ..., nodes), to those after a step."""
     move, left, left_again = step * eigenvalues, 1 - first.gain, 1 - second.gain
 
     def advance(moments: Array) -> Array:
@@ -245,7 +246,7 @@ def _recursion(
         one = e1 + 2 * move * with_own + own
         two = e12 + 2 * move * with_own + move**2 * h
         mean, summed = (one + (workers - 1) * two) / workers, g + move * with_sum
-        errors = weights * (first.noise * one.sum())
+        errors = weights * (first.noise * one.sum(-1, keepdims=True))
         encoded = x + move * (with_exact - with_own) - batch
         total = first.gain**2 * mean + errors / workers + f + 2 * first.gain * summed
         return np.stack(
@@ -255,7 +256,7 @@ def _recursion(
                 left_again * (first.gain * encoded + y - move * with_sum),
                 left**2 * one + errors,
                 left**2 * two,
-                left_again**2 * total + weights * (second.noise * total.sum()),
+                left_again**2 * total + weights * (second.noise * total.sum(-1, keepdims=True)),
                 left_again * (left * (first.gain * mean + summed) - errors / workers),
             ]
         )

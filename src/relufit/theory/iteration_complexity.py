@@ -117,9 +117,10 @@ def iterations_feedback(
     start = initial_profile(eigenvalues, weights)
     moments = np.zeros(MOMENTS * nodes)
     moments[:nodes] = start * (initial_error(round(ratio * d), d) / start.sum())
-    units = np.eye(moments.size).reshape(-1, MOMENTS, nodes)
-    matrix = np.stack([advance(unit).ravel() for unit in units], axis=1)
-    measure = np.array([squared(unit).sum() for unit in units])
+    # Units one beside the other, of which each is a set of moments.
+    units = np.eye(moments.size).reshape(MOMENTS, nodes, -1).swapaxes(1, 2)
+    matrix = advance(units).swapaxes(1, 2).reshape(moments.size, -1)
+    measure = squared(units).sum(-1)
     # What stays at zero is left out: moments of a sum that is not encoded, or of ranks that lose nothing.
     reached = np.zeros(moments.size, bool)
     grown = moments != 0
