@@ -10,6 +10,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+from elias_codes import (
+    DENSE_GAMMA,
+    DENSE_OMEGA,
+    LARGEST,
+    SPARSE_GAMMA,
+    SPARSE_OMEGA,
+    Levels,
+    check,
+    gamma,
+    omega,
+    reference,
+    to_bytes,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
@@ -19,117 +32,8 @@ from relufit import theory
 from relufit.compression.base import ScratchBuffer
 from relufit.compression.coding import elias
 from relufit.compression.coding.elias import Elias
-from relufit.errors import PayloadError
 
-Levels = NDArray[np.int16]
-MODES = DENSE_GAMMA, SPARSE_GAMMA, DENSE_OMEGA, SPARSE_OMEGA = range(4)
-LARGEST = 2**15 - 1
 WHOLE = [*range(1, 200), *(2**j + step for j in range(3, 33) for step in (-1, 0, 1) if 2**j + step <= 2**32)]
-
-
-def gamma(n: int) -> str:
-    """One zero less than n has bits, then its bits."""
-    return "0" * (len(f"{n:b}") - 1) + f"{n:b}"
-
-
-def omega(n: int) -> str:
-    """A zero; before it n; before that the number of its bits less one, and so on down to 1."""
-    code = "0"
-    while n > 1:
-        code = f"{n:b}" + code
-        n = len(f"{n:b}") - 1
-    return code
-
-
-def code_of(n: int, mode: int) -> str:
-    return omega(n) if mode in (DENSE_OMEGA, SPARSE_OMEGA) else gamma(n)
-
-
-def written(levels: Levels | list[int], mode: int) -> str:
-    """The bits that follow the first byte."""
-    values = [int(level) for level in levels]
-    signs = ["" if value == 0 else "1" if value < 0 else "0" for value in values]
-    if mode in (DENSE_GAMMA, DENSE_OMEGA):
-        return "".join(code_of(abs(value) + 1, mode) + sign for value, sign in zip(values, signs, strict=True))
-    bits, last = "", -1
-    for index, value in enumerate(values):
-        if value:
-            bits += code_of(index - last, mode) + signs[index] + code_of(abs(value), mode)
-            last = index
-    return bits + code_of(len(values) - last, mode)
-
-
-def to_bytes(bits: str, mode: int) -> bytes:
-    bits += "0" * (-len(bits) % 8)
-    return bytes([mode]) + bytes(int(bits[i : i + 8], 2) for i in range(0, len(bits), 8))
-
-
-def reference(levels: Levels | list[int], mode: int) -> bytes:
-    return to_bytes(written(levels, mode), mode)
-
-
-class Reader:
-    """Reads numbers from a string of bits; IndexError at its end."""
-
-    def __init__(self, bits: str) -> None:
-        self.bits, self.at = bits, 0
-
-    def bit(self) -> int:
-        self.at += 1
-        return int(self.bits[self.at - 1])
-
-    def number(self, length: int, first: str = "") -> int:
-        return int(first + "".join(str(self.bit()) for _ in range(length)), 2)
-
-    def gamma(self) -> int:
-        zeros = 0
-        while not self.bit():
-            zeros += 1
-        return self.number(zeros, "1")
-
-    def omega(self) -> int:
-        n = 1
-        while self.bit():
-            n = self.number(n, "1")
-        return n
-
-
-def read(body: bytes, size: int) -> list[int]:
-    mode = body[0]
-    reader = Reader("".join(f"{byte:08b}" for byte in body[1:]))
-    number = reader.omega if mode in (DENSE_OMEGA, SPARSE_OMEGA) else reader.gamma
-    levels: list[int] = []
-    if mode in (DENSE_GAMMA, DENSE_OMEGA):
-        while len(levels) < size:
-            magnitude = number() - 1
-            levels.append(-magnitude if magnitude and reader.bit() else magnitude)
-    else:
-        while True:
-            levels += [0] * (number() - 1)
-            if len(levels) >= size:
-                break
-            sign = -1 if reader.bit() else 1
-            levels.append(sign * number())
-    rest = reader.bits[reader.at :]
-    assert len(levels) == size
-    assert len(rest) < 8
-    assert "1" not in rest
-    return levels
-
-
-def check(levels: Levels, s: int) -> int:
-    """Encode, compare with the reference in all four codes, decode; return the code that was chosen."""
-    body = Elias().encode(levels, s)
-    lengths = [len(written(levels, mode)) for mode in MODES]
-    assert elias._count(levels, levels.size).tolist() == lengths
-    assert lengths[body[0]] == min(lengths)
-    assert body == reference(levels, body[0])
-    np.testing.assert_array_equal(read(body, levels.size), levels)
-    for mode in MODES:
-        decoded = Elias().decode(memoryview(reference(levels, mode)), levels.size, s)
-        assert decoded.dtype == np.int16
-        np.testing.assert_array_equal(decoded, levels)
-    return body[0]
 
 
 # The codes of numbers.
@@ -247,99 +151,6 @@ def test_long_distances_come_back(gap: int) -> None:
 def test_what_comes_before_the_levels_is_left_as_it_is() -> None:
     for levels in (spread(1, 30, 20), np.arange(-100, 100, dtype=np.int16)):
         assert Elias().write(levels, 100, b"before", ScratchBuffer()) == b"before" + Elias().encode(levels, 100)
-
-
-# What is no code.
-
-
-def small(seed: int, size: int = 40, s: int = 4) -> Levels:
-    rng = np.random.default_rng(seed)
-    return (rng.integers(-s, s + 1, size) * (rng.random(size) < 0.5)).astype(np.int16)
-
-
-def refused(body: bytes, size: int, s: int) -> None:
-    with pytest.raises(PayloadError, match=f"{size} levels from -{s} to {s}"):
-        Elias().decode(body, size, s)
-
-
-@pytest.mark.parametrize("mode", MODES)
-def test_truncated_and_extended_bodies_are_refused(mode: int) -> None:
-    levels = small(mode)
-    body = reference(levels, mode)
-    for length in range(len(body)):
-        refused(body[:length], 40, 4)
-    for more in (b"\0", b"\x80", b"\xff", bytes(8), bytes(100), body):
-        refused(body + more, 40, 4)
-
-
-@pytest.mark.parametrize("mode", MODES)
-def test_another_number_of_levels_is_refused(mode: int) -> None:
-    for seed in range(8):
-        levels = small(seed)
-        levels[-1] = -1
-        # In omega codes the zeros at the end could be a few more coordinates.
-        for size in (1, 39, 48, 2600) if mode in (DENSE_OMEGA, SPARSE_OMEGA) else (1, 39, 41, 48, 2600):
-            refused(reference(levels, mode), size, 4)
-
-
-@pytest.mark.parametrize("mode", MODES)
-def test_padding_that_is_not_zero_is_refused(mode: int) -> None:
-    seen = set()
-    for size in range(1, 60):
-        levels = small(size, size)
-        bits = written(levels, mode)
-        seen.add(-len(bits) % 8)
-        for bit in range(-len(bits) % 8):
-            damaged = bytearray(to_bytes(bits, mode))
-            damaged[-1] |= 1 << bit
-            refused(damaged, size, 4)
-    assert seen == set(range(8))
-
-
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("s", [1, 4, 63, 64, 1000, LARGEST])
-@pytest.mark.parametrize("place", [0, 20, 39])
-def test_a_level_beyond_the_largest_is_refused_wherever_it_is(mode: int, s: int, place: int) -> None:
-    levels = [int(level) for level in small(0, 40, 1)]
-    for level in (s, -s):
-        levels[place] = level
-        np.testing.assert_array_equal(Elias().decode(reference(levels, mode), 40, s), levels)
-    for level in (s + 1, -s - 1, 2**15, 2**16, 2**31, 2**32 - 1, 2**32, 2**40):
-        levels[place] = level
-        refused(reference(levels, mode), 40, s)
-
-
-@pytest.mark.parametrize("mode", [SPARSE_GAMMA, SPARSE_OMEGA])
-@pytest.mark.parametrize("gap", [11, 12, 2561, 2**16 + 10, 2**31, 2**32, 2**32 + 10, 2**33 - 1, 2**33])
-def test_a_distance_beyond_the_end_is_refused(mode: int, gap: int) -> None:
-    start = code_of(1, mode) + "0" + code_of(1, mode)
-    assert Elias().decode(to_bytes(start + code_of(10, mode), mode), 10, 1).tolist() == [1] + 9 * [0]
-    refused(to_bytes(start + code_of(gap, mode), mode), 10, 1)
-    refused(to_bytes(start + code_of(gap, mode) + start[1:] + code_of(1, mode), mode), 10, 1)
-    refused(to_bytes(code_of(gap + 1, mode), mode), 10, 1)
-
-
-@pytest.mark.parametrize("mode", [4, 5, 7, 8, 128, 255])
-def test_a_code_that_there_is_not_is_refused(mode: int) -> None:
-    refused(bytes([mode]) + reference(small(0), mode & 3)[1:], 40, 4)
-
-
-@pytest.mark.parametrize("mode", MODES)
-def test_every_body_is_refused_or_the_code_of_what_it_decodes_to(mode: int) -> None:
-    rng, codes = np.random.default_rng(mode), 0
-    for _ in range(4000):
-        size = int(rng.integers(1, 6))
-        body = bytes([mode]) + rng.bytes(int(rng.integers(0, 4)))
-        try:
-            levels = Elias().decode(body, size, 100)
-        except PayloadError:
-            with pytest.raises((IndexError, AssertionError)):
-                decoded = read(body, size)
-                assert max(map(abs, decoded)) <= 100
-            continue
-        codes += 1
-        assert reference(levels, mode) == body
-    assert codes > 20
 
 
 # What is to be expected.

@@ -35,15 +35,27 @@ from relufit.transport.memory import Memory
 NETWORKS: dict[str, Callable[[], Any]] = {"memory": Memory, "tcp": tcp}
 #: Faults at random: runs of one test.
 RUNS = int(os.environ.get("RELUFIT_FAULTY_RUNS", "30"))
-#: Kind, member, and at which time that it sends or receives; what takes its time is tried once a member.
+#: Exchange, kind, member, and at which time that it sends or receives: just after the greeting, in the first iterations
+#: or later. Times take turns, so that any three of the four are combined in every way; what takes its time has one.
 CASES = [
-    (kind, member, at)
-    for kind in FAULTS
-    for member in (0, 2, MASTER)
-    for at in ((5,) if kind in ("stopped for a while", "ten times slower") else (3, 6, 31))
+    (exchange, kind, member, 5 if kind in ("stopped for a while", "ten times slower") else (3, 6, 31)[(i + j + k) % 3])
+    for i, kind in enumerate(FAULTS)
+    for j, member in enumerate((0, 2, MASTER))
+    for k, exchange in enumerate(EXCHANGES)
 ]
+#: The exchanges in which ranks have a link to the master alone, and those in which they have one to each other.
+STARS = [name for name, about in EXCHANGES.items() if about.links is not Links.MESH]
+MESHES = [name for name, about in EXCHANGES.items() if about.links is Links.MESH]
+
+
+def of_either_kind(number: int) -> list[str]:
+    """Return an exchange of each kind, others for the next number: for what happens before an exchange begins."""
+    return [STARS[number % len(STARS)], MESHES[number % len(MESHES)]]
+
+
 #: The first that a rank sends and receives is its greeting of the master: HELLO and PROOF, and CHALLENGE.
-GREETINGS = [(kind, at) for kind, way in FAULTS.items() for at in ((1, 2) if way == "write" else (1,))]
+_GREETINGS = [(kind, at) for kind, way in FAULTS.items() for at in ((1, 2) if way == "write" else (1,))]
+GREETINGS = [(name, *case) for number, case in enumerate(_GREETINGS) for name in of_either_kind(number)]
 
 
 def spec(exchange: str, **values: Any) -> TrainingSpec:
@@ -96,8 +108,7 @@ def test_what_one_end_of_a_link_sends_the_other_receives(exchange: str) -> None:
     assert len(counted) == (12 if EXCHANGES[exchange].links is Links.MESH else 6)
 
 
-@pytest.mark.parametrize(("kind", "member", "at"), CASES)
-@pytest.mark.parametrize("exchange", EXCHANGES)
+@pytest.mark.parametrize(("exchange", "kind", "member", "at"), CASES)
 def test_a_run_with_a_fault_ends_with_the_same_bits(exchange: str, kind: str, member: int, at: int) -> None:
     asked, fault = spec(exchange), Fault(kind, member, at)
     trace = Rig(asked, faults=[fault]).run()
@@ -110,8 +121,7 @@ def test_a_run_with_a_fault_ends_with_the_same_bits(exchange: str, kind: str, me
     assert harmless or trace.faults or "killed" in kind or member == MASTER
 
 
-@pytest.mark.parametrize(("kind", "at"), GREETINGS)
-@pytest.mark.parametrize("exchange", EXCHANGES)
+@pytest.mark.parametrize(("exchange", "kind", "at"), GREETINGS)
 def test_a_fault_within_a_greeting_is_repeated_and_forgotten(exchange: str, kind: str, at: int) -> None:
     asked, fault = spec(exchange), Fault(kind, 1, at)
     trace = Rig(asked, faults=[fault]).run()
@@ -138,7 +148,7 @@ def test_faults_at_random_moments_end_with_the_same_bits(exchange: str, network:
 
 @pytest.mark.parametrize("exchange", EXCHANGES)
 def test_a_second_process_that_claims_a_rank_waits_and_changes_nothing(exchange: str) -> None:
-    asked = spec(exchange, iterations=150)
+    asked = spec(exchange, iterations=60)
     rig = Rig(asked, faults=[Fault("ten times slower", 0, 1)], timeouts=CALM)
     with ThreadPoolExecutor(2) as pool:
         intruders = [pool.submit(rig.intrude, rank) for rank in (1, 2)]
@@ -151,8 +161,8 @@ def test_a_second_process_that_claims_a_rank_waits_and_changes_nothing(exchange:
 
 @pytest.mark.parametrize("exchange", EXCHANGES)
 def test_a_master_that_was_killed_goes_on_from_its_checkpoint(exchange: str, tmp_path: Path) -> None:
-    asked = spec(exchange, iterations=400)
-    faults = [Fault("ten times slower", 0, 1), Fault("killed while it receives", MASTER, 150)]
+    asked = spec(exchange, iterations=160)
+    faults = [Fault("ten times slower", 0, 1), Fault("killed while it receives", MASTER, 60)]
     rig = Rig(asked, faults=faults, checkpoint=tmp_path / "run.checkpoint")
     assert_same(rig.run(), train(asked))
     assert all(fault.fired for fault in faults)
@@ -160,22 +170,35 @@ def test_a_master_that_was_killed_goes_on_from_its_checkpoint(exchange: str, tmp
     assert [path.name for path in tmp_path.iterdir()] == ["run.checkpoint"]
 
 
-@pytest.mark.parametrize("exchange", EXCHANGES)
-def test_a_rank_that_never_comes_back_ends_the_run_at_the_deadline(exchange: str, tmp_path: Path) -> None:
-    asked = spec(exchange, iterations=400)
-    oracle = train(asked)  # and all loops are compiled, which takes longer than the deadline
-    rig = Rig(
-        asked,
-        faults=[Fault("killed before it sends", 1, 100)],
-        timeouts=Timeouts(start=15, message=1, rejoin=0.2),
-        respawn=False,
-        checkpoint=tmp_path / "run.checkpoint",
-    )
-    with pytest.raises(TransportError, match=r"ranks \[1\] did not come within 15 s"):
-        rig.run()
-    assert (1, "worker 1") in rig.lost
-    assert [path.name for path in tmp_path.iterdir()] == ["run.checkpoint"]
-    assert_same(Rig(asked, checkpoint=tmp_path / "run.checkpoint").run(), oracle)
+def test_a_rank_that_never_comes_back_ends_the_run_at_the_deadline(tmp_path: Path) -> None:
+    """All exchanges at the same time, since each run waits for its deadline."""
+    asked = {exchange: spec(exchange, iterations=400) for exchange in EXCHANGES}
+    oracles = {exchange: train(asked[exchange]) for exchange in EXCHANGES}  # compiled, which outlasts the deadline
+    rigs = {
+        exchange: Rig(
+            asked[exchange],
+            faults=[Fault("killed before it sends", 1, 100)],
+            timeouts=Timeouts(start=15, message=1, rejoin=0.2),
+            respawn=False,
+            checkpoint=tmp_path / exchange / "run.checkpoint",
+        )
+        for exchange in EXCHANGES
+    }
+
+    def error_of(exchange: str) -> str:
+        (tmp_path / exchange).mkdir()
+        with pytest.raises(TransportError) as caught:
+            rigs[exchange].run()
+        return str(caught.value)
+
+    with ThreadPoolExecutor(len(EXCHANGES)) as pool:
+        errors = dict(zip(EXCHANGES, pool.map(error_of, EXCHANGES), strict=True))
+    for exchange, error in errors.items():
+        assert "ranks [1] did not come within 15 s" in error, exchange
+        assert (1, "worker 1") in rigs[exchange].lost
+        assert [path.name for path in (tmp_path / exchange).iterdir()] == ["run.checkpoint"]
+        resumed = Rig(asked[exchange], checkpoint=tmp_path / exchange / "run.checkpoint").run()
+        assert_same(resumed, oracles[exchange])
 
 
 @contextmanager
@@ -225,10 +248,12 @@ def test_a_rank_that_meets_a_stranger_searches_until_its_deadline_and_says_whom_
     assert all(len(said) == HEADER_BYTES + HELLO_BYTES for said in messages), "it was told nothing but HELLO"
 
 
-@pytest.mark.parametrize("exchange", EXCHANGES)
-@pytest.mark.parametrize("answer", ANSWERS)
+@pytest.mark.parametrize(
+    ("answer", "exchange"),
+    [(answer, exchange) for number, answer in enumerate(ANSWERS) for exchange in of_either_kind(number)],
+)
 def test_ranks_that_meet_a_stranger_first_find_the_master_and_end_with_the_same_bits(
-    exchange: str, answer: str
+    answer: str, exchange: str
 ) -> None:
     """Nobody waits for ever for who has the port of a master that has died, and says nothing."""
     asked = spec(exchange)
@@ -248,11 +273,10 @@ def test_faults_that_prevent_every_iteration_end_the_run(exchange: str) -> None:
         Rig(spec(exchange, iterations=10**6), faults=faults, timeouts=timeouts).run()
 
 
-@pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize("exchange", EXCHANGES)
-def test_thirty_two_ranks_end_with_the_same_bits(exchange: str, network: str) -> None:
+def test_thirty_two_ranks_end_with_the_same_bits(exchange: str) -> None:
     asked = replace(spec(exchange, workers=32, batch_size=64, iterations=12), dataset=PlantedModel(640, 12, 3))
-    trace = Rig(asked, network=NETWORKS[network], timeouts=CALM).run()
+    trace = Rig(asked, network=tcp, timeouts=CALM).run()
     assert_same(trace, train(asked))
     assert not trace.faults
 

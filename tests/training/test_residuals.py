@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -89,10 +90,22 @@ def test_the_bits_are_those_of_the_serial_engine(exchange: str, workers: int, sh
     assert trace.received["copy_bytes"] == copies * 8 * MODEL.d * (workers + summed)
 
 
-@pytest.mark.parametrize("share", [0.0, 1.0])
-@pytest.mark.parametrize("kind", FAULTS)
-@pytest.mark.parametrize(("member", "at"), [(0, 6), (2, 31), (MASTER, 17)])
-@pytest.mark.parametrize("exchange", EXCHANGES)
+#: Every kind of fault of every member, with copies and without; the exchanges take turns, so that each kind of fault
+#: and each member meet all of them. `test_faults` combines members and exchanges in every way.
+CASES = [
+    (list(EXCHANGES)[(i + j + 3 * k) % len(EXCHANGES)], member, at, kind, share)
+    for i, kind in enumerate(FAULTS)
+    for j, (member, at) in enumerate([(0, 6), (2, 31), (MASTER, 17)])
+    for k, share in enumerate((0.0, 1.0))
+]
+
+
+def test_faults_of_every_kind_and_of_every_member_meet_every_exchange() -> None:
+    assert {(case[0], case[3]) for case in CASES} == set(itertools.product(EXCHANGES, FAULTS))
+    assert {case[:2] for case in CASES} == set(itertools.product(EXCHANGES, (0, 2, MASTER)))
+
+
+@pytest.mark.parametrize(("exchange", "member", "at", "kind", "share"), CASES)
 def test_a_run_with_a_fault_ends_with_the_same_bits(
     exchange: str, member: int, at: int, kind: str, share: float
 ) -> None:

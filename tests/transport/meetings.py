@@ -118,6 +118,19 @@ def beyond(parts: list[memoryview], count: int) -> list[memoryview]:
     return left
 
 
+def pass_on(writer: Connection, reader: Connection, parts: list[memoryview], gone: int = 0) -> bytes:
+    """Write as much as goes, read what has come, and so on; return all that was read, with what had gone before."""
+    total, received = gone + sum(map(len, parts)), 0
+    heard, end = bytearray(total), monotonic() + LONG
+    while received < total:
+        if monotonic() > end:
+            pytest.fail(f"{received} bytes of {total}")
+        parts = beyond(parts, writer.write(parts)) if parts else []
+        received += reader.read(memoryview(heard)[received:], 0.001)
+    assert reader.read(memoryview(bytearray(1)), 0) == 0
+    return bytes(heard)
+
+
 def views(parts: Iterable[bytes]) -> list[memoryview]:
     return [memoryview(part) for part in parts]
 
