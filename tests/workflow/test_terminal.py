@@ -53,8 +53,8 @@ def test_a_run_prints_a_line_a_job_and_a_few_more_and_none_is_long(
         "manifest",
         "report",
     ]
-    # A head of three lines, at most twenty of progress, and an end of ten: 200 lines hold more than 150 jobs.
-    assert len(lines) <= len(jobs) + 33
+    # A head of three lines, at most twenty of progress, and an end of twenty: 200 lines hold more than 150 jobs.
+    assert len(lines) <= len(jobs) + 43
     assert max(map(len, lines)) <= WIDTH
     assert "\x1b" not in done.stderr
     assert done.stdout == ""
@@ -68,6 +68,17 @@ def test_a_run_ends_with_the_claims_their_verdicts_and_the_place_of_the_report(
     assert len(_verdicts(folder)) == 5
     assert all(verdict in end for verdict in _verdicts(folder))
     assert done.stderr.splitlines()[-1] == "Report: results/tiny/report.html"
+
+
+def test_a_run_ends_with_the_lines_that_relufit_show_prints(
+    first: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    folder, done = first
+    command = [sys.executable, "-m", "relufit.cli", "show", "results/tiny"]
+    shown = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert shown.stdout.startswith("Verdicts on the claims of the abstract, run tiny, seed 20190119:\n")
+    assert done.stderr.endswith(f"\n{shown.stdout}")
 
 
 def test_the_log_file_has_inputs_reasons_and_shell_commands(
@@ -88,7 +99,7 @@ def test_where_nothing_is_to_be_done_that_is_said_and_the_verdicts_and_the_repor
     done = snakemake(folder, *CONFIGURED)
     assert done.returncode == 0
     lines = done.stderr.splitlines()
-    assert len(lines) <= 15
+    assert len(lines) <= 25
     assert any(line.startswith("Nothing to be done") for line in lines)
     assert all(verdict in " ".join(done.stderr.split()) for verdict in _verdicts(folder))
     assert lines[-1] == "Report: results/tiny/report.html"

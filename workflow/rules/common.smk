@@ -1,4 +1,5 @@
 # What all rules share: the checked configuration, the settings it asks for, and the files of a run.
+import hashlib
 import json
 import os
 import shlex
@@ -8,8 +9,10 @@ from pathlib import Path
 
 import yaml
 from snakemake.exceptions import WorkflowError
+from snakemake.utils import update_config
 
 from relufit.experiments.configuration import check
+from relufit.pipeline.config import read
 from relufit.pipeline.config_values import read_mapping
 from relufit.doctor import capability, refusals
 from relufit.errors import RelufitError
@@ -26,17 +29,25 @@ from relufit.planted.stores import inside
 from relufit.sources import code_digest
 from relufit.terminal import Job
 
+if STANDALONE:
 
-report: "../report/workflow.rst"
+    report: "../report/workflow.rst"
 
 
 try:
-    # Snakemake has merged the files, and says nothing of keys that stand twice in one.
-    for path in workflow.configfiles:
-        read_mapping(path)
+    if STANDALONE:
+        # Snakemake has merged the files, and says nothing of keys that stand twice in one.
+        for path in workflow.configfiles:
+            read_mapping(path)
+    else:
+        # A workflow that uses this one says what is different; captions read all of it.
+        given, config = config, read([DEFAULTS])
+        update_config(config, given)
     CONFIG = check(config)
     RUN = f"{os.path.expanduser(CONFIG['results'])}/{CONFIG['run']}"
-    check_writable(RUN)
+    # Snakemake puts the prefix of a module before inputs, outputs and logs, and before nothing else.
+    PLACE = str(workflow.modifier.path_modifier.replace_prefix(RUN))
+    check_writable(PLACE)
     FILES = RunFiles(CONFIG)
 except RelufitError as error:
     raise WorkflowError(str(error)) from None
@@ -44,18 +55,35 @@ except RelufitError as error:
 SEED = CONFIG["seed"]
 # Data sets in a bucket each leave a file here that says where they are.
 REMOTE = CONFIG.get("data")
-DATA = inside(REMOTE, CONFIG["run"]) if REMOTE else f"{RUN}/data"
+DATA = inside(REMOTE, CONFIG["run"]) if REMOTE else f"{PLACE}/data"
 DATASET = f"{RUN}/data/{{dataset}}.{'s3' if REMOTE else 'zarr'}"
 # The merged and checked configuration as every command reads it. It is no input of any rule: a rule has what it
 # depends on among its parameters, and the rest may change without making its output out of date.
-CONFIG_FILE = f"{RUN}/config.yaml"
+CONFIG_FILE = f"{PLACE}/config.yaml"
+CONFIGURED = []
+CONFIG_PARAMETER = CONFIG_FILE
+if not STANDALONE:
+    # It is written when a run begins, of which nobody tells a module. Here commands read a file that is named after
+    # its content, and the one in the folder of the run is the output of a rule, for those that follow from all of it.
+    _content = yaml.safe_dump(CONFIG, sort_keys=False)
+    _digest = hashlib.sha256(_content.encode()).hexdigest()
+    CONFIG_FILE = f".snakemake/relufit/{_digest}.yaml"
+    CONFIGURED = f"{RUN}/config.yaml"
+    if not os.path.exists(CONFIG_FILE):
+        write_text(CONFIG_FILE, _content)
+
+    def CONFIG_PARAMETER(wildcards, output):
+        """Return the configuration: what takes outputs is not compared with the parameters of the last run."""
+        return CONFIG_FILE
+
+
 # The code that an output depends on is one parameter of its rule, a digest (`relufit.sources`): as inputs the source
 # files would trigger the same reruns, and fill the terminal with their names.
 
 
-# What this machine cannot do for this run, what follows, and what helps: a sentence each, told before and after it.
-NOTES = refusals(CONFIG)
-TERMINAL.describe(RUN, NOTES)
+if STANDALONE:
+    # What this machine cannot do for this run, what follows, and what helps: a sentence each, told before and after it.
+    TERMINAL.describe(RUN, refusals(CONFIG))
 
 
 onstart:
@@ -91,7 +119,7 @@ def in_run(paths):
 
 def machine_for(experiment, group):
     """Return what this machine lacks for a group: when it can do what it refused before, the group runs again."""
-    path = f"{RUN}/traces/{experiment}/{group}.parquet"
+    path = f"{PLACE}/traces/{experiment}/{group}.parquet"
     return capability(GROUPS[experiment, group], SEED, path)
 
 
@@ -117,20 +145,27 @@ def tables_of(experiment):
 
 # The commands of the environment that Snakemake runs in, activated or not; and, for the manifest, the command that
 # it was called with, which as a parameter would make a run out of date whenever it changes.
-_path = f"{shlex.quote(os.path.dirname(sys.executable))}:$PATH"
-_command = shlex.quote(shlex.join(["snakemake", *sys.argv[1:]]))
-shell.prefix(
-    f"export PATH={_path} RELUFIT_COMMAND={_command}; ".replace("{", "{{").replace(
-        "}", "}}"
-    )
+_bin = os.path.dirname(sys.executable)
+_command = shlex.join(["snakemake", *sys.argv[1:]])
+_conda = any(
+    method.name == "CONDA" for method in workflow.deployment_settings.deployment_method
 )
+if STANDALONE and not _conda:
+    _path = f"{shlex.quote(_bin)}:$PATH"
+    shell.prefix(
+        f"export PATH={_path} RELUFIT_COMMAND={shlex.quote(_command)}; ".replace(
+            "{", "{{"
+        ).replace("}", "}}")
+    )
+else:
+    # The commands of rules of others, and those of environments that conda makes, come before these.
+    os.environ.setdefault("RELUFIT_COMMAND", _command)
+    _path = os.environ.get("PATH", os.defpath)
+    if _bin not in _path.split(":"):
+        os.environ.update(PATH=f"{_path}:{_bin}")
 
 
 wildcard_constraints:
     group="[^/]+?",
     experiment="|".join(CATALOGUE),
     dataset="[^/]+",
-
-
-localrules:
-    all,

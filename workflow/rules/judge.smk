@@ -20,7 +20,7 @@ for _name in CONFIG["experiments"]:
         params:
             code=code_digest("judge", f"experiments.{_name}"),
             experiment=_name,
-            config=CONFIG_FILE,
+            config=CONFIG_PARAMETER,
             section=json.dumps([SEED, CONFIG[_name], CONFIG["cluster"]]),
             traces=lambda wildcards, input: os.path.dirname(input.results[0]),
             tables=lambda wildcards, output: os.path.dirname(output.tables[0]),
@@ -47,7 +47,7 @@ rule claims:
         "../../envs/environment.yaml"
     params:
         code=code_digest("claims"),
-        config=CONFIG_FILE,
+        config=CONFIG_PARAMETER,
         run=[CONFIG["run"], SEED, CONFIG["experiments"]],
     shell:
         "relufit claims {input.judgements:q} --config {params.config:q} --output {output.json:q} > {log:q} 2>&1"

@@ -1,9 +1,6 @@
 # Figures, report, manifest.
 
 
-CAPTIONS = os.path.join(workflow.basedir, "workflow", "report")
-
-
 for _name in dict.fromkeys(FIGURES[figure].experiment for figure in DRAWN):
 
     # The figures of one experiment, for print and for screens.
@@ -60,8 +57,9 @@ rule report:
             for path in in_run(FILES.tables(name))
         ],
         figures=expand(f"{RUN}/figures/{{figure}}.svg", figure=DRAWN),
-        captions=[f"{CAPTIONS}/{figure}.rst" for figure in DRAWN],
-        seed_study=f"{CAPTIONS}/seed_study.csv",
+        captions=[beside(f"../report/{figure}.rst") for figure in DRAWN],
+        seed_study=beside("../report/seed_study.csv"),
+        config=CONFIGURED,
     output:
         f"{RUN}/report.html",
     log:
@@ -84,6 +82,7 @@ rule page:
         tables=expand(
             f"{RUN}/tables/link_speed.timing-{{table}}.csv", table=["map", "gains"]
         ),
+        config=CONFIGURED,
     output:
         f"{RUN}/does-compression-pay.md",
     log:
@@ -101,7 +100,10 @@ rule page:
 rule manifest:
     # The digests of all results that are the same on every run, and what made them.
     input:
-        results=[path for path in in_run(FILES.results()) if path != CONFIG_FILE],
+        results=[
+            path for path in in_run(FILES.results()) if path != f"{RUN}/config.yaml"
+        ],
+        config=CONFIGURED,
     output:
         f"{RUN}/manifest.json",
     log:

@@ -47,7 +47,7 @@ rule train:
             GROUPS[wildcards.experiment, wildcards.group], SEED
         ),
         machine=lambda wildcards: machine_for(wildcards.experiment, wildcards.group),
-        config=CONFIG_FILE,
+        config=CONFIG_PARAMETER,
         traces=subpath(output.results, parent=True),
         data=DATA,
     shell:

@@ -27,6 +27,7 @@ COMMANDS = (
     "report",
     "page",
     "manifest",
+    "show",
     "compare",
     "compress",
     "cluster",
