@@ -52,6 +52,7 @@ EDITS: dict[str, set[str]] = {
     "errors.py": set(PARTS) - {"claims"},
     "interrupts.py": TRAINED | {"dataset"},
     "parameters.py": TRAINED | {"dataset"},
+    "py.typed": set(),
     "sources.py": TRAINED | {"dataset"},
     "streams.py": TRAINED | {"dataset"},
     "claims/__init__.py": set(),

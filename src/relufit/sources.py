@@ -121,4 +121,4 @@ def _file(module: str) -> Path:
 def _data_files(folder: Path) -> list[Path]:
     """Return the files in a folder of the package that are data of its modules, such as templates."""
     files = (path for path in folder.iterdir() if path.is_file())
-    return [path for path in files if path.suffix not in {".py", ".pyc"} and not path.name.startswith(".")]
+    return [path for path in files if path.suffix not in {".py", ".pyc", ".typed"} and not path.name.startswith(".")]
