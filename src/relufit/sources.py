@@ -27,6 +27,7 @@ ENTRIES = {
     "figures": ("figures",),
     "report": ("report",),
     "manifest": ("pipeline.manifest",),
+    "crate": ("pipeline.crate",),
 }
 
 #: Modules that import others by computed names or in programs of their own, and which of these count with them. None do
