@@ -40,6 +40,7 @@ PARTS = {
     "figures of trajectory": ("figures", "figures.trajectory"),
     "report": ("report",),
     "manifest": ("manifest",),
+    "crate": ("crate",),
 }
 JUDGED = {part for part in PARTS if part.startswith("verdicts")}
 DRAWN = {part for part in PARTS if part.startswith("figures")}
@@ -52,6 +53,7 @@ EDITS: dict[str, set[str]] = {
     "errors.py": set(PARTS) - {"claims"},
     "interrupts.py": TRAINED | {"dataset"},
     "parameters.py": TRAINED | {"dataset"},
+    "py.typed": set(),
     "sources.py": TRAINED | {"dataset"},
     "streams.py": TRAINED | {"dataset"},
     "claims/__init__.py": set(),
@@ -83,12 +85,13 @@ EDITS: dict[str, set[str]] = {
     "figures/__init__.py": DRAWN | {"report"},
     "figures/initial_error.py": {"figures of initial_error"},
     "figures/style.py": DRAWN | {"report"},
-    "files/atomic.py": TRAINED | DRAWN | {"dataset", "report", "manifest"},
+    "files/atomic.py": TRAINED | DRAWN | {"dataset", "report", "manifest", "crate"},
     "files/mapped.py": TRAINED | {"dataset"},
     "instance_types/on_demand.toml": {"costs", "trials on ec2", "verdicts of link_speed"},
     "numerics/blas.py": TRAINED,
     "numerics/compiled_cache.py": TRAINED | {"dataset"},
     "numerics/simd/rounding.py": TRAINED,
+    "pipeline/crate.py": {"crate"},
     "pipeline/manifest.py": {"manifest", "report"},
     "pipeline/reuse.py": set(),
     "planning/costs.py": {"costs", "verdicts of link_speed"},

@@ -27,6 +27,7 @@ ENTRIES = {
     "figures": ("figures",),
     "report": ("report",),
     "manifest": ("pipeline.manifest",),
+    "crate": ("pipeline.crate",),
 }
 
 #: Modules that import others by computed names or in programs of their own, and which of these count with them. None do
@@ -121,4 +122,4 @@ def _file(module: str) -> Path:
 def _data_files(folder: Path) -> list[Path]:
     """Return the files in a folder of the package that are data of its modules, such as templates."""
     files = (path for path in folder.iterdir() if path.is_file())
-    return [path for path in files if path.suffix not in {".py", ".pyc"} and not path.name.startswith(".")]
+    return [path for path in files if path.suffix not in {".py", ".pyc", ".typed"} and not path.name.startswith(".")]

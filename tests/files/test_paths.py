@@ -131,6 +131,7 @@ def test_every_command_says_in_one_line_that_a_user_is_unknown(
         "report": [path, "-o", "x"],
         "page": [path, "-o", "x"],
         "manifest": [path, "-o", "x"],
+        "crate": [path, "-o", "x"],
         "show": [path],
         "compare": [path, path],
         "compress": [path],

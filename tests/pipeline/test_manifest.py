@@ -5,47 +5,26 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+from made_run import ROOT, configuration, leave, make_run
 
 from relufit import __version__
 from relufit.cli import main
 from relufit.errors import DataError
 from relufit.experiments import configuration as config
 from relufit.experiments.framework.run_files import RunFiles
-from relufit.files.atomic import digest, write_json
+from relufit.files.atomic import digest
 from relufit.pipeline.manifest import commit, manifest
 
-ROOT = Path(__file__).parent.parent.parent
 PACKAGE = ROOT / "src" / "relufit"
-EXPERIMENTS = ("qsgd_convergence", "time_to_accuracy")
-
-
-def configuration(folder: Path, **values: Any) -> Mapping[str, Any]:
-    """Write a checked configuration to the folder of a run, and return it."""
-    over = folder / "over.yaml"
-    write_json(over, {"experiments": [*EXPERIMENTS], **values})
-    path = folder / "config.yaml"
-    assert main(["config", str(ROOT / "config.yaml"), str(over), "--output", str(path)]) == 0
-    over.unlink()
-    return config.load([path])
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
-    """The folder of a run in which each result is a file, or a folder with one."""
-    folder = tmp_path / "run"
-    for path in RunFiles(configuration(folder)).results():
-        if path.suffix == ".zarr":
-            (folder / path).mkdir(parents=True)
-            (folder / path / "zarr.json").write_text(str(path))
-        elif path.name != "config.yaml":
-            (folder / path).parent.mkdir(parents=True, exist_ok=True)
-            (folder / path).write_text(str(path))
-    return folder
+    return make_run(tmp_path / "run")
 
 
 def read(folder: Path) -> dict[str, Any]:
@@ -67,23 +46,9 @@ def test_every_result_is_listed_by_its_digest_or_as_one_of_a_clock(run: Path) ->
     assert any(name.endswith(".zarr") for name in content["sha256"])
 
 
-LEFT = [
-    "traces/qsgd_convergence/qsgd-s999.parquet",
-    "traces/trajectory/all.parquet",
-    "tables/trajectory.curves.csv",
-    "claims/trajectory.json",
-    "figures/.qsgd_convergence.svg.0123456789abcdef.part",
-    "figures/photo.svg",
-    "data/old-0.zarr/zarr.json",
-    "data/.time_to_accuracy-1.zarr.0123456789abcdef.part/new/zarr.json",
-]
-
-
 def test_what_another_configuration_a_killed_process_or_somebody_left_there_is_not_listed(run: Path) -> None:
     before = read(run)
-    for name in LEFT:
-        (run / name).parent.mkdir(parents=True, exist_ok=True)
-        (run / name).write_text("left")
+    leave(run)
     assert read(run) == before
 
 

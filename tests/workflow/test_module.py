@@ -70,7 +70,11 @@ def test_it_can_be_planned_as_a_module_and_nothing_is_written(
     assert done.returncode == 0, done.stderr
     jobs = dict(re.findall(r"^(\w+) +(\d+)$", done.stdout, re.M))
     names = ["configuration", "train", "judge_geometric_convergence", "claims", "figures_geometric_convergence"]
-    assert jobs == {**{f"relufit_{name}": "1" for name in [*names, "manifest", "report"]}, "own": "1", "total": "8"}
+    assert jobs == {
+        **{f"relufit_{name}": "1" for name in [*names, "manifest", "report", "crate"]},
+        "own": "1",
+        "total": "9",
+    }
     assert f"output: {f'{prefix}/' if prefix else ''}results/tiny/manifest.json\n" in done.stdout
     assert (_made(outer), _made(elsewhere)) == before
 
@@ -115,7 +119,7 @@ def test_a_change_of_a_setting_of_a_module_runs_what_depends_on_it(finished: Pat
             (finished / "Snakefile").write_text(written.replace(before, after))
             done = snakemake(finished, "-n", "--cores", "2")
             assert done.returncode == 0, done.stderr
-            assert planned(done.stdout.replace("relufit_", "")).keys() == {*jobs, "report", "own"}, done.stdout
+            assert planned(done.stdout.replace("relufit_", "")).keys() == {*jobs, "report", "crate", "own"}, done.stdout
     finally:
         (finished / "Snakefile").write_text(written)
 
@@ -151,7 +155,7 @@ def test_a_wrong_configuration_of_a_module_is_told_with_the_remedy(elsewhere: Pa
 def test_both_snakefiles_are_the_same_workflow(elsewhere: Path, tmp_path: Path, snakefile: str) -> None:
     done = snakemake(tmp_path, "-n", "-s", str(elsewhere / snakefile), "--configfile", str(elsewhere / "tiny.yaml"))
     assert done.returncode == 0, done.stderr
-    assert set(planned(done.stdout)) == {"train", "judge", "claims", "figures", "manifest", "report"}
+    assert set(planned(done.stdout)) == {"train", "judge", "claims", "figures", "manifest", "report", "crate"}
     assert re.search(r"^all +1$", done.stdout, re.M)
     assert not list(tmp_path.glob("[!.]*"))
 

@@ -45,13 +45,14 @@ def test_a_run_prints_a_line_a_job_and_a_few_more_and_none_is_long(
 ) -> None:
     _, done = first
     lines = done.stderr.splitlines()
-    jobs = [line for line in lines if re.match(r"\[\d+/6\] ", line)]
+    jobs = [line for line in lines if re.match(r"\[\d+/7\] ", line)]
     assert [line.split("] ")[1].split("  ")[0] for line in jobs] == [
         "train geometric_convergence/reshuffled-ratio10",
         "judge_geometric_convergence",
         *sorted(["figures_geometric_convergence", "claims"], key=done.stderr.index),
         "manifest",
         "report",
+        "crate",
     ]
     # A head of three lines, at most twenty of progress, and an end of twenty: 200 lines hold more than 150 jobs.
     assert len(lines) <= len(jobs) + 43
@@ -89,7 +90,7 @@ def test_the_log_file_has_inputs_reasons_and_shell_commands(
     assert "reason: Missing output files: results/tiny/report.html" in text
     assert "Shell command: relufit report results/tiny" in text
     assert "input: results/tiny/claims/geometric_convergence.json" in text
-    assert "6 of 7 steps" in text
+    assert "7 of 8 steps" in text
 
 
 def test_where_nothing_is_to_be_done_that_is_said_and_the_verdicts_and_the_report(

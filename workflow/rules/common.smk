@@ -107,9 +107,7 @@ onsuccess:
 # The settings of a group share a job and the files of its traces.
 GROUPS, DATASETS, DRAWN = FILES.groups, FILES.datasets, FILES.figures
 # What is written beside the report, if the run has what it takes.
-PAGES = (
-    [f"{RUN}/does-compression-pay.md"] if "link_speed" in CONFIG["experiments"] else []
-)
+PAGES = [f"{RUN}/{page}" for page in FILES.pages()]
 
 
 def in_run(paths):

@@ -1,4 +1,4 @@
-# Figures, report, manifest.
+# Figures, report, manifest, crate.
 
 
 for _name in dict.fromkeys(FIGURES[figure].experiment for figure in DRAWN):
@@ -116,3 +116,24 @@ rule manifest:
         content=json.dumps(CONFIG),
     shell:
         "relufit manifest {params.run:q} --output {output:q} > {log:q} 2>&1"
+
+
+rule crate:
+    # The run as an RO-Crate: its files, and what made them.
+    input:
+        claims=[f"{RUN}/claims.json", f"{RUN}/claims.md"],
+        manifest=f"{RUN}/manifest.json",
+        report=f"{RUN}/report.html",
+        pages=PAGES,
+        config=CONFIGURED,
+    output:
+        f"{RUN}/ro-crate-metadata.json",
+    log:
+        f"{RUN}/logs/crate.log",
+    conda:
+        "../../envs/environment.yaml"
+    params:
+        code=code_digest("crate"),
+        run=lambda wildcards, input: os.path.dirname(input.manifest),
+    shell:
+        "relufit crate {params.run:q} --output {output:q} > {log:q} 2>&1"

@@ -27,6 +27,7 @@ COMMANDS = (
     "report",
     "page",
     "manifest",
+    "crate",
     "show",
     "compare",
     "compress",

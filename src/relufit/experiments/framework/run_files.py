@@ -75,6 +75,14 @@ class RunFiles:
         """Return the files of all figures."""
         return [f"figures/{name}.{ending}" for name in self.figures for ending in ENDINGS]
 
+    def pages(self) -> list[str]:
+        """Return the pages beside the report, for which the run has what they take."""
+        return ["does-compression-pay.md"] if "link_speed" in self.config["experiments"] else []
+
+    def presented(self) -> list[Path]:
+        """Return what is made of all results together, for people and programs."""
+        return [Path(name) for name in ["claims.json", "claims.md", "manifest.json", "report.html", *self.pages()]]
+
     def results(self) -> list[Path]:
         """Return all that follows from the configuration: data sets on this disk, traces, verdicts, tables, figures."""
         names = ["config.yaml"]
