@@ -11,6 +11,7 @@ counts and `levels`, the number s of quantization levels above zero, are positiv
 
 from __future__ import annotations
 
+from relufit.theory.averaging import averaged_noise_curve, averaged_noise_limit
 from relufit.theory.coding import (
     dense_code_bits,
     elias_bits,
@@ -34,6 +35,7 @@ from relufit.theory.feedback import (
     top_k_delta,
 )
 from relufit.theory.iteration_complexity import iterations_fixed
+from relufit.theory.kaczmarz import kaczmarz_contraction, kaczmarz_optimal_step, kaczmarz_stability_limit
 from relufit.theory.local_steps import local_contraction, local_optimal_step
 from relufit.theory.majority import majority_floor
 from relufit.theory.network import Iteration, Network, Work, weights_bytes, wire_bytes
@@ -73,6 +75,8 @@ __all__ = [
     "Iteration",
     "Network",
     "Work",
+    "averaged_noise_curve",
+    "averaged_noise_limit",
     "contraction",
     "critical_batch",
     "dense_code_bits",
@@ -94,6 +98,9 @@ __all__ = [
     "iterations_fixed",
     "iterations_fresh",
     "iterations_to",
+    "kaczmarz_contraction",
+    "kaczmarz_optimal_step",
+    "kaczmarz_stability_limit",
     "label_noise_curve",
     "label_noise_floor",
     "level_entropy",
