@@ -34,6 +34,7 @@ from relufit.theory.feedback import (
     top_delta,
     top_k_delta,
 )
+from relufit.theory.glm_tron import glm_tron_curve
 from relufit.theory.iteration_complexity import iterations_fixed
 from relufit.theory.kaczmarz import kaczmarz_contraction, kaczmarz_optimal_step, kaczmarz_stability_limit
 from relufit.theory.local_steps import local_contraction, local_optimal_step
@@ -90,6 +91,7 @@ __all__ = [
     "feedback_rate",
     "fixed_data_curve",
     "gamma_length",
+    "glm_tron_curve",
     "global_curve",
     "initial_error",
     "initial_moments",

@@ -34,7 +34,7 @@ class Average:
 
     def take(self, iteration: int, weights: np.ndarray) -> None:
         """Count the weights after an iteration; call once for each, in their order."""
-        if iteration < self._first:
+        if not self.begun(iteration):
             return
         # What goes beyond the range of floats ends the run elsewhere.
         with np.errstate(over="ignore", invalid="ignore"):
@@ -42,6 +42,10 @@ class Average:
             self._change /= iteration - self._first + 1
             self.mean += self._change
 
+    def begun(self, iteration: int) -> bool:
+        """Tell whether any weights count after an iteration."""
+        return iteration >= self._first
+
     def error(self, iteration: int, w_star: np.ndarray) -> float:
         """Return the relative error of the mean after an iteration, NaN before the first weights."""
-        return relative_error(self.mean, w_star) if iteration >= self._first else math.nan
+        return relative_error(self.mean, w_star) if self.begun(iteration) else math.nan

@@ -192,7 +192,7 @@ class Run:
         """Return the trace of a run that has ended."""
         assert self.outcome
         average = self.master.average
-        mean = average.mean if average else None
+        mean = average.mean if average and average.begun(self.master.iteration) else None
         return self.recorder.finish(self.master.weights, self.outcome, counted, faults, mean)
 
     def row(self, loss: float) -> Row:

@@ -185,12 +185,12 @@ class Recorder:
         faults: tuple[str, ...],
         mean: np.ndarray | None = None,
     ) -> Trace:
-        """Return the trace; `mean` is that of the weights where they are averaged."""
+        """Return the trace; `mean` is that of the weights if there is one."""
         import pandas as pd  # which ranks and masters have no other use for
 
         plan, spec = self._plan, self._plan.spec
         whole = dict.fromkeys(("iteration", "uplink_bytes", "downlink_bytes"), "int64")
-        columns = [*COLUMNS, *([AVERAGE] if plan.averages else [])]
+        columns = [*COLUMNS, AVERAGE][: len(self.rows[0])]
         table = pd.DataFrame(self.rows, columns=columns).astype(whole)
         timing = pd.DataFrame(self.seconds, columns=["iteration", "elapsed", *TIMINGS]).astype({"iteration": "int64"})
         summary = {
@@ -204,10 +204,8 @@ class Recorder:
             "weights_sha256": _digest(weights),
             "spec": json.loads(json.dumps(spec.describe())),
         }
-        if spec.average_from is None or summary["iterations"] < spec.average_from:
-            return Trace(table, timing, weights, summary, counted, faults)
-        assert mean is not None
-        summary["average_sha256"] = _digest(mean)
+        if mean is not None:
+            summary["average_sha256"] = _digest(mean)
         return Trace(table, timing, weights, summary, counted, faults, mean)
 
 
