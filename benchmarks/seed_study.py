@@ -48,6 +48,7 @@ LONG = {
     "initialization_scale",
     "local_steps",
     "qsgd_convergence",
+    "reference_methods",
     "sample_complexity",
     "step_instability",
     "worker_scaling",

@@ -85,6 +85,35 @@ def test_gradients_are_those_of_numpy_for_every_size_and_batch(batch: int) -> No
         assert squares == pytest.approx(np.sum(residuals**2), rel=1e-12)
 
 
+@pytest.mark.parametrize("batch", [0, 1, 3, 4, 5, 8, 23])
+def test_gradients_without_the_indicator_and_over_squared_norms_are_those_of_numpy(batch: int) -> None:
+    for d in SIZES:
+        rng = np.random.default_rng([batch, d])
+        x, y, w, taken = rows(20, d), rng.standard_normal(20), rng.standard_normal(d), rng.integers(0, 20, batch)
+        y[::3] = np.maximum(x[::3].astype(np.float64) @ w, 0)  # some rows without a residual
+        chosen = x[taken].astype(np.float64)
+        products = chosen @ w
+        residuals = np.maximum(products, 0) - y[taken]
+        gated = residuals * (products > 0)
+        expected = {kernels.glm_tron_sum: residuals, kernels.kaczmarz_sum: gated / np.sum(chosen**2, axis=1)}
+        for add_up, scales in expected.items():
+            out = np.full(d, np.nan)
+            squares, energy = add_up(x, y, taken, w, 0.5, out)
+            scale = 1 + np.abs(scales).max(initial=0)
+            np.testing.assert_allclose(out, 0.5 * chosen.T @ scales, rtol=0, atol=1e-13 * scale * (batch + 1) * d)
+            assert squares == pytest.approx(np.sum(residuals**2), rel=1e-9)
+            assert energy == kernels.energy(out)
+
+
+def test_only_glm_tron_leaves_zero() -> None:
+    x, y, w, out = rows(9, 33), np.arange(9.0), np.zeros(33), np.empty(33)
+    for add_up in (kernels.gradient_sum, kernels.kaczmarz_sum):
+        add_up(x, y, np.arange(9), w, 1.0, out)
+        assert not out.any()
+    kernels.glm_tron_sum(x, y, np.arange(9), w, 1.0, out)
+    np.testing.assert_allclose(out, -y @ x.astype(np.float64), rtol=1e-12, atol=1e-12)
+
+
 @pytest.mark.parametrize("n", [0, 1, 2, 3, 4, 5, 6, 9, 40])
 def test_moments_are_those_of_numpy_for_every_size(n: int) -> None:
     for d in SIZES:
@@ -181,8 +210,9 @@ def test_weights_that_are_not_finite_are_told_by_the_residuals(bad: float) -> No
         for index in (0, 16, 32):
             x, y, w = rows(n, 33), np.ones(n), np.ones(33)
             w[index] = bad
-            residuals, _ = kernels.gradient_sum(x, y, np.arange(n), w, 1.0, np.empty(33))
-            assert not residuals < math.inf
+            for add_up in (kernels.gradient_sum, kernels.glm_tron_sum, kernels.kaczmarz_sum):
+                residuals, _ = add_up(x, y, np.arange(n), w, 1.0, np.empty(33))
+                assert not residuals < math.inf
 
 
 def test_a_step_may_end_in_any_of_its_arrays() -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
+import method_defects
 import pytest
 import recorded
 from defects import DEFECTS
@@ -24,6 +25,13 @@ LEVEL, THIS_TEST = 0.01, 1e-4
 def test_wrong_numbers_of_copies_are_planted_in_every_exchange() -> None:
     assert {exchange for exchange, _ in recorded.COPIES.values()} == {"master", "relay", "all_gather"}
     assert set(recorded.COPIES) <= set(DEFECTS)
+
+
+def test_defects_of_other_gradients_and_of_the_mean_are_planted() -> None:
+    planted = {name for name, defect in DEFECTS.items() if defect.noticed_by == "reference_methods"}
+    assert planted == {
+        name for name, value in vars(method_defects).items() if getattr(value, "__module__", "") == "method_defects"
+    }
 
 
 @pytest.mark.parametrize("defect", DEFECTS)

@@ -281,11 +281,15 @@ def test_thirty_two_ranks_end_with_the_same_bits(exchange: str) -> None:
     assert not trace.faults
 
 
-def test_rows_that_travel_together_arrive_as_they_were() -> None:
-    rows = [((t, 0.5**t, math.nan if not t else 0.25, 8 * t, 4 * t), (t, *np.arange(7.0).tolist())) for t in range(5)]
+@pytest.mark.parametrize("averages", [False, True])
+def test_rows_that_travel_together_arrive_as_they_were(averages: bool) -> None:
+    mean = [0.125] * averages
+    rows = [
+        ((t, 0.5**t, math.nan if not t else 0.25, 8 * t, 4 * t, *mean), (t, *np.arange(7.0).tolist())) for t in range(5)
+    ]
     body = b"".join(pack_report(*row, recorded=row[0][0] < 4) for row in rows)
-    reports = list(unpack_reports(memoryview(body)))
+    reports = list(unpack_reports(memoryview(body), averages=averages))
     assert [report[0] for report in reports] == [True] * 4 + [False]
     assert repr([report[1:] for report in reports]) == repr(rows)
     with pytest.raises(TransportError, match="size"):
-        list(unpack_reports(memoryview(body)[:-1]))
+        list(unpack_reports(memoryview(body)[:-1], averages=averages))

@@ -21,6 +21,7 @@ class Topic(StrEnum):
     SHIPPING_ROWS = "shipping rows"
     LARGER_BATCHES = "larger batches"
     LOCAL_STEPS = "local steps"
+    REFERENCE_METHODS = "methods of the references"
     BITS_FRONTIER = "bytes of every compressor"
     ERROR_FEEDBACK = "error feedback"
     UNSCALED_FEEDBACK = "unscaled feedback"

@@ -67,6 +67,17 @@ def add(parts: Any) -> None:  # noqa: ANN401
         help="with error feedback, the part of the payload bytes that copies may add, which guard a run against the "
         "loss of a rank; 0 for none",
     )
+    part.add_argument(
+        "--gradient",
+        default="sgd",
+        help="what steps are along: sgd, glm_tron (no indicator of w, so that it leaves zero) or kaczmarz (each row's "
+        "gradient over its squared norm)",
+    )
+    part.add_argument(
+        "--average-from",
+        type=int,
+        help="iteration from which on the weights are averaged, against label noise; no average if not given",
+    )
     part.add_argument("--record-every", type=int, default=1, help="iterations between two rows of the trace")
     part.add_argument("--checkpoint", type=absolute, help="file that the state is kept in, to go on from after an end")
     part.add_argument("--cluster", default="inprocess", help="where ranks run: inprocess, local, address, ...")
@@ -110,6 +121,8 @@ def run(chosen: argparse.Namespace) -> None:
         halve_every=chosen.halve_every,
         error_feedback=chosen.error_feedback,
         copy_share=chosen.copy_share,
+        gradient=chosen.gradient,
+        average_from=chosen.average_from,
     )
     if spec.error_feedback and spec.compressor.exact:  # type: ignore[union-attr]  # made by the specification
         print(f"relufit: {chosen.compressor} is exact: error feedback changes nothing", file=sys.stderr)
@@ -138,9 +151,11 @@ def run(chosen: argparse.Namespace) -> None:
         )
     last, received = trace.table.iloc[-1], trace.received
     copies = f", {received['copy_bytes']} of copies" if received and received["copy_bytes"] else ""
+    average = "" if trace.average is None else f"{last['average_error']:.3g} of the mean of the weights, "
     print(
         f"{trace.outcome} after {trace.summary['iterations']} iterations: relative error "
-        f"{last['relative_error']:.3g}, {int(last['uplink_bytes'])} bytes up, {int(last['downlink_bytes'])} down"
+        f"{last['relative_error']:.3g}, {average}"
+        f"{int(last['uplink_bytes'])} bytes up, {int(last['downlink_bytes'])} down"
         f"{copies}, step size {trace.summary['step_size']:.4g} ({trace.summary['step_rule']}), "
         f"{trace.timing['elapsed'].iloc[-1]:.3g} s"
     )

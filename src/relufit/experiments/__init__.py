@@ -63,6 +63,7 @@ CATALOGUE = _Catalogue(
         "exchange_convergence": "ExchangeConvergence",
         "worker_scaling": "WorkerScaling",
         "local_steps": "LocalSteps",
+        "reference_methods": "ReferenceMethods",
         "step_instability": "StepInstability",
         "bits_to_accuracy": "BitsToAccuracy",
         "bits_frontier": "BitsFrontier",

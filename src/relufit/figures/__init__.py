@@ -120,6 +120,11 @@ FIGURES = {
         "local_steps",
         ("local_steps.summary",),
     ),
+    "reference_methods": FigureSpec(
+        "Iterations of SGD, GLM-tron and Kaczmarz over the prediction, and errors of averaged weights with noise",
+        "reference_methods",
+        ("reference_methods.methods", "reference_methods.averaging"),
+    ),
     "step_instability": FigureSpec(
         "Relative error of QSGD against iterations, at two step rules", "step_instability", ("step_instability.curves",)
     ),

@@ -171,6 +171,45 @@ def moment_sum(x: np.ndarray, y: np.ndarray, out: np.ndarray) -> None:
 
 
 @compiled
+def _weighted_sum(
+    x: np.ndarray,
+    y: np.ndarray,
+    batch: np.ndarray,
+    w: np.ndarray,
+    share: float,
+    out: np.ndarray,
+    gated: bool,
+    normalized: bool,
+) -> tuple[float, float]:
+    """Do as `gradient_sum`; without the indicator if not `gated`, each row over its squared norm if `normalized`."""
+    squares, fresh = 0.0, True
+    rows, scale, held, products = np.empty(8, np.int64), np.empty(8), np.int64(0), np.empty(4)
+    for at in range(0, batch.size, 4):
+        some = batch[at : at + 4]
+        _products(x, some, w, products)
+        for j in range(some.size):
+            residual = max(products[j], 0.0) - y[some[j]]
+            # Zero times a product is NaN where that is not finite, though minus infinity is none after the maximum.
+            squares += residual * residual + 0.0 * products[j]
+            if products[j] > 0.0 or (not gated and residual != 0.0):
+                rows[held], scale[held] = some[j], share * residual
+                if normalized:
+                    scale[held] /= energy(x[some[j]])
+                held += 1
+        if held >= 4 and (held > 4 or at + 4 < batch.size):
+            _add_rows(x, rows, scale, np.int64(4), fresh, out, last=False)
+            held, fresh = held - 4, False
+            for j in range(held):
+                rows[j], scale[j] = rows[j + 4], scale[j + 4]
+    if held:
+        return squares, _add_rows(x, rows, scale, held, fresh, out, last=True)
+    if fresh:
+        out[:] = 0.0
+        return squares, 0.0
+    return squares, energy(out)
+
+
+@compiled
 def gradient_sum(
     x: np.ndarray, y: np.ndarray, batch: np.ndarray, w: np.ndarray, share: float, out: np.ndarray
 ) -> tuple[float, float]:
@@ -194,26 +233,20 @@ def gradient_sum(
     float
         ``energy(out)``, mostly at the cost of less than another pass.
     """
-    squares, fresh = 0.0, True
-    rows, scale, held, products = np.empty(8, np.int64), np.empty(8), np.int64(0), np.empty(4)
-    for at in range(0, batch.size, 4):
-        some = batch[at : at + 4]
-        _products(x, some, w, products)
-        for j in range(some.size):
-            residual = max(products[j], 0.0) - y[some[j]]
-            # Zero times a product is NaN where that is not finite, though minus infinity is none after the maximum.
-            squares += residual * residual + 0.0 * products[j]
-            if products[j] > 0.0:
-                rows[held], scale[held] = some[j], share * residual
-                held += 1
-        if held >= 4 and (held > 4 or at + 4 < batch.size):
-            _add_rows(x, rows, scale, np.int64(4), fresh, out, last=False)
-            held, fresh = held - 4, False
-            for j in range(held):
-                rows[j], scale[j] = rows[j + 4], scale[j + 4]
-    if held:
-        return squares, _add_rows(x, rows, scale, held, fresh, out, last=True)
-    if fresh:
-        out[:] = 0.0
-        return squares, 0.0
-    return squares, energy(out)
+    return _weighted_sum(x, y, batch, w, share, out, True, False)  # type: ignore[no-any-return]
+
+
+@compiled
+def glm_tron_sum(
+    x: np.ndarray, y: np.ndarray, batch: np.ndarray, w: np.ndarray, share: float, out: np.ndarray
+) -> tuple[float, float]:
+    """Write ``share * sum_{i in batch} (max(0, <w, x_i>) - y_i) x_i`` to `out`, see `gradient_sum`."""
+    return _weighted_sum(x, y, batch, w, share, out, False, False)  # type: ignore[no-any-return]
+
+
+@compiled
+def kaczmarz_sum(
+    x: np.ndarray, y: np.ndarray, batch: np.ndarray, w: np.ndarray, share: float, out: np.ndarray
+) -> tuple[float, float]:
+    """Do as `gradient_sum` with the gradient of each row divided by its squared norm ``||x_i||^2``."""
+    return _weighted_sum(x, y, batch, w, share, out, True, True)  # type: ignore[no-any-return]

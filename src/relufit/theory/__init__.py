@@ -11,6 +11,7 @@ counts and `levels`, the number s of quantization levels above zero, are positiv
 
 from __future__ import annotations
 
+from relufit.theory.averaging import averaged_noise_curve, averaged_noise_limit
 from relufit.theory.coding import (
     dense_code_bits,
     elias_bits,
@@ -33,7 +34,9 @@ from relufit.theory.feedback import (
     top_delta,
     top_k_delta,
 )
+from relufit.theory.glm_tron import glm_tron_curve
 from relufit.theory.iteration_complexity import iterations_feedback, iterations_fixed
+from relufit.theory.kaczmarz import kaczmarz_contraction, kaczmarz_optimal_step, kaczmarz_stability_limit
 from relufit.theory.local_steps import local_contraction, local_optimal_step
 from relufit.theory.majority import (
     HalvedStep,
@@ -80,6 +83,8 @@ __all__ = [
     "Iteration",
     "Network",
     "Work",
+    "averaged_noise_curve",
+    "averaged_noise_limit",
     "contraction",
     "critical_batch",
     "dense_code_bits",
@@ -93,6 +98,7 @@ __all__ = [
     "feedback_rate",
     "fixed_data_curve",
     "gamma_length",
+    "glm_tron_curve",
     "global_curve",
     "initial_error",
     "initial_moments",
@@ -102,6 +108,9 @@ __all__ = [
     "iterations_fixed",
     "iterations_fresh",
     "iterations_to",
+    "kaczmarz_contraction",
+    "kaczmarz_optimal_step",
+    "kaczmarz_stability_limit",
     "label_noise_curve",
     "label_noise_floor",
     "level_entropy",

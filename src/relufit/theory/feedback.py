@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from relufit.numerics.blas import one_blas_thread
 from relufit.theory._checks import nonnegative, spectrum, squared_start, whole, worker_batch
 from relufit.theory.encodings import EXACT, Encoding
-from relufit.theory.sgd import batch_curvature, contraction, optimal_step
+from relufit.theory.sgd import GAUSSIAN, batch_curvature, contraction, optimal_step
 
 #: ``(E|z|)^2`` of a standard normal number: the share of the squared norm that signs keep.
 SIGN_DELTA = 2 / math.pi
@@ -43,6 +43,7 @@ def feedback_rate(
     delta: float | Encoding,
     workers: int = 1,
     sum_delta: float | Encoding = EXACT,
+    kurtosis: float = GAUSSIAN,
 ) -> float:
     """Return the factor on ``E||w - w*||^2`` of a step with error feedback, on fresh samples, near the solution.
 
@@ -73,6 +74,8 @@ def feedback_rate(
         1 nothing is left out, and the factor is that of `contraction`.
     sum_delta : float or Encoding
         That of the encoding of the mean; by default there is none.
+    kurtosis : float
+        As in `contraction`.
 
     Raises
     ------
@@ -82,9 +85,9 @@ def feedback_rate(
     first, second = _encoding(delta), _encoding(sum_delta)
     nonnegative("step", step)
     if first == second == EXACT:
-        return contraction(d, m, step, workers=workers)
+        return contraction(d, m, step, workers=workers, kurtosis=kurtosis)
     own = worker_batch(whole("m", m), workers)
-    scatter = _Scatter(lambda b, h: batch_curvature(whole("d", d), b) * h, m, own)
+    scatter = _Scatter(lambda b, h: batch_curvature(whole("d", d), b, kurtosis) * h, m, own)
     advance = _recursion(np.array([0.5]), np.ones(1), step, workers, first, second, scatter)
     # Moments that stay at zero are left out: a rank alone has no other, and what loses nothing leaves no residual.
     moments = [0]
@@ -97,14 +100,20 @@ def feedback_rate(
 
 
 def feedback_optimal_step(
-    d: int, m: int, *, delta: float | Encoding, workers: int = 1, sum_delta: float | Encoding = EXACT
+    d: int,
+    m: int,
+    *,
+    delta: float | Encoding,
+    workers: int = 1,
+    sum_delta: float | Encoding = EXACT,
+    kurtosis: float = GAUSSIAN,
 ) -> float:
     """Return the step that minimises `feedback_rate`, whose parameters and errors these are."""
-    longest = optimal_step(d, m, workers=workers)
+    longest = optimal_step(d, m, workers=workers, kurtosis=kurtosis)
     if _encoding(delta) == _encoding(sum_delta) == EXACT:
         return longest
     optimum = scipy.optimize.minimize_scalar(
-        lambda step: feedback_rate(d, m, step, delta=delta, workers=workers, sum_delta=sum_delta),
+        lambda step: feedback_rate(d, m, step, delta=delta, workers=workers, sum_delta=sum_delta, kurtosis=kurtosis),
         bounds=(0, 2 * longest),
         method="bounded",
     )

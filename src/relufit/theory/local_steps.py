@@ -12,7 +12,7 @@ import numpy as np
 import scipy
 
 from relufit.theory._checks import nonnegative, whole, worker_batch
-from relufit.theory.sgd import batch_curvature, optimal_step, stability_limit
+from relufit.theory.sgd import GAUSSIAN, batch_curvature, optimal_step, stability_limit
 
 _STEP_DIGITS, _PRECISION = 6, 1e-9
 #: Steps that are tried before the search between them, from the longest down to so many times less than it over H.
@@ -28,6 +28,7 @@ def local_contraction(
     omega: float = 0.0,
     workers: int = 1,
     sum_omega: float = 0.0,
+    kurtosis: float = GAUSSIAN,
 ) -> float:
     """Return the expected factor on the squared error of one exchange after H local steps, near the solution.
 
@@ -46,7 +47,7 @@ def local_contraction(
 
     Parameters
     ----------
-    d, m, step, omega, workers, sum_omega
+    d, m, step, omega, workers, sum_omega, kurtosis
         As in `contraction`; m are the samples of one local step, over all workers.
     local_steps : int
         H.
@@ -64,7 +65,7 @@ def local_contraction(
     count, step, omega = whole("local_steps", local_steps), nonnegative("step", step), nonnegative("omega", omega)
     again, b = 1 + nonnegative("sum_omega", sum_omega), worker_batch(whole("m", m), workers)
     try:
-        own = (1 - step + step**2 * batch_curvature(whole("d", d), b)) ** count
+        own = (1 - step + step**2 * batch_curvature(whole("d", d), b, kurtosis)) ** count
         along = (1 - step / 2) ** count
         change = (1 + omega) * (1 - 2 * along + own) / workers + (1 - 1 / workers) * (1 - along) ** 2
     except OverflowError:
@@ -73,23 +74,32 @@ def local_contraction(
 
 
 def local_optimal_step(
-    d: int, m: int, local_steps: int, *, omega: float = 0.0, workers: int = 1, sum_omega: float = 0.0
+    d: int,
+    m: int,
+    local_steps: int,
+    *,
+    omega: float = 0.0,
+    workers: int = 1,
+    sum_omega: float = 0.0,
+    kurtosis: float = GAUSSIAN,
 ) -> float:
     """Return the step that minimises `local_contraction`, to six digits; `optimal_step` for one local step.
 
     Parameters and errors are those of `local_contraction`.
     """
     if whole("local_steps", local_steps) == 1:
-        return optimal_step(d, m, omega=omega, workers=workers, sum_omega=sum_omega)
+        return optimal_step(d, m, omega=omega, workers=workers, sum_omega=sum_omega, kurtosis=kurtosis)
 
     def factor(step: float) -> float:
-        return local_contraction(d, m, step, local_steps, omega=omega, workers=workers, sum_omega=sum_omega)
+        return local_contraction(
+            d, m, step, local_steps, omega=omega, workers=workers, sum_omega=sum_omega, kurtosis=kurtosis
+        )
 
     # The factor is at most 1 there: of a rank a <= 2 K + 1.
-    curvature = batch_curvature(d, worker_batch(m, workers))
+    curvature = batch_curvature(d, worker_batch(m, workers), kurtosis)
     growth = (2 * workers + 1) ** (1 / local_steps) - 1
     own = (1 + math.sqrt(1 + 4 * curvature * growth)) / (2 * curvature)
-    longest = min(own, stability_limit(d, m, omega=omega, workers=workers, sum_omega=sum_omega))
+    longest = min(own, stability_limit(d, m, omega=omega, workers=workers, sum_omega=sum_omega, kurtosis=kurtosis))
     # With many local steps the factor is flat on both sides of its minimum, where a search alone would go astray.
     steps = np.geomspace(longest / (_FINEST * local_steps), longest, _TRIED).tolist()
     near = min(range(1, _TRIED - 1), key=lambda index: factor(steps[index]))

@@ -21,17 +21,21 @@ def critical_batch(d: int) -> int:
     return 2 * whole("d", d) + 3
 
 
-def optimal_step(d: int, m: int, *, omega: float = 0.0, workers: int = 1, sum_omega: float = 0.0) -> float:
+def optimal_step(
+    d: int, m: int, *, omega: float = 0.0, workers: int = 1, sum_omega: float = 0.0, kurtosis: float = GAUSSIAN
+) -> float:
     """Return the step ``1 / (2 A_q)`` that minimises `contraction`; ``2 m / (m + 2 d + 3)`` if omega = 0.
 
     The least value is ``1 - 1 / (4 A_q)``. Parameters, validity and errors are those of `contraction`.
     """
-    return 1 / (2 * _curvature(d, m, omega, workers, sum_omega=sum_omega))
+    return 1 / (2 * _curvature(d, m, omega, workers, kurtosis, sum_omega))
 
 
-def stability_limit(d: int, m: int, *, omega: float = 0.0, workers: int = 1, sum_omega: float = 0.0) -> float:
+def stability_limit(
+    d: int, m: int, *, omega: float = 0.0, workers: int = 1, sum_omega: float = 0.0, kurtosis: float = GAUSSIAN
+) -> float:
     """Return the step ``1 / A_q`` from which on `contraction`, whose parameters these are, is 1 or more."""
-    return 1 / _curvature(d, m, omega, workers, sum_omega=sum_omega)
+    return 1 / _curvature(d, m, omega, workers, kurtosis, sum_omega)
 
 
 def contraction(

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 _MAGIC, _VERSION = b"relufit checkpoint\n", 3
 _SEAL_BYTES, _MOST_HEADER, _MOST_COUNT = 32, 1 << 20, (1 << 63) - 1
-#: Columns of the parts of a file that have a row for each row of the trace: floats, counts, seconds.
-_WIDTHS = (3, 2, 2 + len(TIMINGS))
+#: Columns of the seconds of a row.
+_SECONDS = 2 + len(TIMINGS)
 #: Seconds between two checkpoints.
 EVERY = 10.0
 
@@ -60,11 +60,14 @@ def write(path: str | os.PathLike[str], snapshot: Snapshot, made_by: dict[str, A
     OSError
         Where the file system refuses; what was there is as it was.
     """
-    values, counts = [row[:3] for row in snapshot.rows], [row[3:] for row in snapshot.rows]
+    values, counts = [(*row[:3], *row[5:]) for row in snapshot.rows], [row[3:5] for row in snapshot.rows]
     parts = [snapshot.weights.astype("<f8")]
-    for table, width, kind in zip((values, counts, snapshot.seconds), _WIDTHS, ("<f8", "<i8", "<f8"), strict=True):
+    tables = (values, counts, snapshot.seconds)
+    for table, width, kind in zip(tables, _widths(made_by), ("<f8", "<i8", "<f8"), strict=True):
         parts.append(np.array(table, kind).reshape(-1, width))
     parts.append(snapshot.residuals.astype("<f8"))
+    if _averages(made_by):
+        parts.append(snapshot.mean.astype("<f8"))
     body = b"".join(part.tobytes() for part in parts)
     about = {
         "version": _VERSION,
@@ -142,8 +145,19 @@ def discard(path: str | os.PathLike[str], made_by: dict[str, Any]) -> str:
 
 def _limit(made_by: dict[str, Any]) -> int:
     """Return the most bytes of a checkpoint."""
-    body: int = 8 * (made_by["d"] + made_by["residuals"] + _most_rows(made_by) * sum(_WIDTHS))
+    weights = made_by["d"] * (1 + _averages(made_by))
+    body: int = 8 * (weights + made_by["residuals"] + _most_rows(made_by) * sum(_widths(made_by)))
     return len(_MAGIC) + _SEAL_BYTES + 8 + _MOST_HEADER + body
+
+
+def _averages(made_by: dict[str, Any]) -> bool:
+    """Tell whether weights are averaged: rows have the error of the mean then, and the mean is part of the state."""
+    return "average_from" in made_by["spec"]
+
+
+def _widths(made_by: dict[str, Any]) -> tuple[int, int, int]:
+    """Return the columns of the parts that have a row for each row of the trace: floats, counts, seconds."""
+    return 3 + _averages(made_by), 2, _SECONDS
 
 
 def _most_rows(made_by: dict[str, Any]) -> int:
@@ -179,20 +193,24 @@ def _snapshot(about: dict[str, Any], body: memoryview, made_by: dict[str, Any]) 
         raise ValueError(f"{rows!r:.20} rows")
     # A run that has ended needs none.
     residuals = 0 if about["outcome"] else made_by["residuals"]
-    shapes = [[made_by["d"]], *([rows, width] for width in _WIDTHS), [residuals]]
+    shapes = [[made_by["d"]], *([rows, width] for width in _widths(made_by)), [residuals]]
+    kinds = ["<f8", "<f8", "<i8", "<f8", "<f8"]
+    if _averages(made_by):
+        shapes.append([made_by["d"]])
+        kinds.append("<f8")
     if about["shapes"] != shapes or len(body) != 8 * sum(map(math.prod, shapes)):
         raise ValueError("shapes that do not fit")
     parts, at = [], 0
-    for shape, kind in zip(shapes, ("<f8", "<f8", "<i8", "<f8", "<f8"), strict=True):
+    for shape, kind in zip(shapes, kinds, strict=True):
         parts.append(np.frombuffer(body, kind, math.prod(shape), at).reshape(shape))
         at += parts[-1].nbytes
-    weights, values, counts, seconds, left = parts
+    weights, values, counts, seconds, left, *means = parts
     outcome, first_error = about["outcome"], float.fromhex(about["first_error"])
     _check_rows(values[:, 0], seconds[:, 0], counts, iteration, outcome)
     if first_error < 0:
         raise ValueError("an error below zero")
     table: list[Row] = [
-        (int(value[0]), float(value[1]), float(value[2]), int(count[0]), int(count[1]))
+        (int(value[0]), float(value[1]), float(value[2]), int(count[0]), int(count[1]), *map(float, value[3:]))
         for value, count in zip(values, counts, strict=True)
     ]
     return Snapshot(
@@ -205,6 +223,7 @@ def _snapshot(about: dict[str, Any], body: memoryview, made_by: dict[str, Any]) 
         [(int(row[0]), *(float(value) for value in row[1:])) for row in seconds],
         outcome,
         left.astype(np.float64),
+        means[0].astype(np.float64) if means else np.empty(0),
     )
 
 

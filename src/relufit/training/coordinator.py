@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Callable
+from dataclasses import replace
 from time import monotonic
 
 import numpy as np
@@ -14,14 +15,14 @@ from relufit.exchange import find_exchange
 from relufit.training.checkpoint import CheckpointManager, Observer
 from relufit.training.exchanges import endpoints
 from relufit.training.exchanges.base import gather_residuals
-from relufit.training.loop import ProgressCallback, Reporter, Run, Snapshot
+from relufit.training.loop import ProgressCallback, Reporter, Run
 from relufit.training.residuals import Residuals, sum_residual
 from relufit.training.run_context import (
-    REPORT_BYTES,
     RunContext,
     StartMessage,
     close_all,
     pack_state,
+    report_limit,
     state_limit,
     unpack_reports,
     unpack_state,
@@ -291,7 +292,7 @@ class Coordinator:
 
     def _take_report(self, link: Link) -> bool:
         """Take in rows that were missing; tell whether there were any."""
-        _, body = link.receive(Kind.REPORT, limit=REPORT_BYTES)
+        _, body = link.receive(Kind.REPORT, limit=report_limit(self._context.plan))
         if body:
             self._add_rows(body)
         return bool(body)
@@ -299,7 +300,7 @@ class Coordinator:
     def _take_state(self, link: Link, links: list[Link]) -> bool:
         """Take in a report or a state; tell whether the run has ended."""
         plan = self._context.plan
-        header, body = link.receive(Kind.REPORT, Kind.STATE, limit=max(REPORT_BYTES, state_limit(plan)))
+        header, body = link.receive(Kind.REPORT, Kind.STATE, limit=max(report_limit(plan), state_limit(plan)))
         if header.kind is Kind.REPORT:
             self._add_rows(body)
             return False
@@ -307,16 +308,7 @@ class Coordinator:
         residuals, recorder = np.empty(0), self._run.recorder
         if self._layout.size and not last:
             residuals = gather_residuals(self._layout, links, state.iteration, with_sums=True)
-        whole = Snapshot(
-            state.iteration,
-            state.weights,
-            state.first_error,
-            state.uplink,
-            state.downlink,
-            recorder.rows,
-            recorder.seconds,
-            residuals=residuals,
-        )
+        whole = replace(state, rows=recorder.rows, seconds=recorder.seconds, residuals=residuals)
         self._run = Run(plan, self._w_star, whole)
         if self._manager and not last:
             self._observer.keep(self._run)
@@ -324,11 +316,11 @@ class Coordinator:
 
     def _add_rows(self, body: memoryview) -> None:
         recorder = self._run.recorder
-        for recorded, row, seconds in unpack_reports(body):
+        for recorded, row, seconds in unpack_reports(body, averages=self._context.plan.averages):
             self._seen = max(self._seen, row[0])
             if recorded and (not recorder.rows or row[0] > recorder.rows[-1][0]):
                 recorder.rows.append(row)
                 recorder.seconds.append(seconds)
             if self._reporter and not recorded:
-                iteration, error, _, uplink, downlink = row
+                iteration, error, _, uplink, downlink = row[:5]
                 self._reporter.tell(self._context.plan, iteration, error, uplink, downlink)

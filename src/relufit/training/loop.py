@@ -80,6 +80,8 @@ class Snapshot:
         How the run has ended, None while it goes on.
     residuals : (size,) float64
         With error feedback all residuals, see `relufit.training.residuals.Residuals`; empty for a run that has ended.
+    mean : (d,) float64
+        The mean of the weights where they are averaged, zeros before it begins; empty where they are not.
     """
 
     iteration: int
@@ -91,6 +93,7 @@ class Snapshot:
     seconds: list[Seconds] = field(default_factory=list, repr=False)
     outcome: str | None = None
     residuals: np.ndarray = field(default_factory=lambda: np.empty(0), repr=False)
+    mean: np.ndarray = field(default_factory=lambda: np.empty(0), repr=False)
 
 
 class Callback:
@@ -131,7 +134,9 @@ class Run:
         # How often what is collected is sent by ranks, and by a master; and a rank's moments.
         self._copies, self._moment_copies = exchange.copies(ranks), exchange.moment_copies(ranks)
         if snapshot:
-            self.master.restore(snapshot.iteration, snapshot.weights, snapshot.first_error, snapshot.outcome)
+            self.master.restore(
+                snapshot.iteration, snapshot.weights, snapshot.first_error, snapshot.outcome, snapshot.mean
+            )
             self.recorder.restore(snapshot.rows, snapshot.seconds)
             self.uplink, self.downlink = snapshot.uplink, snapshot.downlink
 
@@ -168,7 +173,7 @@ class Run:
         return self._resumable
 
     def snapshot(self) -> Snapshot:
-        """Return the state without residuals; the weights are a copy."""
+        """Return the state without residuals; the weights, and their mean, are copies."""
         master, recorder = self.master, self.recorder
         kept = sum(1 for row in recorder.rows if row[0] <= master.iteration)
         return Snapshot(
@@ -180,12 +185,20 @@ class Run:
             recorder.rows[:kept],
             recorder.seconds[:kept],
             self.outcome,
+            mean=master.average.mean.copy() if master.average else np.empty(0),
         )
 
     def trace(self, counted: dict[str, dict[str, int]] | None = None, faults: tuple[str, ...] = ()) -> Trace:
         """Return the trace of a run that has ended."""
         assert self.outcome
-        return self.recorder.finish(self.master.weights, self.outcome, counted, faults)
+        average = self.master.average
+        mean = average.mean if average and average.begun(self.master.iteration) else None
+        return self.recorder.finish(self.master.weights, self.outcome, counted, faults, mean)
+
+    def row(self, loss: float) -> Row:
+        """Return the row of the trace after the present iteration."""
+        master = self.master
+        return (master.iteration, master.error, loss, self.uplink, self.downlink, *master.average_error)
 
     def _initialise(self, endpoint: Endpoint, callback: Callback) -> None:
         uplink = downlink = 0
@@ -196,7 +209,7 @@ class Run:
         self.master.begin()
         self.begun, self.uplink, self.downlink = True, uplink, downlink
         self.recorder.start()
-        row = self.recorder.record(0, self.master.error, np.nan, uplink, downlink)
+        row = self.recorder.record(*self.row(np.nan))
         self.whole = True
         callback.recorded(*row)
 
@@ -222,8 +235,7 @@ class Run:
         self.downlink += downlink + collected * self._copies[1]
         self.recorder.spend(endpoint.times(talked), decode, perf_counter() - began)
         if master.iteration % spec.record_every == 0 or master.outcome is not None:
-            loss = squares / (2 * spec.batch_size)
-            row = self.recorder.record(master.iteration, master.error, loss, self.uplink, self.downlink)
+            row = self.recorder.record(*self.row(squares / (2 * spec.batch_size)))
         self.whole = True
         if row:
             callback.recorded(*row)

@@ -13,6 +13,7 @@ from relufit.exchange import find_exchange
 from relufit.numerics import kernels
 from relufit.planted import relative_error
 from relufit.planted.starts import STARTS, needs_moments
+from relufit.training.averaging import Average
 from relufit.training.fused_sums import Descent, sum_and_step
 from relufit.training.rank import EXACT, warm_up
 from relufit.training.spec import Plan
@@ -46,7 +47,9 @@ class Master:
         self._squares = kernels.squared_norm(w_star)
         #: One of `OUTCOMES`; None while there is more to do.
         self.outcome: str | None = None
-        warm_up(plan.compressor)
+        #: The mean of the weights, None where there is none.
+        self.average = Average(plan.spec.average_from, plan.d) if plan.spec.average_from is not None else None
+        warm_up(plan.compressor, plan.spec.gradient)
 
     def add_moments(self, payload: bytes | memoryview) -> None:
         """Add a rank's part of the moment estimate, see `Rank.moments`; call in the order of the ranks."""
@@ -62,11 +65,26 @@ class Master:
         self.weights[:] = STARTS[spec.initial_weights](self.weights, self._w_star, draw)
         self.error = self.first_error = relative_error(self.weights, self._w_star)
         self._limit = DIVERGENCE * max(1.0, self.first_error)
+        if self.average:
+            self.average.take(0, self.weights)
         self._decide()
 
-    def restore(self, iteration: int, weights: np.ndarray, first_error: float, outcome: str | None = None) -> None:
-        """Take up the state of a run between two iterations, or of one that has ended with that outcome."""
+    def restore(
+        self,
+        iteration: int,
+        weights: np.ndarray,
+        first_error: float,
+        outcome: str | None = None,
+        mean: np.ndarray | None = None,
+    ) -> None:
+        """Take up the state of a run between two iterations, or of one that has ended with that outcome.
+
+        The `mean` of the weights is part of it where they are averaged.
+        """
         self.weights[:] = weights
+        if self.average:
+            assert mean is not None
+            self.average.mean[:] = mean
         self.iteration, self.first_error = iteration, first_error
         self.error = relative_error(self.weights, self._w_star)
         self._limit = DIVERGENCE * max(1.0, first_error)
@@ -120,7 +138,14 @@ class Master:
         self.weights, self._sum, self._fresh = self._sum, self.weights, True
         self.iteration += 1
         self.error = math.sqrt(self._next / self._squares)
+        if self.average:
+            self.average.take(self.iteration, self.weights)
         self._decide()
+
+    @property
+    def average_error(self) -> tuple[float, ...]:
+        """The relative error of the mean of the weights, NaN before it begins; nothing where there is no mean."""
+        return (self.average.error(self.iteration, self._w_star),) if self.average else ()
 
     def _put(self, payload: Pieces) -> None:
         """Decode the sum of the next part to its place."""

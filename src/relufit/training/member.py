@@ -88,8 +88,9 @@ class _Reports(_Copies):
         now, master = monotonic(), run.master
         if now - self._told > _NEWS_SECONDS:
             self._told = now
-            row = (master.iteration, master.error, 0.0, run.uplink, run.downlink)
-            self._rows.append(pack_report(row, (master.iteration, *[0.0] * (1 + len(TIMINGS))), recorded=False))
+            self._rows.append(
+                pack_report(run.row(0.0), (master.iteration, *[0.0] * (1 + len(TIMINGS))), recorded=False)
+            )
             self.tell(master.iteration)
         # With error feedback a run can only go on from where the residuals are known too.
         feedback, due = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from time import perf_counter
 from typing import NamedTuple
 
@@ -19,6 +20,7 @@ from relufit.numerics import kernels
 from relufit.planted.dataset import RowSource
 from relufit.planted.starts import needs_moments
 from relufit.training.fused_sums import Descent, sum_and_step
+from relufit.training.gradients import GRADIENTS
 from relufit.training.residuals import Residual, sum_residual
 from relufit.training.sampling import SAMPLINGS, Sampler
 from relufit.training.spec import Plan
@@ -43,11 +45,16 @@ class Contribution(NamedTuple):
     gradients: int = 0
 
 
-def warm_up(compressor: Compressor) -> None:
+def _kernel(gradient: str) -> Callable[..., tuple[float, float]]:
+    """Return the loop that adds up the gradients of rows."""
+    return getattr(kernels, GRADIENTS[gradient].kernel)  # type: ignore[no-any-return]
+
+
+def warm_up(compressor: Compressor, gradient: str) -> None:
     """Load or compile every loop of a run, so that no iteration's clock includes that."""
     x, y, total = np.ones((4, 8), np.float32), np.ones(4), np.empty(8)
     kernels.moment_sum(x, y, total)
-    kernels.gradient_sum(x, y, np.arange(4), y.repeat(2), 1.0, total)
+    _kernel(gradient)(x, y, np.arange(4), y.repeat(2), 1.0, total)
     kernels.squared_distance(total, total)
     # A code may have one loop for vectors of which most are zero, and one for others.
     for vector in (np.arange(1.0, _WARM_UP_SIZE), np.arange(1.0, _WARM_UP_SIZE) // (_WARM_UP_SIZE - 1)):
@@ -86,7 +93,7 @@ class Rank:
             rows.model,
             rows.w_star,
         )
-        self._gradient, self._scratch = np.empty(plan.d), ScratchBuffer()
+        self._add_up, self._gradient, self._scratch = _kernel(plan.spec.gradient), np.empty(plan.d), ScratchBuffer()
         self._local_steps, self._own_step = plan.spec.local_steps, plan.step * plan.spec.batch_size / plan.batch(rank)
         #: The rank's own weights, the gradient there, and the step along it.
         self._local = np.empty((3, plan.d)) if self._local_steps > 1 else np.empty((3, 0))
@@ -95,7 +102,7 @@ class Rank:
         #: What its encodings have left out, and those of the sum that it owns; None without error feedback.
         self.residual = Residual(plan.d) if plan.spec.error_feedback else None
         self.sum_residual = None if find_exchange(plan.spec.exchange).has_master else sum_residual(plan, rank)
-        warm_up(plan.compressor)
+        warm_up(plan.compressor, plan.spec.gradient)
 
     def moments(self) -> bytes:
         """Return this rank's part of the moment estimate, (2/n) sum y_i x_i over its rows, as a payload.
@@ -179,7 +186,7 @@ class Rank:
 
     def _compute_gradient(self, draw: int, w: np.ndarray, out: np.ndarray) -> tuple[float, float]:
         """Compute the gradient of a draw; return the sum of squared residuals and the energy of the gradient."""
-        residuals, energy = kernels.gradient_sum(*self._sampler.draw(draw), w, self._share, out)
+        residuals, energy = self._add_up(*self._sampler.draw(draw), w, self._share, out)
         self._guard.check()
         if not residuals < math.inf:
             remedy = "; take a shorter step, or fewer local steps" if self._local_steps > 1 else ""

@@ -13,7 +13,7 @@ import numpy as np
 from relufit.errors import TransportError
 from relufit.training.loop import Snapshot
 from relufit.training.spec import Plan
-from relufit.training.trace import TIMINGS, Row, Seconds
+from relufit.training.trace import COLUMNS, TIMINGS, Row, Seconds
 from relufit.transport.connections import Network
 from relufit.transport.frames import Header
 from relufit.transport.greeting import run_number
@@ -21,12 +21,16 @@ from relufit.transport.link import Link
 from relufit.transport.timeouts import Timeouts
 
 _STATE = struct.Struct("<QQd?")
-_REPORT = struct.Struct(f"<?Q2d2Q{1 + len(TIMINGS)}d")
 #: The most bytes of a message of agreement.
 AGREEMENT_BYTES = 1 << 16
-#: Rows of the trace that are sent together at most, and the most bytes of them and a row of news.
+#: Rows of the trace that are sent together at most.
 REPORTS = 64
-REPORT_BYTES = (REPORTS + 1) * _REPORT.size
+_COLUMNS = len(COLUMNS)
+
+
+def _report(*, averages: bool) -> struct.Struct:
+    """Return the layout of a row, which has one more column in a run that averages."""
+    return struct.Struct(f"<?Q2d2Q{averages:d}d{1 + len(TIMINGS)}d")
 
 
 @dataclass(frozen=True)
@@ -118,12 +122,12 @@ class StartMessage:
 def pack_state(snapshot: Snapshot, *, last: bool = False) -> bytes:
     """Return the state without its trace as a message; `last` if the run has ended."""
     head = _STATE.pack(snapshot.uplink, snapshot.downlink, snapshot.first_error, last)
-    return head + snapshot.weights.astype("<f8").tobytes()
+    return head + snapshot.weights.astype("<f8").tobytes() + snapshot.mean.astype("<f8").tobytes()
 
 
 def state_limit(plan: Plan) -> int:
     """Return the bytes of a state."""
-    return _STATE.size + 8 * plan.d
+    return _STATE.size + 8 * plan.d * (1 + plan.averages)
 
 
 def unpack_state(header: Header, body: memoryview, plan: Plan) -> tuple[Snapshot, bool]:
@@ -137,27 +141,37 @@ def unpack_state(header: Header, body: memoryview, plan: Plan) -> tuple[Snapshot
     if len(body) != state_limit(plan):
         raise TransportError("a state of another size")
     uplink, downlink, first_error, last = _STATE.unpack_from(body)
-    weights = np.frombuffer(body, "<f8", offset=_STATE.size).astype(np.float64)
-    return Snapshot(header.iteration, weights, first_error, uplink, downlink), last
+    weights, mean = np.split(np.frombuffer(body, "<f8", offset=_STATE.size).astype(np.float64), [plan.d])
+    return Snapshot(header.iteration, weights, first_error, uplink, downlink, mean=mean), last
 
 
 def pack_report(row: Row, seconds: Seconds, *, recorded: bool = True) -> bytes:
     """Return a row of the trace and of the timings as a message; not `recorded` if it is only news."""
-    return _REPORT.pack(recorded, *row, *seconds[1:])
+    return _report(averages=len(row) > _COLUMNS).pack(recorded, *row, *seconds[1:])
 
 
-def unpack_reports(body: memoryview) -> Iterator[tuple[bool, Row, Seconds]]:
+def report_limit(plan: Plan) -> int:
+    """Return the most bytes of rows that are sent together, and a row of news."""
+    return (REPORTS + 1) * _report(averages=plan.averages).size
+
+
+def unpack_reports(body: memoryview, *, averages: bool = False) -> Iterator[tuple[bool, Row, Seconds]]:
     """Yield for each row whether it belongs to the trace, the row, and that of the timings.
+
+    Rows of a run that `averages` have the error of the mean too.
 
     Raises
     ------
     TransportError
         If it is no message of reports.
     """
-    if len(body) % _REPORT.size:
+    columns = _COLUMNS + averages
+    layout = _report(averages=averages)
+    if len(body) % layout.size:
         raise TransportError("a report of another size")
-    for recorded, iteration, error, loss, uplink, downlink, *seconds in _REPORT.iter_unpack(body):
-        yield recorded, (iteration, error, loss, uplink, downlink), (iteration, *seconds)
+    for recorded, *numbers in layout.iter_unpack(body):
+        iteration, error, loss, uplink, downlink, *rest = numbers[:columns]
+        yield recorded, (iteration, error, loss, uplink, downlink, *rest), (iteration, *numbers[columns:])
 
 
 def close_all(links: list[Link]) -> None:

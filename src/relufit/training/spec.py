@@ -17,7 +17,11 @@ from relufit.files import paths
 from relufit.planted import PlantedData, PlantedModel
 from relufit.planted.dataset import RowSource, shard_rows
 from relufit.planted.starts import STARTS
+from relufit.training.gradients import GRADIENTS
 from relufit.training.sampling import SAMPLINGS
+
+#: Options that a description has only where they differ from the default, so that other runs keep their description.
+_WHERE_GIVEN = ("halve_every", "gradient", "average_from")
 
 
 def _whole(name: str, value: Any, least: int) -> int:  # noqa: ANN401 - this is the check of its type
@@ -56,7 +60,8 @@ class TrainingSpec:
         m, the samples of an iteration over all ranks; the first m mod K ranks take one more than the others.
     step_size : "optimal" or float
         ``"optimal"`` is `relufit.theory.local_optimal_step` with the variances of the compressor in the exchange, or
-        `relufit.theory.feedback_optimal_step` with error feedback; a number is taken as it is.
+        `relufit.theory.feedback_optimal_step` with error feedback, each for the gradient that is chosen; a number is
+        taken as it is.
     iterations : int
         The budget.
     tolerance : float, optional
@@ -85,6 +90,13 @@ class TrainingSpec:
     copy_share : float
         With error feedback copies of the residuals go to the master now and then, so that a rank that is lost does not
         send the run back to its beginning: the part of the payload bytes that they may add; 0 for no copies.
+    gradient : str
+        What steps are along, a key of `relufit.training.gradients.GRADIENTS`: ``"sgd"``; ``"glm_tron"``, the same
+        without the indicator ``1{<w, x> > 0}``, which leaves zero without an initialisation; or ``"kaczmarz"``, each
+        row's gradient divided by ``||x||^2``, whose steps are about d times as long.
+    average_from : int, optional
+        The iteration from which on the weights are averaged (Polyak and Ruppert); no average if not given. The mean
+        changes nothing else of the run, and the tolerance is that of the weights.
 
     Raises
     ------
@@ -108,6 +120,8 @@ class TrainingSpec:
     halve_every: int = 0
     error_feedback: bool = False
     copy_share: float = 0.01
+    gradient: str = "sgd"
+    average_from: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse impossible values, make the compressor, and make a path absolute, which is opened later."""
@@ -135,6 +149,15 @@ class TrainingSpec:
         find_exchange(self.exchange)
         _choice("sampling", self.sampling, SAMPLINGS)
         _choice("initial_weights", self.initial_weights, STARTS)
+        _choice("gradient", self.gradient, GRADIENTS)
+        if self.average_from is not None:
+            object.__setattr__(self, "average_from", _whole("average_from", self.average_from, 0))
+            if self.average_from > self.iterations:
+                raise ConfigError(
+                    f"no iteration to average from {self.average_from} on in a budget of {self.iterations}",
+                    where="average_from",
+                    remedy="begin earlier, or give more iterations",
+                )
         streams.key(self.seed)
         object.__setattr__(self, "seed", int(self.seed))
         if self.batch_size < self.workers:
@@ -157,8 +180,16 @@ class TrainingSpec:
         return bare
 
     def describe(self) -> dict[str, Any]:
-        """Return the specification as JSON-ready values, but for where the data lie."""
-        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("dataset", "compressor")}
+        """Return the specification as JSON-ready values, but for where the data lie.
+
+        `halve_every`, `gradient` and `average_from` are there only where they are not the default.
+        """
+        values = {
+            f.name: getattr(self, f.name)
+            for f in fields(self)
+            if f.name not in ("dataset", "compressor")
+            and not (f.name in _WHERE_GIVEN and getattr(self, f.name) == f.default)
+        }
         return {"compressor": self.compressor.description, **values}  # type: ignore[union-attr]  # made in __post_init__
 
 
@@ -188,6 +219,11 @@ class Plan:
     step: float
     sum_omega: float = 0.0
     copies_every: int = 0
+
+    @property
+    def averages(self) -> bool:
+        """Whether the weights are averaged."""
+        return self.spec.average_from is not None
 
     @property
     def compressor(self) -> Compressor:
@@ -229,6 +265,8 @@ def _optimal_step(spec: TrainingSpec, d: int) -> float:
         If it has none.
     """
     exchange, compressor, m, workers = find_exchange(spec.exchange), spec.compressor, spec.batch_size, spec.workers
+    gradient = GRADIENTS[spec.gradient]
+    moments = {"workers": workers, "kurtosis": gradient.kurtosis}
     if not spec.error_feedback:
         omega, sum_omega = exchange.variances(compressor.variance, d, workers)  # type: ignore[union-attr]
         if omega is None:
@@ -237,7 +275,8 @@ def _optimal_step(spec: TrainingSpec, d: int) -> float:
                 where="step_size",
                 remedy="give a number, or set error_feedback to true",
             )
-        return theory.local_optimal_step(d, m, spec.local_steps, omega=omega, workers=workers, sum_omega=sum_omega)
+        step = theory.local_optimal_step(d, m, spec.local_steps, omega=omega, sum_omega=sum_omega, **moments)  # type: ignore[arg-type]
+        return gradient.scale(d) * step
     if spec.local_steps > 1:
         raise ConfigError(
             "no optimal step is known for local steps with error feedback", where="step_size", remedy="give a number"
@@ -249,7 +288,8 @@ def _optimal_step(spec: TrainingSpec, d: int) -> float:
             where="step_size",
             remedy="give a number",
         )
-    return theory.feedback_optimal_step(d, m, delta=gradients, workers=workers, sum_delta=total)
+    step = theory.feedback_optimal_step(d, m, delta=gradients, sum_delta=total, **moments)  # type: ignore[arg-type]
+    return gradient.scale(d) * step
 
 
 def _copies_every(spec: TrainingSpec, d: int) -> int:

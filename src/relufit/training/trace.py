@@ -19,12 +19,15 @@ if TYPE_CHECKING:
 
 #: Columns of the results: the same on every engine, machine and run.
 COLUMNS = ("iteration", "relative_error", "loss", "uplink_bytes", "downlink_bytes")
+#: The column after them where weights are averaged.
+AVERAGE = "average_error"
 #: Columns of the timings, seconds.
 TIMINGS = ("compute", "encode", "exchange", "wait", "decode", "update")
 
 
-#: A row of the results and one of the timings: of `COLUMNS`, and of the iteration, the elapsed seconds and `TIMINGS`.
-Row = tuple[int, float, float, int, int]
+#: A row of the results, of `COLUMNS` and perhaps `AVERAGE`.
+Row = tuple[int, float, float, int, int, *tuple[float, ...]]
+#: One of the timings: the iteration, the elapsed seconds, and `TIMINGS`.
 Seconds = tuple[float, ...]
 
 
@@ -49,7 +52,8 @@ class Trace:
         Per recorded iteration: ``iteration``, the number of updates so far; ``relative_error`` after them;
         ``loss``, half the mean squared residual of the mini-batch of the last update, before it (NaN in row 0);
         ``uplink_bytes`` and ``downlink_bytes``, payload bytes since the start over all ranks. Row 0 is the
-        initial weights, and its bytes are those of the initial moments.
+        initial weights, and its bytes are those of the initial moments. Where weights are averaged also
+        ``average_error``, the relative error of their mean, NaN before that begins.
     timing : DataFrame
         Per recorded iteration: ``elapsed`` seconds since the initial weights, and in the iterations since the
         row before: ``compute`` and ``encode`` of the slowest rank (of all ranks in the serial engine, where they
@@ -69,6 +73,9 @@ class Trace:
         without the ends of a rank that was lost before it could tell, see `uncounted`.
     faults : tuple of str
         What went wrong on the way, if anything did; the results are the same.
+    average : (d,) float64, optional
+        The mean of the weights from `TrainingSpec.average_from` on; None where they are not averaged, or the run ended
+        before. Its digest is in the summary as ``average_sha256``.
     """
 
     table: pd.DataFrame
@@ -77,6 +84,7 @@ class Trace:
     summary: dict[str, Any]
     counted: dict[str, dict[str, int]] | None = None
     faults: tuple[str, ...] = ()
+    average: np.ndarray | None = None
 
     @property
     def uncounted(self) -> tuple[str, ...]:
@@ -151,9 +159,11 @@ class Recorder:
         for part, seconds in enumerate((*times[:4], times.decode + decode, update)):
             self._spent[part] += seconds
 
-    def record(self, iteration: int, error: float, loss: float, uplink: int, downlink: int) -> tuple[Row, Seconds]:
+    def record(
+        self, iteration: int, error: float, loss: float, uplink: int, downlink: int, *average: float
+    ) -> tuple[Row, Seconds]:
         """Add a row, and return it and that of the timings."""
-        self.rows.append((iteration, error, loss, uplink, downlink))
+        self.rows.append((iteration, error, loss, uplink, downlink, *average))
         self.seconds.append((iteration, perf_counter() - self._began, *self._spent))
         self._spent = [0.0] * len(TIMINGS)
         return self.rows[-1], self.seconds[-1]
@@ -173,13 +183,15 @@ class Recorder:
         outcome: str,
         counted: dict[str, dict[str, int]] | None,
         faults: tuple[str, ...],
+        mean: np.ndarray | None = None,
     ) -> Trace:
-        """Return the trace."""
+        """Return the trace; `mean` is that of the weights if there is one."""
         import pandas as pd  # which ranks and masters have no other use for
 
         plan, spec = self._plan, self._plan.spec
         whole = dict.fromkeys(("iteration", "uplink_bytes", "downlink_bytes"), "int64")
-        table = pd.DataFrame(self.rows, columns=list(COLUMNS)).astype(whole)
+        columns = [*COLUMNS, AVERAGE][: len(self.rows[0])]
+        table = pd.DataFrame(self.rows, columns=columns).astype(whole)
         timing = pd.DataFrame(self.seconds, columns=["iteration", "elapsed", *TIMINGS]).astype({"iteration": "int64"})
         summary = {
             "outcome": outcome,
@@ -189,7 +201,13 @@ class Recorder:
             "omega": plan.omega,
             "n": plan.n,
             "d": plan.d,
-            "weights_sha256": hashlib.sha256(weights.astype("<f8").tobytes()).hexdigest(),
+            "weights_sha256": _digest(weights),
             "spec": json.loads(json.dumps(spec.describe())),
         }
-        return Trace(table, timing, weights, summary, counted, faults)
+        if mean is not None:
+            summary["average_sha256"] = _digest(mean)
+        return Trace(table, timing, weights, summary, counted, faults, mean)
+
+
+def _digest(weights: np.ndarray) -> str:
+    return hashlib.sha256(weights.astype("<f8").tobytes()).hexdigest()

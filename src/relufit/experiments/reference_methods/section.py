@@ -1,0 +1,58 @@
+"""The section ``reference_methods`` of the configuration."""
+
+from __future__ import annotations
+
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from relufit.experiments.framework.keys import (
+    Budget,
+    ConvergedAt,
+    Dimension,
+    FreshRatio,
+    Level,
+    MiniBatch,
+    Points,
+    StepFactor,
+    Trials,
+    Workers,
+    check_shares,
+)
+from relufit.schema import Integer, Positive, Section, Whole, refused
+
+
+class Averaging(Section):
+    """Runs with label noise, whose weights are averaged."""
+
+    std: Positive = Field(description="standard deviation of the labels' noise, in units of the norm of w*")
+    step_factor: StepFactor = Field(description="step, in units of QSGD's optimal one")
+    average_from: Whole = Field(description="iteration from which on the weights are averaged")
+    iterations: Annotated[Integer, Field(ge=20)] = Field(description="of a run")
+    trials: Trials
+
+    @model_validator(mode="after")
+    def _check_beginning(self) -> Self:
+        if self.average_from >= self.iterations:
+            raise refused("no iteration is left to average", "begin earlier, or raise iterations", "average_from")
+        return self
+
+
+class ReferenceMethodsSection(Section):
+    """Other gradients, a start from zero, and averaging, on fresh samples."""
+
+    dimension: Dimension
+    ratio: FreshRatio
+    workers: Workers
+    mini_batch: MiniBatch
+    levels: Level = Field(description="s of the runs of QSGD")
+    tolerance: ConvergedAt
+    iterations: Budget
+    points: Points
+    trials: Trials
+    averaging: Averaging = Field(description="label noise, and the mean of the weights")
+
+    @model_validator(mode="after")
+    def _check_shares(self) -> Self:
+        check_shares(int(self.dimension * self.ratio), self.workers, self.mini_batch)
+        return self

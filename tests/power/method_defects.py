@@ -1,0 +1,42 @@
+"""Defects of other gradients and of the mean of the weights; see `defects`."""
+
+from __future__ import annotations
+
+import numpy as np
+from defects import Patch, noticed_by
+
+from relufit.training import rank
+from relufit.training.averaging import Average
+
+
+@noticed_by("reference_methods")
+def kaczmarz_divides_by_the_norm_and_not_by_its_square(patch: Patch) -> None:
+    def wrong(
+        x: np.ndarray, y: np.ndarray, batch: np.ndarray, w: np.ndarray, share: float, out: np.ndarray
+    ) -> tuple[float, float]:
+        rows = x[batch].astype(np.float64)
+        products = rows @ w
+        residuals = np.maximum(products, 0.0) - y[batch]
+        out[:] = share * (residuals * (products > 0) / np.linalg.norm(rows, axis=1)) @ rows
+        return float(residuals @ residuals), float(rank.kernels.energy(out))
+
+    patch.setattr(rank.kernels, "kaczmarz_sum", wrong)
+
+
+@noticed_by("reference_methods")
+def glm_tron_has_the_indicator_of_sgd(patch: Patch) -> None:
+    patch.setattr(rank.kernels, "glm_tron_sum", rank.kernels.gradient_sum)
+
+
+@noticed_by("reference_methods")
+def the_mean_of_the_weights_is_the_last_ones(patch: Patch) -> None:
+    def last(self: Average, iteration: int, weights: np.ndarray) -> None:
+        self.mean[:] = weights
+
+    patch.setattr(Average, "take", last)
+
+
+@noticed_by("reference_methods")
+def the_mean_of_the_weights_begins_at_the_start(patch: Patch) -> None:
+    create = Average.__init__
+    patch.setattr(Average, "__init__", lambda self, first, d: create(self, 0, d))

@@ -1,0 +1,172 @@
+"""The mean of the weights: what it is, and the same bits on real ranks, after faults and from checkpoints."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from rig import CALM, FAULTS, MASTER, Fault, Rig
+
+from relufit.errors import ConfigError, DataError
+from relufit.exchange import EXCHANGES
+from relufit.planted import PlantedModel, relative_error
+from relufit.planted.dataset import open_rows
+from relufit.training import Trace, TrainingSpec, checkpoint, train
+from relufit.training.checkpoint import CheckpointManager
+from relufit.training.loop import Run
+from relufit.training.serial import _InProcess
+from relufit.training.spec import make_plan
+
+MODEL = PlantedModel(210, 12, 3, noise_std=0.05)
+QSGD = {"name": "qsgd", "levels": 4}
+
+
+def spec(exchange: str = "all_gather", **values: Any) -> TrainingSpec:
+    settings = {"workers": 3, "batch_size": 20, "iterations": 40, "record_every": 3, "average_from": 7, **values}
+    return TrainingSpec(MODEL, **{"compressor": QSGD, "exchange": exchange, **settings})
+
+
+def assert_same(one: Trace, other: Trace) -> None:
+    assert one.weights.tobytes() == other.weights.tobytes()
+    assert one.table.equals(other.table)
+    assert one.summary == other.summary
+    assert one.average is not None and other.average is not None
+    assert one.average.tobytes() == other.average.tobytes()
+
+
+@pytest.mark.parametrize("first", [0, 1, 7, 40])
+def test_the_mean_is_that_of_the_weights_from_then_on(first: int) -> None:
+    trace = train(spec(average_from=first))
+    weights = [train(spec(average_from=None, iterations=count)).weights for count in range(41)]
+    for _, row in trace.table.iterrows():
+        at = int(row["iteration"])
+        if at < first:
+            assert math.isnan(row["average_error"])
+        else:
+            mean = np.mean(weights[first : at + 1], axis=0)
+            assert row["average_error"] == pytest.approx(relative_error(mean, MODEL.weights()), rel=1e-12)
+    assert trace.average is not None
+    np.testing.assert_allclose(trace.average, np.mean(weights[first:], axis=0), rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("exchange", EXCHANGES)
+def test_the_rest_of_a_run_is_as_it_is_without_a_mean(exchange: str) -> None:
+    with_mean, without = train(spec(exchange)), train(spec(exchange, average_from=None))
+    assert with_mean.table.drop(columns="average_error").equals(without.table)
+    assert with_mean.weights.tobytes() == without.weights.tobytes()
+    assert without.average is None
+    assert set(with_mean.summary) - set(without.summary) == {"average_sha256"}
+    assert set(with_mean.summary["spec"]) - set(without.summary["spec"]) == {"average_from"}
+
+
+def test_a_run_that_ends_before_the_mean_begins_has_none() -> None:
+    trace = train(spec(tolerance=0.9, average_from=40))
+    assert trace.outcome == "converged"
+    assert trace.average is None
+    assert "average_sha256" not in trace.summary
+    assert trace.table["average_error"].isna().all()
+
+
+def test_a_run_that_diverges_ends_as_it_does_without_a_mean() -> None:
+    for step in (20.0, 1e300):
+        trace = train(spec(compressor="fp64", step_size=step, average_from=0))
+        assert trace.outcome == train(spec(compressor="fp64", step_size=step, average_from=None)).outcome == "diverged"
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize("exchange", EXCHANGES)
+def test_ranks_that_exchange_end_with_the_bits_of_the_serial_engine(exchange: str, workers: int) -> None:
+    asked = spec(exchange, workers=workers)
+    assert_same(Rig(asked, timeouts=CALM).run(), train(asked))
+
+
+@pytest.mark.parametrize("kind", FAULTS)
+@pytest.mark.parametrize(("member", "at"), [(0, 6), (2, 31), (MASTER, 17)])
+@pytest.mark.parametrize("exchange", EXCHANGES)
+def test_a_run_with_a_fault_ends_with_the_same_bits(exchange: str, member: int, at: int, kind: str) -> None:
+    asked = spec(exchange)
+    assert_same(Rig(asked, faults=[Fault(kind, member, at)]).run(), train(asked))
+
+
+@pytest.mark.parametrize("exchange", EXCHANGES)
+def test_with_error_feedback_a_run_that_goes_back_has_the_mean_of_before(exchange: str) -> None:
+    asked = spec(exchange, compressor={"name": "sign"}, error_feedback=True, step_size=0.1, copy_share=1.0)
+    assert_same(Rig(asked, faults=[Fault("killed while it receives", 1, 45)]).run(), train(asked))
+
+
+@pytest.mark.parametrize("exchange", EXCHANGES)
+def test_a_master_that_was_killed_goes_on_from_its_checkpoint(exchange: str, tmp_path: Path) -> None:
+    asked = spec(exchange, iterations=400)
+    faults = [Fault("ten times slower", 0, 1), Fault("killed while it receives", MASTER, 150)]
+    assert_same(Rig(asked, faults=faults, checkpoint=tmp_path / "run.checkpoint").run(), train(asked))
+
+
+class StopError(Exception):
+    """Ends a run."""
+
+
+def stop(news: Any) -> None:
+    raise StopError
+
+
+@pytest.mark.parametrize("first", [0, 15, 30])
+@pytest.mark.parametrize("exchange", EXCHANGES)
+def test_a_checkpoint_holds_the_mean(exchange: str, first: int, tmp_path: Path) -> None:
+    asked, path = spec(exchange, average_from=first), tmp_path / "run.checkpoint"
+    oracle, went_on = train(asked), 0
+    while True:  # each time one more iteration
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("relufit.training.loop._NEWS_SECONDS", -1.0)
+            try:
+                trace = train(asked, progress=stop if went_on < 25 else None, checkpoint=path)
+                break
+            except StopError:
+                went_on += 1
+    assert went_on == 25
+    assert_same(trace, oracle)
+    assert not path.exists()
+
+
+def test_the_checkpoint_of_a_run_that_has_ended_holds_its_mean(tmp_path: Path) -> None:
+    path = tmp_path / "run.checkpoint"
+    oracle = train(spec())
+
+    def refuse(trace: Trace) -> None:
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        train(spec(), checkpoint=path, save=refuse)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("relufit.training.serial._InProcess", None)  # nothing is computed again
+        assert_same(train(spec(), checkpoint=path), oracle)
+
+
+def test_checkpoints_of_runs_without_a_mean_are_as_they_were_and_others_are_theirs_alone(tmp_path: Path) -> None:
+    rows, sizes = open_rows(MODEL), []
+    for number, first in enumerate((None, 7)):
+        plan = make_plan(spec(average_from=first), rows)
+        manager, run = CheckpointManager(tmp_path / f"{number}.checkpoint", plan, rows.digest), Run(plan, rows.w_star)
+        run.advance(_InProcess(plan, rows))
+        checkpoint.write(manager.path, run.snapshot(), manager.made_by)
+        content = manager.path.read_bytes()[len(b"relufit checkpoint\n") + 32 :]
+        sizes.append(len(content) - 8 - int.from_bytes(content[:8], "little"))
+    recorded = 2 + 40 // 3
+    assert sizes[0] == 8 * (12 + recorded * (3 + 2 + 8))
+    assert sizes[1] == sizes[0] + 8 * (12 + recorded)
+    for first, path in (
+        (7, tmp_path / "0.checkpoint"),
+        (None, tmp_path / "1.checkpoint"),
+        (8, tmp_path / "1.checkpoint"),
+    ):
+        with pytest.raises(DataError, match="another specification"):
+            train(spec(average_from=first), checkpoint=path)
+
+
+@pytest.mark.parametrize("value", [-1, 1.5, "3", True, math.nan, 41])
+def test_an_impossible_beginning_is_refused(value: Any) -> None:
+    with pytest.raises(ConfigError, match="average_from") as caught:
+        spec(average_from=value)
+    assert caught.value.where == "average_from"
