@@ -28,6 +28,7 @@ SECTION: dict[str, Any] = {
     "workers": 2,
     "mini_batch": 16,
     "levels": 5,
+    "votes": [2, 4],
     "tolerance": 1e-4,
     "iterations": 20000,
     "points": 60,
@@ -73,9 +74,24 @@ def _averaged(setting: Setting, *, mean: float = 1.0, weights: float = 1.0) -> R
     return Record(pd.concat(tables, ignore_index=True), {})
 
 
+def _voted(setting: Setting) -> Record:
+    """Traces of signSGD at the predicted errors."""
+    spec, draw, tables = setting.spec, np.random.default_rng(len(setting.name)), []
+    halved = theory.HalvedStep(spec["step_size"], spec["halve_every"])
+    curve = theory.majority_curve(100, spec["batch_size"], halved, 20000, error_squared=START, workers=spec["workers"])
+    kept = np.arange(0, int(1.2 * theory.iterations_to(curve, 1e-4)), spec["record_every"])
+    for trial in range(setting.trials):
+        errors = np.sqrt(curve[kept]) * np.exp(0.02 * draw.standard_normal(kept.size))
+        rows = {"iteration": kept, "relative_error": errors, "loss": 1.0, "trial": trial}
+        tables.append(pd.DataFrame(rows))
+    return Record(pd.concat(tables, ignore_index=True), {})
+
+
 def _made(setting: Setting, rate: Callable[[Setting], float] = _rate, **factors: float) -> Record:
     if setting.group == "averaging":
         return _averaged(setting, **factors)
+    if setting.group == "votes":
+        return _voted(setting)
     zero = setting.spec["initial_weights"] == "zero"
     if zero and setting.spec["gradient"] == "sgd":
         return run(setting, 1.0, 1.0, np.random.default_rng(0))
@@ -90,13 +106,17 @@ def test_the_settings_are_every_gradient_with_qsgd_and_along_rows_and_two_starts
         *(f"{gradient}-fp64-m1" for gradient in gradients),
         "sgd-fp64-m16-zero",
         "glm_tron-fp64-m16-zero",
+        "majority-K2-m16",
+        "majority-K4-m16",
         *NOISE,
     ]
+    vote = settings["majority-K4-m16"].spec
+    assert (vote["compressor"], vote["exchange"]) == ({"name": "majority"}, "all_reduce")
     assert settings["kaczmarz-fp64-m1"].spec["workers"] == 1
     assert settings["glm_tron-fp64-m16-zero"].spec["initial_weights"] == "zero"
     assert settings["averaged-fp64"].data["noise_std"] == 0.03
     assert len({settings[name].spec["step_size"] for name in NOISE}) == 1
-    assert {setting.group for setting in settings.values()} == {"methods", "averaging"}
+    assert {setting.group for setting in settings.values()} == {"methods", "votes", "averaging"}
 
 
 def test_the_predicted_iterations_are_those_of_the_factor_written_out() -> None:
@@ -111,10 +131,12 @@ def test_the_predicted_iterations_are_those_of_the_factor_written_out() -> None:
 
 
 def test_right_traces_are_confirmed() -> None:
-    assert judged(EXPERIMENT, CONFIG, _made) == {TOPIC: ["confirmed"] * (11 + 4)}
+    assert judged(EXPERIMENT, CONFIG, _made) == {TOPIC: ["confirmed"] * (11 + 2 + 4)}
 
 
-@pytest.mark.parametrize("name", ["kaczmarz-fp64-m1", "glm_tron-qsgd-s5-m16", "glm_tron-fp64-m16-zero"])
+@pytest.mark.parametrize(
+    "name", ["kaczmarz-fp64-m1", "glm_tron-qsgd-s5-m16", "glm_tron-fp64-m16-zero", "majority-K4-m16"]
+)
 def test_iterations_that_are_off_by_a_fifth_are_refuted(name: str) -> None:
     made = judged(EXPERIMENT, CONFIG, lambda s: faster(_made(s), 1.25 if s.name == name else 1.0))
     assert made[TOPIC].count("refuted") == 1
@@ -149,13 +171,16 @@ def test_the_figure_has_every_method_and_both_curves_with_their_predictions() ->
     left, right = figure.axes
     methods = tables["methods"]
     drawn = [
-        float(np.asarray(line.get_xdata(), float)[0]) for line in left.lines if line.get_marker() in ("o", "s", "D")
+        float(np.asarray(line.get_xdata(), float)[0])
+        for line in left.lines
+        if line.get_marker() in ("o", "s", "D", "^")
     ]
     assert drawn == pytest.approx((methods["iterations"] / methods["iterations_predicted"]).tolist())
     labels = [label.get_text() for label in left.get_yticklabels()]
     assert labels[0] == f"SGD, $m$ = 16: {methods['iterations'].iloc[0]:.0f}"
-    assert labels[-1].startswith("GLM-tron, $m$ = 16, from zero: ")
-    assert len(labels) == len(methods) == 10
+    assert labels[-3].startswith("GLM-tron, $m$ = 16, from zero: ")
+    assert labels[-1].startswith("majority, $K$ = 4, $m$ = 16: ")
+    assert len(labels) == len(methods) == 12
     assert len(right.lines) == 2 * 4
     averaging = tables["averaging"]
     mean = averaging[(averaging["run"] == "averaged-fp64") & (averaging["quantity"] == "mean")]

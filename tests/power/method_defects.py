@@ -7,6 +7,7 @@ from defects import Patch, noticed_by
 
 from relufit.training import rank
 from relufit.training.averaging import Average
+from relufit.training.master import Master
 
 
 @noticed_by("reference_methods")
@@ -26,6 +27,21 @@ def kaczmarz_divides_by_the_norm_and_not_by_its_square(patch: Patch) -> None:
 @noticed_by("reference_methods")
 def glm_tron_has_the_indicator_of_sgd(patch: Patch) -> None:
     patch.setattr(rank.kernels, "glm_tron_sum", rank.kernels.gradient_sum)
+
+
+@noticed_by("reference_methods")
+def the_step_of_a_vote_is_halved_half_as_often(patch: Patch) -> None:
+    right = Master._step.fget
+    assert right
+
+    def half_as_often(self: Master) -> float:
+        kept, self.iteration = self.iteration, self.iteration // 2
+        try:
+            return float(right(self))
+        finally:
+            self.iteration = kept
+
+    patch.setattr(Master, "_step", property(half_as_often))
 
 
 @noticed_by("reference_methods")

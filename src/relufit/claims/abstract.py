@@ -143,12 +143,12 @@ FINDINGS = (
     Claim(
         "reference_methods",
         "Methods of the references do what theory says of them, with QSGD too: Kaczmarz steps and GLM-tron have nearly "
-        "the rate of SGD, GLM-tron leaves zero, where SGD stays, and the mean of the weights gets below the floor that "
-        "label noise leaves.",
+        "the rate of SGD, GLM-tron leaves zero, where SGD stays, signSGD by majority vote converges at a step that is "
+        "halved, and the mean of the weights gets below the floor that label noise leaves.",
         (Topic.REFERENCE_METHODS,),
         "Fresh samples, at the d, m, K of the experiment: iterations within 7 %, squared errors under label noise "
-        "within 10 %. From zero, and along single rows, without QSGD. The weights are averaged from where they have "
-        "come to rest, at a constant step.",
+        "within 10 %. From zero, and along single rows, without QSGD. Steps of votes are halved by a rule that "
+        "follows from theory. The weights are averaged from where they have come to rest, at a constant step.",
     ),
     Claim(
         "bits_frontier",

@@ -1,4 +1,4 @@
-"""Iterations of SGD, GLM-tron and Kaczmarz, and the errors of weights and of their mean under label noise."""
+"""Iterations of SGD, GLM-tron, Kaczmarz and majority votes, and errors of averaged weights under label noise."""
 
 from __future__ import annotations
 
@@ -10,9 +10,14 @@ from matplotlib.figure import Figure
 
 from relufit.figures import style
 
-_NAMES = {"sgd": "SGD", "glm_tron": "GLM-tron", "kaczmarz": "Kaczmarz"}
+_NAMES = {"sgd": "SGD", "glm_tron": "GLM-tron", "kaczmarz": "Kaczmarz", "majority": "majority"}
 #: Okabe and Ito's colours, with marks that can be told apart without colour.
-_LOOKS = {"sgd": ("black", "o"), "glm_tron": ("#D55E00", "s"), "kaczmarz": ("#0072B2", "D")}
+_LOOKS = {
+    "sgd": ("black", "o"),
+    "glm_tron": ("#D55E00", "s"),
+    "kaczmarz": ("#0072B2", "D"),
+    "majority": ("#009E73", "^"),
+}
 #: Of the weights, and of their mean.
 _COLOURS = {"weights": "0.45", "mean": "#0072B2"}
 _WORDS = {"weights": "weights", "mean": "their mean"}
@@ -47,6 +52,8 @@ def _methods(axes: Axes, methods: pd.DataFrame) -> None:
 
 def _label(row: pd.Series) -> str:
     parts = [_NAMES[row["gradient"]]]
+    if row["gradient"] == "majority":
+        parts.append(f"$K$ = {row['workers']:g}")
     if pd.notna(row["levels"]):
         parts.append(f"$s$ = {row['levels']:g}")
     parts.append(f"$m$ = {row['mini_batch']:g}")

@@ -139,9 +139,6 @@ class TrainingSpec:
             object.__setattr__(self, name, _whole(name, getattr(self, name), least))
         if not isinstance(self.error_feedback, bool):
             raise ConfigError(f"{self.error_feedback!r}", where="error_feedback", remedy="give true or false")
-        if self.halve_every and (self.error_feedback or self.local_steps > 1):
-            with_what = "error feedback, whose residuals are of one step" if self.error_feedback else "local steps"
-            raise ConfigError(f"a step that is halved with {with_what}", where="halve_every", remedy="give 0")
         share = parameters.real(self.copy_share)
         if share is None or not 0 <= share <= 1:
             raise ConfigError(f"{self.copy_share!r}", where="copy_share", remedy="give a number from 0 to 1")
@@ -152,26 +149,33 @@ class TrainingSpec:
         _choice("gradient", self.gradient, GRADIENTS)
         if self.average_from is not None:
             object.__setattr__(self, "average_from", _whole("average_from", self.average_from, 0))
-            if self.average_from > self.iterations:
-                raise ConfigError(
-                    f"no iteration to average from {self.average_from} on in a budget of {self.iterations}",
-                    where="average_from",
-                    remedy="begin earlier, or give more iterations",
-                )
         streams.key(self.seed)
         object.__setattr__(self, "seed", int(self.seed))
-        if self.batch_size < self.workers:
-            raise ConfigError(
-                f"{self.batch_size} samples for {self.workers} ranks",
-                where="batch_size",
-                remedy="give each rank one",
-            )
+        self._check_together()
         if self.tolerance is not None:
             tolerance = _positive("tolerance", self.tolerance, "give a number above 0, or none")
             object.__setattr__(self, "tolerance", tolerance)
         if not (isinstance(self.step_size, str) and self.step_size == "optimal"):
             step_size = _positive("step_size", self.step_size, "give a number above 0 or 'optimal'")
             object.__setattr__(self, "step_size", step_size)
+
+    def _check_together(self) -> None:
+        """Refuse values that are impossible together."""
+        if self.batch_size < self.workers:
+            raise ConfigError(
+                f"{self.batch_size} samples for {self.workers} ranks",
+                where="batch_size",
+                remedy="give each rank one",
+            )
+        if self.halve_every and (self.error_feedback or self.local_steps > 1):
+            with_what = "error feedback, whose residuals are of one step" if self.error_feedback else "local steps"
+            raise ConfigError(f"a step that is halved with {with_what}", where="halve_every", remedy="give 0")
+        if self.average_from is not None and self.average_from > self.iterations:
+            raise ConfigError(
+                f"no iteration to average from {self.average_from} on in a budget of {self.iterations}",
+                where="average_from",
+                remedy="begin earlier, or give more iterations",
+            )
 
     def without_data(self) -> TrainingSpec:
         """Return the specification for a process that has its rows from elsewhere: arrays would travel with it."""

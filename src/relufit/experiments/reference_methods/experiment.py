@@ -1,8 +1,9 @@
-"""Methods of the references beside SGD: GLM-tron, Kaczmarz steps, and the mean of the weights under label noise.
+"""Methods of the references beside SGD: GLM-tron, Kaczmarz steps, majority votes, and averaging under label noise.
 
 All on fresh samples. GLM-tron leaves the indicator out of the gradient, Kaczmarz divides each row's gradient by the
-squared norm of the row; both run from w0, with and without QSGD, and Kaczmarz and SGD along single rows too. From zero
-GLM-tron moves and SGD does not. With label noise the weights stay at a floor, and their mean goes on.
+squared norm of the row; both run from w0, with and without QSGD, and Kaczmarz and SGD along single rows too. In
+signSGD ranks send signs and the majority decides, at a step that is halved again and again. From zero GLM-tron moves
+and SGD does not. With label noise the weights stay at a floor, and their mean goes on.
 """
 
 from __future__ import annotations
@@ -19,12 +20,13 @@ from relufit.claims.statistics import mean_interval
 from relufit.claims.topics import Topic
 from relufit.claims.trace_files import Record
 from relufit.claims.verdict import Verdict, exactly
-from relufit.exchange import DEFAULT
+from relufit.exchange import BASELINE, DEFAULT
 from relufit.experiments.batch_scaling.experiment import reached
 from relufit.experiments.framework.base import Judgement, Setting
 from relufit.experiments.framework.quantized import fresh_training, judge_ratio, planted, variances_of
 
 NAME = "reference_methods"
+_MAJORITY = "majority"
 #: Tolerance of iterations, and of squared errors under label noise, against the prediction.
 TOLERANCE, NOISE_TOLERANCE = 0.07, 0.10
 #: From zero the relative error is 1; rounding moves it by less than this.
@@ -103,6 +105,53 @@ def expected_iterations(section: Mapping[str, Any], cell: Cell) -> float:
     return theory.iterations_to(curve, tolerance)
 
 
+class Vote(NamedTuple):
+    """signSGD by the majority of some ranks, on mini-batches."""
+
+    workers: int
+    mini_batch: int
+
+    @property
+    def name(self) -> str:
+        """The name of its setting."""
+        return f"{_MAJORITY}-K{self.workers}-m{self.mini_batch}"
+
+    @property
+    def words(self) -> str:
+        """What it is, in a report."""
+        return f"majority of K = {self.workers} ranks, m = {self.mini_batch}"
+
+    @property
+    def row(self) -> tuple[str, None, int, int, str]:
+        """Its fields as those of a `Cell`."""
+        return _MAJORITY, None, self.mini_batch, self.workers, "moments"
+
+
+def votes(section: Mapping[str, Any]) -> list[Vote]:
+    """Return the votes of a section."""
+    return [Vote(workers, section["mini_batch"]) for workers in section["votes"]]
+
+
+def halved_step(section: Mapping[str, Any], vote: Vote) -> theory.HalvedStep:
+    """Return the step of a vote, and the iterations after which it is halved."""
+    start = theory.initial_error(**planted(section))
+    return theory.majority_halving(section["dimension"], vote.mini_batch, start, workers=vote.workers)
+
+
+def expected_votes(section: Mapping[str, Any], vote: Vote) -> float:
+    """Return the predicted iterations of a vote to the tolerance."""
+    start = theory.initial_error(**planted(section))
+    curve = theory.majority_curve(
+        section["dimension"],
+        vote.mini_batch,
+        halved_step(section, vote),
+        section["iterations"],
+        error_squared=start,
+        workers=vote.workers,
+    )
+    return theory.iterations_to(curve, section["tolerance"])
+
+
 class Averaged(NamedTuple):
     """Runs whose weights are averaged: the name of their setting, and their compressor."""
 
@@ -124,23 +173,28 @@ class ReferenceMethods:
     """The experiment ``reference_methods``."""
 
     NAME = NAME
-    TITLE = "GLM-tron, Kaczmarz steps, and averaging"
+    TITLE = "GLM-tron, Kaczmarz steps, majority votes, and averaging"
     QUESTION = "Do the methods of the references do what theory says of them, with quantization too?"
     PREDICTION = (
         "GLM-tron leaves zero, follows theory.glm_tron_curve, and has the rate of SGD near w*; Kaczmarz steps have "
-        "theory.kaczmarz_contraction, 1 - m/(2d + m - 1) without a code; the mean of the weights has the error of "
+        "theory.kaczmarz_contraction, 1 - m/(2d + m - 1) without a code; the majority of signs converges at a step "
+        "that is halved, as theory.majority_curve; the mean of the weights has the error of "
         "theory.averaged_noise_curve, and the weights stay at theory.label_noise_floor"
     )
     TIMED = False
     TABLES = ("methods", "averaging")
 
     def settings(self, config: Mapping[str, Any]) -> list[Setting]:
-        """Return a setting for each cell and each of the averaged runs; a job for either."""
+        """Return a setting for each cell, each vote and each of the averaged runs; a job for each kind."""
         section = config[NAME]
         return [
             *(
                 Setting(NAME, cell.name, planted(section), _spec(section, cell), section["trials"], group="methods")
                 for cell in cells(section)
+            ),
+            *(
+                Setting(NAME, vote.name, planted(section), _vote_spec(section, vote), section["trials"], group="votes")
+                for vote in votes(section)
             ),
             *(
                 Setting(
@@ -170,6 +224,13 @@ class ReferenceMethods:
             statistic = f"iterations to {section['tolerance']:g} over the prediction"
             verdicts.append(judge_ratio(statistic, cell.words, setting, took / due, TOLERANCE))
             rows.append((*cell, *mean_interval(took), due))
+        for vote in votes(section):
+            setting, due = settings[vote.name], expected_votes(section, vote)
+            took = reached(results[vote.name].table, section["tolerance"])
+            statistic = f"iterations to {section['tolerance']:g} over the prediction"
+            halved = f"The step is halved every {setting.spec['halve_every']} iterations."
+            verdicts.append(judge_ratio(statistic, vote.words, setting, took / due, TOLERANCE, halved))
+            rows.append((*vote.row, *mean_interval(took), due))
         curves = []
         for run in averaged(section):
             setting, table = settings[run.name], results[run.name].table
@@ -180,7 +241,8 @@ class ReferenceMethods:
         averaging = section["averaging"]
         said = (
             f"d = {section['dimension']}, K = {section['workers']}, m = {section['mini_batch']}, and m = 1 with K = 1, "
-            f"fresh samples, w0 from n/d = {section['ratio']:g} or zero, optimal step for the gradient and omega, "
+            f"fresh samples, w0 from n/d = {section['ratio']:g} or zero, optimal step for the gradient and omega; "
+            f"majorities of {', '.join(map(str, section['votes']))} ranks by {BASELINE}, theory.majority_halving; "
             f"{section['trials']} trials; averaging from iteration {averaging['average_from']} on with noise of "
             f"standard deviation {averaging['std']:g}, {averaging['trials']} trials"
         )
@@ -199,6 +261,16 @@ def _spec(section: Mapping[str, Any], cell: Cell) -> dict[str, Any]:
     spec |= {"gradient": cell.gradient, "initial_weights": cell.start}
     # As many iterations as the others would need to be at w*.
     return spec | {"iterations": min(spec["iterations"], math.ceil(due))} if cell.stays else spec
+
+
+def _vote_spec(section: Mapping[str, Any], vote: Vote) -> dict[str, Any]:
+    due, halved = expected_votes(section, vote), halved_step(section, vote)
+    return {
+        **fresh_training(section, {"name": _MAJORITY}, due, workers=vote.workers, mini_batch=vote.mini_batch),
+        "step_size": halved.step,
+        "halve_every": halved.every,
+        "exchange": BASELINE,
+    }
 
 
 def _averaged_spec(section: Mapping[str, Any], run: Averaged) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from relufit.experiments.framework.keys import (
     Workers,
     check_shares,
 )
-from relufit.schema import Integer, Positive, Section, Whole, refused
+from relufit.schema import Distinct, Integer, Positive, Section, Whole, refused
 
 
 class Averaging(Section):
@@ -46,6 +46,7 @@ class ReferenceMethodsSection(Section):
     workers: Workers
     mini_batch: MiniBatch
     levels: Level = Field(description="s of the runs of QSGD")
+    votes: Distinct[Workers] = Field(min_length=1, description="K, the numbers of ranks whose majority decides a sign")
     tolerance: ConvergedAt
     iterations: Budget
     points: Points
@@ -55,4 +56,8 @@ class ReferenceMethodsSection(Section):
     @model_validator(mode="after")
     def _check_shares(self) -> Self:
         check_shares(int(self.dimension * self.ratio), self.workers, self.mini_batch)
+        for workers in self.votes:
+            if self.mini_batch % workers:
+                what = f"{workers} ranks cannot share {self.mini_batch} samples evenly"
+                raise refused(what, "give divisors of mini_batch", "votes")
         return self
