@@ -38,6 +38,8 @@ def tls(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dask]:
     with dask(tmp_path_factory.mktemp("plain"), 3) as started:
+        with Client(address_of(started)) as client:
+            client.wait_for_workers(3, timeout=300)
         yield started
 
 
