@@ -1,7 +1,7 @@
 """Processes killed at random moments, and run again: nothing is lost, nothing is left, and the results are the same.
 
-What a seed draws can be drawn again: `RELUFIT_KILLS=50 pytest tests/test_kills.py -k kill_17-train`. The
-workflow, which takes longer, is killed as often as RELUFIT_WORKFLOW_KILLS says.
+What a seed draws can be drawn again: `RELUFIT_KILLS=50 pytest tests/test_kills.py -k kill_17-train`.
+`workflow/test_killed_workflow.py` has the workflow.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
 import pytest
 
 from relufit.claims import trace_files
@@ -30,14 +29,12 @@ from relufit.files.atomic import digest
 from relufit.planted.dataset import Dataset, write
 
 ROOT = Path(__file__).parent.parent
-#: How many kills of each command are tried, and of the workflow.
+#: How many kills of each command are tried.
 KILLS = int(os.environ.get("RELUFIT_KILLS", "4"))
-WORKFLOW_KILLS = int(os.environ.get("RELUFIT_WORKFLOW_KILLS", "1"))
 CONFIGURATION = """
 run: tiny
 cluster: {kind: inprocess}
-experiments: [geometric_convergence, time_to_accuracy]
-geometric_convergence: {dimension: 60, ratios: [10], mini_batch: 8, trials: 3}
+experiments: [time_to_accuracy]
 time_to_accuracy: {dimension: 60, mini_batch: 8, levels: [8], other_codings: [], trials: 4}
 """
 #: Has loaded and compiled everything; runs each command it is told in a process of its own, which begins at once.
@@ -238,106 +235,3 @@ def test_a_command_that_is_killed_loses_nothing_and_run_again_leaves_nothing(
     assert {it: digest(place / it) for it in command.same} == expected
     assert sorted(path.name for path in place.iterdir()) == sorted(command.names)
     shutil.rmtree(place)
-
-
-def checkout(folder: Path) -> Path:
-    """Copy what the workflow needs, as a fresh clone would have it."""
-    for name in ("Snakefile", "config.yaml", "config", "workflow", "profiles", "envs", "results/README.md"):
-        source, target = ROOT / name, folder / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copytree(source, target) if source.is_dir() else shutil.copy(source, target)
-    (folder / "tiny.yaml").write_text(CONFIGURATION)
-    return folder
-
-
-SNAKEMAKE = [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", "tiny.yaml"]
-
-
-def snakemake(folder: Path, *options: str) -> str:
-    done = subprocess.run([*SNAKEMAKE, *options], cwd=folder, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout + done.stderr
-
-
-def files_of(folder: Path) -> set[str]:
-    """Return the names of all files of a run but its logs, and of all folders."""
-    run = folder / "results" / "tiny"
-    return {path.relative_to(run).as_posix() for path in run.rglob("*") if path.relative_to(run).parts[0] != "logs"}
-
-
-@pytest.fixture(scope="module")
-def workflow_undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[float, dict[str, str], set[str]]:
-    """The seconds that the workflow takes, the digests of its manifest, and the files that it leaves."""
-    folder = checkout(tmp_path_factory.mktemp("undisturbed"))
-    began = time.monotonic()
-    snakemake(folder)
-    seconds = time.monotonic() - began
-    manifest = json.loads((folder / "results/tiny/manifest.json").read_text())
-    return seconds, manifest["sha256"], files_of(folder)
-
-
-@pytest.fixture
-def processes() -> Iterator[Callable[[int], list[psutil.Process]]]:
-    """Remember the processes below one, and end those that are left."""
-    known: dict[int, psutil.Process] = {}
-
-    def below(number: int) -> list[psutil.Process]:
-        try:
-            children = psutil.Process(number).children(recursive=True)
-        except psutil.NoSuchProcess:
-            children = []
-        known.update({child.pid: child for child in children})
-        return [child for child in known.values() if child.is_running()]
-
-    yield below
-    for process in known.values():
-        try:
-            process.kill()
-        except psutil.NoSuchProcess:
-            pass
-
-
-@pytest.mark.timeout(3600)
-@pytest.mark.parametrize("kill", range(WORKFLOW_KILLS), ids=lambda number: f"kill_{number}")
-def test_a_workflow_that_is_killed_loses_nothing_and_run_again_leaves_nothing(
-    tmp_path: Path,
-    workflow_undisturbed: tuple[float, dict[str, str], set[str]],
-    processes: Callable[[int], list[psutil.Process]],
-    kill: int,
-) -> None:
-    draw, (seconds, expected, names) = random.Random(f"workflow {kill}"), workflow_undisturbed
-    folder = checkout(tmp_path)
-    running = subprocess.Popen(
-        SNAKEMAKE, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-    )
-    end = time.monotonic() + draw.uniform(0, seconds)
-    while time.monotonic() < end and running.poll() is None:
-        processes(running.pid)
-        time.sleep(0.05)
-    orphans = processes(running.pid)
-    if kill % 2:
-        running.kill()  # its jobs go on, and meet those of the next run
-    else:
-        for process in (running.pid, *(orphan.pid for orphan in orphans)):
-            try:
-                os.kill(process, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
-    running.wait()
-    assert_results_are_whole(folder / "results" / "tiny", expected)
-    snakemake(folder, "--unlock")
-    snakemake(folder, "--rerun-incomplete")
-    psutil.wait_procs(orphans)
-    assert json.loads((folder / "results/tiny/manifest.json").read_text())["sha256"] == expected
-    assert {name: digest(folder / "results/tiny" / name) for name in expected} == expected
-    assert files_of(folder) == names
-
-
-def assert_results_are_whole(run: Path, expected: dict[str, str]) -> None:
-    """Compare what a killed workflow has left under the names of its results."""
-    for name, sha256 in expected.items():
-        if (run / name).exists():
-            try:
-                assert digest(run / name) == sha256, f"{name} is half-written"
-            except FileNotFoundError:
-                pass  # a job that goes on has replaced it meanwhile

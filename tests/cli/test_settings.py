@@ -10,9 +10,13 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
+
+from relufit.numerics import compiled_cache
 
 #: Several commands in one process, each as by hand.
 _COMMANDS = """
@@ -96,61 +100,66 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return digests
 
 
+class Shell(NamedTuple):
+    """How a shell starts a command."""
+
+    settings: dict[str, str | None]
+    #: Streams that it closes, and the umask.
+    closed: str = ""
+    mask: int = 0o022
+    #: A file of settings of matplotlib in the working folder.
+    file: str = ""
+
+
 #: Settings that concern one thing each; the same processes stand for several, since each takes seconds to start.
-_SETTINGS: dict[str, dict[str, str | None]] = {
-    "an unknown backend of matplotlib, and threads": {
-        "MPLBACKEND": "nonsense",
-        "OPENBLAS_NUM_THREADS": "2",
-        "OMP_NUM_THREADS": "2",
-        "NUMBA_NUM_THREADS": "1",
-    },
-    "a backend of notebooks, in ASCII": {
-        "MPLBACKEND": "module://matplotlib_inline.backend_inline",
-        "PYTHONIOENCODING": "ascii",
-        "LC_ALL": "C",
-        "PYTHONUTF8": "0",
-        "PYTHONCOERCECLOCALE": "0",
-    },
-    "a backend without a display, warnings as errors, neither assertions nor docstrings": {
-        "MPLBACKEND": "TkAgg",
-        "DISPLAY": None,
-        "PYTHONWARNINGS": "error",
-        "PYTHONOPTIMIZE": "2",
-    },
-    "no home, Latin-1": {"HOME": None, "XDG_CACHE_HOME": None, "PYTHONIOENCODING": "latin-1"},
-    "a home that is not there, a narrow terminal, another time zone": {
-        "HOME": "/nonexistent",
-        "TERM": "dumb",
-        "NO_COLOR": "1",
-        "COLUMNS": "20",
-        "TZ": "Pacific/Kiritimati",
-        "PYTHONDONTWRITEBYTECODE": "1",
-    },
+_SHELLS = {
+    "an unknown backend of matplotlib, all streams closed, what is written closed to others": Shell(
+        {"MPLBACKEND": "nonsense"}, "<&- >&- 2>&-", 0o077
+    ),
+    "threads, standard error closed, what is written open to others": Shell(
+        {"OPENBLAS_NUM_THREADS": "2", "OMP_NUM_THREADS": "2", "NUMBA_NUM_THREADS": "1"}, "2>&-", 0o000
+    ),
+    "a backend of notebooks, in ASCII": Shell(
+        {
+            "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+            "PYTHONIOENCODING": "ascii",
+            "LC_ALL": "C",
+            "PYTHONUTF8": "0",
+            "PYTHONCOERCECLOCALE": "0",
+        }
+    ),
+    "a backend without a display, warnings as errors, neither assertions nor docstrings": Shell(
+        {"MPLBACKEND": "TkAgg", "DISPLAY": None, "PYTHONWARNINGS": "error", "PYTHONOPTIMIZE": "2"}
+    ),
+    "no home, Latin-1, a file of settings of matplotlib": Shell(
+        {"HOME": None, "XDG_CACHE_HOME": None, "PYTHONIOENCODING": "latin-1"}, file=_MATPLOTLIBRC
+    ),
+    "a home that is not there, a narrow terminal, another time zone": Shell(
+        {
+            "HOME": "/nonexistent",
+            "TERM": "dumb",
+            "NO_COLOR": "1",
+            "COLUMNS": "20",
+            "TZ": "Pacific/Kiritimati",
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
+    ),
 }
 
 
-@pytest.mark.parametrize("name", _SETTINGS)
-def test_a_setting_of_the_shell_changes_no_output(tmp_path: Path, expected: dict[str, str], name: str) -> None:
-    assert _run(tmp_path / "run", **_SETTINGS[name])[0] == expected
-
-
-def test_a_file_of_settings_of_matplotlib_changes_no_figure(tmp_path: Path, expected: dict[str, str]) -> None:
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "matplotlibrc").write_text(_MATPLOTLIBRC)
-    digests, stderr = _run(tmp_path / "run")
+@pytest.mark.parametrize("name", _SHELLS)
+def test_what_a_shell_sets_changes_no_output(tmp_path: Path, expected: dict[str, str], name: str) -> None:
+    shell, folder = _SHELLS[name], tmp_path / "run"
+    folder.mkdir()
+    if shell.file:
+        (folder / "matplotlibrc").write_text(shell.file)
+    digests, stderr = _run(folder, after=shell.closed, mask=shell.mask, **shell.settings)
     assert digests == expected
     assert "matplotlibrc" not in stderr
 
 
-@pytest.mark.parametrize(("closed", "mask"), [("<&- >&- 2>&-", 0o077), ("2>&-", 0o000)])
-def test_closed_streams_and_the_umask_change_no_output(
-    tmp_path: Path, expected: dict[str, str], closed: str, mask: int
-) -> None:
-    assert _run(tmp_path / "run", after=closed, mask=mask)[0] == expected
-
-
 @pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("setpriv"), reason="needs root and setpriv")
-def test_a_user_without_a_name_writes_the_same(expected: dict[str, str]) -> None:
+def test_a_user_without_a_name_writes_the_same(expected: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     folder = Path("/tmp") / f"relufit-settings-{os.getpid()}"
     folder.mkdir(mode=0o755)
     try:
@@ -158,9 +167,17 @@ def test_a_user_without_a_name_writes_the_same(expected: dict[str, str]) -> None
         if subprocess.run([*nobody, sys.executable, "-c", "import relufit"], check=False, cwd="/").returncode:
             pytest.skip("the interpreter is closed to other users")
         (folder / "run").mkdir()
-        os.chown(folder / "run", 54321, 54321)
+        # The loops that are compiled here, where that user may not look; `test_loop_folders` has it compile its own.
+        monkeypatch.setattr(compiled_cache.config, "CACHE_DIR", str(folder / "loops"))
+        (theirs, _), (ours, _) = islice(compiled_cache._candidates(), 2)
+        if ours.exists():
+            shutil.copytree(ours, theirs)
+        for path in (folder / "run", folder / "loops", *(folder / "loops").rglob("*")):
+            if path.exists():
+                os.chown(path, 54321, 54321)
         unnamed: dict[str, str | None] = dict.fromkeys(("HOME", "USER", "LOGNAME", "LNAME", "USERNAME"))
-        assert _run(folder / "run", before=nobody, **unnamed)[0] == expected
+        cache = {"NUMBA_CACHE_DIR": str(folder / "loops")}
+        assert _run(folder / "run", before=nobody, **unnamed, **cache)[0] == expected
     finally:
         shutil.rmtree(folder)
 

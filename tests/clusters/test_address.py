@@ -38,6 +38,8 @@ def tls(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dask]:
     with dask(tmp_path_factory.mktemp("plain"), 3) as started:
+        with Client(address_of(started)) as client:
+            client.wait_for_workers(3, timeout=300)
         yield started
 
 
@@ -279,14 +281,14 @@ def test_a_worker_of_another_user_is_not_asked(plain: Dask, monkeypatch: pytest.
 
 
 def test_too_few_slots_in_time_are_told(plain: Dask) -> None:
-    message = within(10, of(plain, timeout=10), workers=4)
-    assert "3 slots for 4 ranks after 10 s" in message
+    message = within(4, of(plain, timeout=4), workers=4)
+    assert "3 slots for 4 ranks after 4 s" in message
     assert "--resources slot=1" in message
 
 
 def test_a_worker_that_comes_late_is_waited_for(tmp_path: Path) -> None:
     with dask(tmp_path, 0) as started:
-        message = within(10, of(started, timeout=10), workers=0)
+        message = within(4, of(started, timeout=4), workers=0)
         assert "0 slots for 1 ranks" in message
         thread = threading.Timer(0.5, started.worker)
         thread.start()
@@ -298,7 +300,7 @@ def test_a_worker_that_comes_late_is_waited_for(tmp_path: Path) -> None:
 def test_a_worker_that_is_lost_while_starting_is_missed_at_the_deadline(plain: Dask) -> None:
     worker = plain.worker()
     threading.Timer(0.2, worker.kill).start()
-    assert "3 slots for 4 ranks after 20 s" in within(20, of(plain, timeout=20), workers=4)
+    assert "3 slots for 4 ranks after 8 s" in within(8, of(plain, timeout=8), workers=4)
     worker.wait()
     plain.processes.remove(worker)
 

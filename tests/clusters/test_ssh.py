@@ -176,7 +176,7 @@ def test_however_rudely_the_program_ends_nothing_is_left(server: Sshd, number: s
     ("number", "timeout", "told"),
     [
         (signal.SIGKILL, 300, "Dask did not start ("),
-        (signal.SIGSTOP, 20, "Dask did not start on all hosts within 20 s"),
+        (signal.SIGSTOP, 12, "Dask did not start on all hosts within 12 s"),
     ],
 )
 def test_a_worker_that_is_lost_while_starting_ends_all(

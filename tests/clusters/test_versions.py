@@ -117,8 +117,8 @@ def test_a_worker_that_says_nothing_is_named_at_the_deadline(started: Dask) -> N
     silent = started.worker("--no-nanny")
     with beside(started, silent):
         os.kill(silent.pid, signal.SIGSTOP)
-        error = refused(of(started, timeout=20))
-    assert error.what.startswith("no answer within 20 s from tcp://127.0.0.1:")
+        error = refused(of(started, timeout=10))
+    assert error.what.startswith("no answer within 10 s from tcp://127.0.0.1:")
     assert "more" not in error.what
 
 

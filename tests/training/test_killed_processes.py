@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import threading
@@ -31,7 +32,8 @@ from relufit.training import Progress, Timeouts, TrainingSpec, train
 from relufit.training.member import Member
 
 MODEL = PlantedModel(2100, 50, 3, noise_std=0.05)
-PATIENCE = Timeouts(start=60, message=3, rejoin=1)
+#: A process that does not answer is killed after a quarter of `start`.
+PATIENCE = Timeouts(start=30, message=3, rejoin=1)
 #: For runs in which nobody may be taken for lost, however busy the machine is.
 CALM = Timeouts(start=300, message=120, rejoin=120)
 
@@ -130,7 +132,8 @@ def test_a_process_that_is_killed_or_stopped_is_replaced_and_the_bits_are_the_sa
     assert victim == "master" or log == list(trace.faults)
 
 
-@pytest.mark.parametrize("exchange", EXCHANGES)
+# One exchange with links to a master, and one with links between ranks: none has begun yet.
+@pytest.mark.parametrize("exchange", ["master", "all_gather"])
 def test_a_rank_killed_before_the_first_iteration_is_replaced(client: Client, exchange: str) -> None:
     asked, done = spec(exchange), threading.Event()
 
@@ -158,13 +161,13 @@ def test_a_master_beside_a_rank_is_replaced_with_it(client: Client, number: sign
 
 
 def test_a_killed_master_goes_on_from_its_checkpoint(client: Client, tmp_path: Path) -> None:
-    asked, path = spec(iterations=20_000), tmp_path / "run.checkpoint"
+    asked, path = spec(iterations=8000), tmp_path / "run.checkpoint"
 
     def kill() -> None:
         until(path.exists, "no checkpoint is written")
         send(client, "master", signal.SIGKILL)()
 
-    killed = Saboteur(1000, kill)
+    killed = Saboteur(500, kill)
     trace = train(asked, client, progress=killed, timeouts=PATIENCE, checkpoint=path, checkpoint_seconds=0.05)
     killed.join()
     assert_same(trace, train(asked))
@@ -217,8 +220,11 @@ def test_a_worker_that_is_gone_for_good_is_replaced_by_a_spare_one_as_long_as_th
     assert path.exists()
 
 
-@pytest.mark.parametrize("what", [damage_next_frame, reset_connections])
-@pytest.mark.parametrize("exchange", EXCHANGES)
+# Exchanges take turns: what breaks a connection and what a run does then are independent of what is sent over it.
+# `test_faults` has every exchange with both.
+@pytest.mark.parametrize(
+    ("exchange", "what"), zip(EXCHANGES, itertools.cycle([damage_next_frame, reset_connections]), strict=False)
+)
 def test_after_a_damaged_frame_or_a_reset_the_bits_are_the_same(
     client: Client, exchange: str, what: Callable[[], int]
 ) -> None:
@@ -236,7 +242,8 @@ def test_after_a_damaged_frame_or_a_reset_the_bits_are_the_same(
     assert trace.faults
 
 
-@pytest.mark.parametrize("exchange", EXCHANGES)
+# As above; `test_faults` has a slow rank in every exchange.
+@pytest.mark.parametrize("exchange", ["master", "all_reduce"])
 def test_a_rank_that_is_ten_times_slower_is_waited_for(client: Client, exchange: str) -> None:
     asked, ended, stops = spec(exchange, iterations=1000), threading.Event(), list[int]()
 
@@ -286,7 +293,7 @@ def test_of_a_rank_that_is_stopped_at_the_end_the_counts_are_said_to_be_missing(
     asked, log = spec(exchange, iterations=100), list[str]()
     client.run(stop_at_the_end, 1)
     try:
-        trace = train(asked, client, timeouts=Timeouts(start=300, message=120, rejoin=15), told=log.append)
+        trace = train(asked, client, timeouts=Timeouts(start=300, message=120, rejoin=6), told=log.append)
     finally:
         client.wait_for_workers(WORKERS, timeout=300)
         client.run(go_on_at_the_end)

@@ -3,29 +3,20 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from pathlib import Path
 
 import boto3
+import checkout
 
 from relufit.files.atomic import digest
 
 ROOT = Path(__file__).parent.parent.parent
-BIN = Path(sys.executable).parent
-
-
-SMALL = "time_to_accuracy={dimension: 100, mini_batch: 8, iterations: 3000}"
+SMALL = "time_to_accuracy={dimension: 100, mini_batch: 8, iterations: 600}"
 
 
 def snakemake(results: Path, *words: str) -> subprocess.CompletedProcess[str]:
     whole = ["--config", f"results={results}", "run=tiny", "experiments=[time_to_accuracy]", SMALL, *words]
-    return subprocess.run(
-        [BIN / "snakemake", "--nolock", "--cores", "2", "--configfile", "config/smoke.yaml", *whole],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return checkout.snakemake(ROOT, "--nolock", "--cores", "2", "--configfile", "config/smoke.yaml", *whole)
 
 
 def test_a_run_reads_and_writes_its_data_sets_in_a_bucket(aws_environment: str, tmp_path: Path) -> None:

@@ -11,23 +11,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from checkout import CONFIGURED, checkout, snakemake
+from checkout import CONFIGURED, First, checkout, snakemake
 
 WIDTH = 120
-SMALL = """
-run: tiny
-experiments: [geometric_convergence]
-geometric_convergence: {dimension: 60, ratios: [10], samplings: [reshuffled], mini_batch: 8, trials: 3}
-"""
-
-
-@pytest.fixture(scope="module")
-def first(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
-    """A run from nothing, and what it printed."""
-    folder = checkout(tmp_path_factory.mktemp("terminal"), SMALL)
-    done = snakemake(folder, *CONFIGURED)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return folder, done
+#: Jobs of the run that the modules of this folder share, and their kinds, each of which has a line in a table.
+JOBS, KINDS = 24, 13
 
 
 def _log(text: str) -> str:
@@ -40,63 +28,57 @@ def _verdicts(folder: Path) -> list[str]:
     return [f"{claim['verdict']} {claim['words']}" for claim in claims]
 
 
-def test_a_run_prints_a_line_a_job_and_a_few_more_and_none_is_long(
-    first: tuple[Path, subprocess.CompletedProcess[str]],
-) -> None:
-    _, done = first
-    lines = done.stderr.splitlines()
-    jobs = [line for line in lines if re.match(r"\[\d+/7\] ", line)]
-    assert [line.split("] ")[1].split("  ")[0] for line in jobs] == [
+def test_a_run_prints_a_line_a_job_and_a_few_more_and_none_is_long(first: First) -> None:
+    lines = first.stderr.splitlines()
+    jobs = [line for line in lines if re.match(rf"\[\d+/{JOBS}\] ", line)]
+    assert [int(line[1:].partition("/")[0]) for line in jobs] == list(range(1, JOBS + 1))
+    names = [line.split("] ")[1].split("  ")[0] for line in jobs]
+    assert len(set(names)) == JOBS
+    follow = [
         "train geometric_convergence/reshuffled-ratio10",
         "judge_geometric_convergence",
-        *sorted(["figures_geometric_convergence", "claims"], key=done.stderr.index),
+        "figures_geometric_convergence",
         "manifest",
         "report",
         "crate",
     ]
+    assert [name for name in names if name in follow] == follow
+    assert names.index("judge_geometric_convergence") < names.index("claims") < names.index("manifest")
+    assert names[-1] == "crate"
     # A head of three lines, at most twenty of progress, and an end of twenty: 200 lines hold more than 150 jobs.
     assert len(lines) <= len(jobs) + 43
     assert max(map(len, lines)) <= WIDTH
-    assert "\x1b" not in done.stderr
-    assert done.stdout == ""
+    assert "\x1b" not in first.stderr
+    assert first.stdout == ""
 
 
-def test_a_run_ends_with_the_claims_their_verdicts_and_the_place_of_the_report(
-    first: tuple[Path, subprocess.CompletedProcess[str]],
-) -> None:
-    folder, done = first
-    end = " ".join(done.stderr[done.stderr.index("Verdicts on the claims") :].split())
+def test_a_run_ends_with_the_claims_their_verdicts_and_the_place_of_the_report(first: First) -> None:
+    folder = first.folder
+    end = " ".join(first.stderr[first.stderr.index("Verdicts on the claims") :].split())
     assert len(_verdicts(folder)) == 5
     assert all(verdict in end for verdict in _verdicts(folder))
-    assert done.stderr.splitlines()[-1] == "Report: results/tiny/report.html"
+    assert first.stderr.splitlines()[-1] == "Report: results/tiny/report.html"
 
 
-def test_a_run_ends_with_the_lines_that_relufit_show_prints(
-    first: tuple[Path, subprocess.CompletedProcess[str]],
-) -> None:
-    folder, done = first
+def test_a_run_ends_with_the_lines_that_relufit_show_prints(first: First) -> None:
     command = [sys.executable, "-m", "relufit.cli", "show", "results/tiny"]
-    shown = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    shown = subprocess.run(command, cwd=first.folder, capture_output=True, text=True, check=False)
     assert (shown.returncode, shown.stderr) == (0, "")
     assert shown.stdout.startswith("Verdicts on the claims of the abstract, run tiny, seed 20190119:\n")
-    assert done.stderr.endswith(f"\n{shown.stdout}")
+    assert first.stderr.endswith(f"\n{shown.stdout}")
 
 
-def test_the_log_file_has_inputs_reasons_and_shell_commands(
-    first: tuple[Path, subprocess.CompletedProcess[str]],
-) -> None:
-    folder, done = first
-    text = (folder / _log(done.stderr)).read_text()
+def test_the_log_file_has_inputs_reasons_and_shell_commands(first: First) -> None:
+    folder = first.folder
+    text = (folder / _log(first.stderr)).read_text()
     assert "reason: Missing output files: results/tiny/report.html" in text
     assert "Shell command: relufit report results/tiny" in text
     assert "input: results/tiny/claims/geometric_convergence.json" in text
-    assert "7 of 8 steps" in text
+    assert f"{JOBS} of {JOBS + 1} steps" in text
 
 
-def test_where_nothing_is_to_be_done_that_is_said_and_the_verdicts_and_the_report(
-    first: tuple[Path, subprocess.CompletedProcess[str]],
-) -> None:
-    folder, _ = first
+def test_where_nothing_is_to_be_done_that_is_said_and_the_verdicts_and_the_report(first: First) -> None:
+    folder = first.folder
     done = snakemake(folder, *CONFIGURED)
     assert done.returncode == 0
     lines = done.stderr.splitlines()
@@ -106,18 +88,16 @@ def test_where_nothing_is_to_be_done_that_is_said_and_the_verdicts_and_the_repor
     assert lines[-1] == "Report: results/tiny/report.html"
 
 
-def test_a_dry_run_is_a_line_a_job_with_the_reason_and_the_counts(
-    first: tuple[Path, subprocess.CompletedProcess[str]],
-) -> None:
-    folder, _ = first
+def test_a_dry_run_is_a_line_a_job_with_the_reason_and_the_counts(first: First) -> None:
+    folder = first.folder
     done = snakemake(folder, "-n", *CONFIGURED, "--config", "seed=5")
     lines = done.stdout.splitlines()
     train = "train geometric_convergence/reshuffled-ratio10  (params have changed since last execution)"
     assert train in lines
-    assert re.search(r"^train +1$", done.stdout, re.M)
+    assert re.search(r"^train +12$", done.stdout, re.M)
     assert len(re.findall(r"^total ", done.stdout, re.M)) == 1
     assert max(map(len, lines)) <= WIDTH
-    assert len(lines) <= 6 + 16
+    assert len(lines) <= JOBS + KINDS + 9
     output = snakemake(folder, "-n", "--printshellcmds", *CONFIGURED, "--config", "seed=5").stdout
     assert "output: results/tiny/traces/geometric_convergence/reshuffled-ratio10.parquet" in output
     assert "Shell command: relufit trials" in output or "relufit trials geometric_convergence" in output
@@ -126,28 +106,26 @@ def test_a_dry_run_is_a_line_a_job_with_the_reason_and_the_counts(
 @pytest.mark.parametrize(
     ("options", "shown", "hidden"),
     [
-        (["--printshellcmds"], "relufit report results/tiny", "[1/1] report"),
-        (["--verbose"], "rule report:", "[1/1] report"),
-        (["--quiet", "rules"], "1 of 1 steps (100%) done", "rule report:"),
-        (["--quiet", "all"], "", "report"),
+        (["--printshellcmds"], "relufit claims results/tiny", "[1/1] claims"),
+        (["--verbose"], "rule claims:", "[1/1] claims"),
+        (["--quiet", "rules"], "1 of 1 steps (100%) done", "rule claims:"),
+        (["--quiet", "all"], "", "claims"),
     ],
 )
 def test_an_output_that_is_chosen_is_that_of_snakemake(
-    first: tuple[Path, subprocess.CompletedProcess[str]], options: list[str], shown: str, hidden: str
+    first: First, options: list[str], shown: str, hidden: str
 ) -> None:
-    folder, _ = first
-    target = "results/tiny/report.html"
-    done = snakemake(folder, *CONFIGURED, *options, "--forcerun", "report", "--", target)
+    folder = first.folder
+    target = "results/tiny/claims.json"
+    done = snakemake(folder, *CONFIGURED, *options, "--forcerun", "claims", "--", target)
     assert done.returncode == 0, done.stderr
     output = done.stderr.partition("command line arguments.")[2]
     assert shown in output
     assert hidden not in output
 
 
-def test_a_failing_job_shows_its_name_the_tail_and_the_path_of_its_log_and_the_remedy_once(
-    first: tuple[Path, subprocess.CompletedProcess[str]],
-) -> None:
-    folder, _ = first
+def test_a_failing_job_shows_its_name_the_tail_and_the_path_of_its_log_and_the_remedy_once(first: First) -> None:
+    folder = first.folder
     trace = folder / "results/tiny/traces/geometric_convergence/reshuffled-ratio10.parquet"
     kept = trace.read_bytes()
     try:
@@ -168,18 +146,16 @@ def test_a_failing_job_shows_its_name_the_tail_and_the_path_of_its_log_and_the_r
     assert "Traceback" not in done.stderr
 
 
-def test_a_wrong_configuration_is_one_line(first: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
-    folder, _ = first
+def test_a_wrong_configuration_is_one_line(first: First) -> None:
+    folder = first.folder
     done = snakemake(folder, *CONFIGURED, "--config", "geometric_convergence={ratio: 5}")
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()[1:]
     assert line.startswith("relufit: error: geometric_convergence.ratio: unknown key; did you mean 'ratios'?")
 
 
-def test_a_lock_that_a_killed_run_left_says_what_to_do_and_that_works(
-    first: tuple[Path, subprocess.CompletedProcess[str]],
-) -> None:
-    folder, _ = first
+def test_a_lock_that_a_killed_run_left_says_what_to_do_and_that_works(first: First) -> None:
+    folder = first.folder
     locks = folder / ".snakemake/locks"
     locks.mkdir(exist_ok=True)
     (locks / "0.output.lock").write_text("results/tiny/claims.json\n")
