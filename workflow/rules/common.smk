@@ -156,6 +156,8 @@ if STANDALONE and not _conda:
 else:
     # The commands of rules of others, and those of environments that conda makes, come before these.
     os.environ.setdefault("RELUFIT_COMMAND", _command)
+    # For envs/environment.post-deploy.sh, of which Snakemake runs a copy.
+    os.environ.update(RELUFIT_CHECKOUT=os.path.dirname(beside("../../pyproject.toml")))
     _path = os.environ.get("PATH", os.defpath)
     if _bin not in _path.split(":"):
         os.environ.update(PATH=f"{_path}:{_bin}")
