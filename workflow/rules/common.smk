@@ -85,23 +85,21 @@ if STANDALONE:
     # What this machine cannot do for this run, what follows, and what helps: a sentence each, told before and after it.
     TERMINAL.describe(RUN, refusals(CONFIG))
 
-
-onstart:
-    write_text(CONFIG_FILE, yaml.safe_dump(CONFIG, sort_keys=False))
-    # Long jobs first say what they cost; the others take about as long as Python takes to start.
-    TERMINAL.begin(
-        Job(
-            Path(job.output[-1]),
-            Path(job.log[0]) if job.log else None,
-            job.resources.get("effort", 2),
+    onstart:
+        write_text(CONFIG_FILE, yaml.safe_dump(CONFIG, sort_keys=False))
+        # Long jobs first say what they cost; the others take about as long as Python takes to start.
+        TERMINAL.begin(
+            Job(
+                Path(job.output[-1]),
+                Path(job.log[0]) if job.log else None,
+                job.resources.get("effort", 2),
+            )
+            for job in workflow.dag.needrun_jobs()
+            if job.output
         )
-        for job in workflow.dag.needrun_jobs()
-        if job.output
-    )
 
-
-onsuccess:
-    TERMINAL.end()
+    onsuccess:
+        TERMINAL.end()
 
 
 # The settings of a group share a job and the files of its traces.
@@ -158,6 +156,8 @@ if STANDALONE and not _conda:
 else:
     # The commands of rules of others, and those of environments that conda makes, come before these.
     os.environ.setdefault("RELUFIT_COMMAND", _command)
+    # For envs/environment.post-deploy.sh, of which Snakemake runs a copy.
+    os.environ.update(RELUFIT_CHECKOUT=os.path.dirname(beside("../../pyproject.toml")))
     _path = os.environ.get("PATH", os.defpath)
     if _bin not in _path.split(":"):
         os.environ.update(PATH=f"{_path}:{_bin}")

@@ -2,6 +2,6 @@
 # shows its run in its own way.
 from relufit.terminal import attach, name_user
 
-STANDALONE = workflow.modifier.is_main_snakefile()
+STANDALONE = workflow.modifier.namespace is None
 name_user()
 TERMINAL = attach(workflow) if STANDALONE else None
