@@ -78,6 +78,12 @@ def add(parts: Any) -> None:  # noqa: ANN401
         type=int,
         help="iteration from which on the weights are averaged, against label noise; no average if not given",
     )
+    part.add_argument(
+        "--delay",
+        type=int,
+        default=0,
+        help="iterations before, at whose weights each gradient is taken, as where ranks do not wait for each other",
+    )
     part.add_argument("--record-every", type=int, default=1, help="iterations between two rows of the trace")
     part.add_argument("--checkpoint", type=absolute, help="file that the state is kept in, to go on from after an end")
     part.add_argument("--cluster", default="inprocess", help="where ranks run: inprocess, local, address, ...")
@@ -123,6 +129,7 @@ def run(chosen: argparse.Namespace) -> None:
         copy_share=chosen.copy_share,
         gradient=chosen.gradient,
         average_from=chosen.average_from,
+        delay=chosen.delay,
     )
     if spec.error_feedback and spec.compressor.exact:  # type: ignore[union-attr]  # made by the specification
         print(f"relufit: {chosen.compressor} is exact: error feedback changes nothing", file=sys.stderr)

@@ -22,6 +22,7 @@ from relufit.theory.coding import (
     sparse_message_bits,
 )
 from relufit.theory.cost import iterations_fresh, rate_distortion_saving, row_shipping_bits, saving, saving_limit
+from relufit.theory.delay import delayed_optimal_step, delayed_rate
 from relufit.theory.descent import descent_curve, descent_factor, descent_optimal_step, recovery_ratio
 from relufit.theory.dynamics import global_curve, initial_moments, population_loss
 from relufit.theory.eden import eden_variance, lloyd_max
@@ -87,6 +88,8 @@ __all__ = [
     "averaged_noise_limit",
     "contraction",
     "critical_batch",
+    "delayed_optimal_step",
+    "delayed_rate",
     "dense_code_bits",
     "descent_curve",
     "descent_factor",

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 _MAGIC, _VERSION = b"relufit checkpoint\n", 3
 _SEAL_BYTES, _MOST_HEADER, _MOST_COUNT = 32, 1 << 20, (1 << 63) - 1
+#: Which part of a file has counts.
+_COUNTS = 2
 #: Columns of the seconds of a row.
 _SECONDS = 2 + len(TIMINGS)
 #: Seconds between two checkpoints.
@@ -68,6 +70,8 @@ def write(path: str | os.PathLike[str], snapshot: Snapshot, made_by: dict[str, A
     parts.append(snapshot.residuals.astype("<f8"))
     if _averages(made_by):
         parts.append(snapshot.mean.astype("<f8"))
+    if _delay(made_by):
+        parts.append(snapshot.past.astype("<f8"))
     body = b"".join(part.tobytes() for part in parts)
     about = {
         "version": _VERSION,
@@ -145,7 +149,7 @@ def discard(path: str | os.PathLike[str], made_by: dict[str, Any]) -> str:
 
 def _limit(made_by: dict[str, Any]) -> int:
     """Return the most bytes of a checkpoint."""
-    weights = made_by["d"] * (1 + _averages(made_by))
+    weights = made_by["d"] * (1 + _averages(made_by) + _delay(made_by))
     body: int = 8 * (weights + made_by["residuals"] + _most_rows(made_by) * sum(_widths(made_by)))
     return len(_MAGIC) + _SEAL_BYTES + 8 + _MOST_HEADER + body
 
@@ -153,6 +157,11 @@ def _limit(made_by: dict[str, Any]) -> int:
 def _averages(made_by: dict[str, Any]) -> bool:
     """Tell whether weights are averaged: rows have the error of the mean then, and the mean is part of the state."""
     return "average_from" in made_by["spec"]
+
+
+def _delay(made_by: dict[str, Any]) -> int:
+    """Return the delay of gradients: so many weights of iterations before are part of the state."""
+    return int(made_by["spec"].get("delay", 0))
 
 
 def _widths(made_by: dict[str, Any]) -> tuple[int, int, int]:
@@ -194,17 +203,20 @@ def _snapshot(about: dict[str, Any], body: memoryview, made_by: dict[str, Any]) 
     # A run that has ended needs none.
     residuals = 0 if about["outcome"] else made_by["residuals"]
     shapes = [[made_by["d"]], *([rows, width] for width in _widths(made_by)), [residuals]]
-    kinds = ["<f8", "<f8", "<i8", "<f8", "<f8"]
     if _averages(made_by):
         shapes.append([made_by["d"]])
-        kinds.append("<f8")
+    if _delay(made_by):
+        shapes.append([_delay(made_by), made_by["d"]])
+    kinds = ["<i8" if number == _COUNTS else "<f8" for number in range(len(shapes))]
     if about["shapes"] != shapes or len(body) != 8 * sum(map(math.prod, shapes)):
         raise ValueError("shapes that do not fit")
     parts, at = [], 0
     for shape, kind in zip(shapes, kinds, strict=True):
         parts.append(np.frombuffer(body, kind, math.prod(shape), at).reshape(shape))
         at += parts[-1].nbytes
-    weights, values, counts, seconds, left, *means = parts
+    weights, values, counts, seconds, left, *more = parts
+    mean = more.pop(0) if _averages(made_by) else np.empty(0)
+    past = more.pop() if more else np.empty(0)
     outcome, first_error = about["outcome"], float.fromhex(about["first_error"])
     _check_rows(values[:, 0], seconds[:, 0], counts, iteration, outcome)
     if first_error < 0:
@@ -223,7 +235,8 @@ def _snapshot(about: dict[str, Any], body: memoryview, made_by: dict[str, Any]) 
         [(int(row[0]), *(float(value) for value in row[1:])) for row in seconds],
         outcome,
         left.astype(np.float64),
-        means[0].astype(np.float64) if means else np.empty(0),
+        mean.astype(np.float64),
+        past.astype(np.float64),
     )
 
 

@@ -82,6 +82,8 @@ class Snapshot:
         With error feedback all residuals, see `relufit.training.residuals.Residuals`; empty for a run that has ended.
     mean : (d,) float64
         The mean of the weights where they are averaged, zeros before it begins; empty where they are not.
+    past : (delay, d) float64
+        The weights of the iterations before, see `relufit.training.delay.Delay`; empty without a delay.
     """
 
     iteration: int
@@ -94,6 +96,7 @@ class Snapshot:
     outcome: str | None = None
     residuals: np.ndarray = field(default_factory=lambda: np.empty(0), repr=False)
     mean: np.ndarray = field(default_factory=lambda: np.empty(0), repr=False)
+    past: np.ndarray = field(default_factory=lambda: np.empty(0), repr=False)
 
 
 class Callback:
@@ -135,7 +138,12 @@ class Run:
         self._copies, self._moment_copies = exchange.copies(ranks), exchange.moment_copies(ranks)
         if snapshot:
             self.master.restore(
-                snapshot.iteration, snapshot.weights, snapshot.first_error, snapshot.outcome, snapshot.mean
+                snapshot.iteration,
+                snapshot.weights,
+                snapshot.first_error,
+                snapshot.outcome,
+                snapshot.mean,
+                snapshot.past,
             )
             self.recorder.restore(snapshot.rows, snapshot.seconds)
             self.uplink, self.downlink = snapshot.uplink, snapshot.downlink
@@ -173,7 +181,7 @@ class Run:
         return self._resumable
 
     def snapshot(self) -> Snapshot:
-        """Return the state without residuals; the weights, and their mean, are copies."""
+        """Return the state without residuals; its vectors are copies."""
         master, recorder = self.master, self.recorder
         kept = sum(1 for row in recorder.rows if row[0] <= master.iteration)
         return Snapshot(
@@ -186,6 +194,7 @@ class Run:
             recorder.seconds[:kept],
             self.outcome,
             mean=master.average.mean.copy() if master.average else np.empty(0),
+            past=master.delay.past.copy() if master.delay else np.empty(0),
         )
 
     def trace(self, counted: dict[str, dict[str, int]] | None = None, faults: tuple[str, ...] = ()) -> Trace:
@@ -218,7 +227,7 @@ class Run:
         iteration, squares, talked, decode = master.iteration, 0.0, 0.0, 0.0
         collected = gradients = 0
         began = perf_counter()
-        downlink = endpoint.broadcast(iteration, master.weights)
+        downlink = endpoint.broadcast(iteration, master.gradient_weights)
         for index in range(self._collected):
             payload, residuals, _, _, its_gradients = endpoint.collect(index, iteration)
             received = perf_counter()

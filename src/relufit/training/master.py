@@ -14,6 +14,7 @@ from relufit.numerics import kernels
 from relufit.planted import relative_error
 from relufit.planted.starts import STARTS, needs_moments
 from relufit.training.averaging import Average
+from relufit.training.delay import Delay
 from relufit.training.fused_sums import Descent, sum_and_step
 from relufit.training.rank import EXACT, warm_up
 from relufit.training.spec import Plan
@@ -49,6 +50,8 @@ class Master:
         self.outcome: str | None = None
         #: The mean of the weights, None where there is none.
         self.average = Average(plan.spec.average_from, plan.d) if plan.spec.average_from is not None else None
+        #: The weights of the iterations before, None where no gradient is delayed.
+        self.delay = Delay(plan.spec.delay, plan.d) if plan.spec.delay else None
         warm_up(plan.compressor, plan.spec.gradient)
 
     def add_moments(self, payload: bytes | memoryview) -> None:
@@ -67,6 +70,8 @@ class Master:
         self._limit = DIVERGENCE * max(1.0, self.first_error)
         if self.average:
             self.average.take(0, self.weights)
+        if self.delay:
+            self.delay.begin(self.weights)
         self._decide()
 
     def restore(
@@ -76,12 +81,16 @@ class Master:
         first_error: float,
         outcome: str | None = None,
         mean: np.ndarray | None = None,
+        past: np.ndarray | None = None,
     ) -> None:
         """Take up the state of a run between two iterations, or of one that has ended with that outcome.
 
-        The `mean` of the weights is part of it where they are averaged.
+        The `mean` of the weights is part of it where they are averaged, and the `past` ones where there is a delay.
         """
         self.weights[:] = weights
+        if self.delay:
+            assert past is not None
+            self.delay.past[:] = past
         if self.average:
             assert mean is not None
             self.average.mean[:] = mean
@@ -135,12 +144,19 @@ class Master:
 
     def commit(self) -> None:
         """Take the next weights in place of the present ones."""
+        if self.delay:
+            self.delay.keep(self.iteration, self.weights)
         self.weights, self._sum, self._fresh = self._sum, self.weights, True
         self.iteration += 1
         self.error = math.sqrt(self._next / self._squares)
         if self.average:
             self.average.take(self.iteration, self.weights)
         self._decide()
+
+    @property
+    def gradient_weights(self) -> np.ndarray:
+        """The weights that the gradient of the next step is taken at; good until that step."""
+        return self.delay.at(self.iteration) if self.delay else self.weights
 
     @property
     def average_error(self) -> tuple[float, ...]:

@@ -122,12 +122,13 @@ class StartMessage:
 def pack_state(snapshot: Snapshot, *, last: bool = False) -> bytes:
     """Return the state without its trace as a message; `last` if the run has ended."""
     head = _STATE.pack(snapshot.uplink, snapshot.downlink, snapshot.first_error, last)
-    return head + snapshot.weights.astype("<f8").tobytes() + snapshot.mean.astype("<f8").tobytes()
+    vectors = (snapshot.weights, snapshot.mean, snapshot.past)
+    return head + b"".join(vector.astype("<f8").tobytes() for vector in vectors)
 
 
 def state_limit(plan: Plan) -> int:
     """Return the bytes of a state."""
-    return _STATE.size + 8 * plan.d * (1 + plan.averages)
+    return _STATE.size + 8 * plan.d * plan.vectors
 
 
 def unpack_state(header: Header, body: memoryview, plan: Plan) -> tuple[Snapshot, bool]:
@@ -141,8 +142,10 @@ def unpack_state(header: Header, body: memoryview, plan: Plan) -> tuple[Snapshot
     if len(body) != state_limit(plan):
         raise TransportError("a state of another size")
     uplink, downlink, first_error, last = _STATE.unpack_from(body)
-    weights, mean = np.split(np.frombuffer(body, "<f8", offset=_STATE.size).astype(np.float64), [plan.d])
-    return Snapshot(header.iteration, weights, first_error, uplink, downlink, mean=mean), last
+    numbers = np.frombuffer(body, "<f8", offset=_STATE.size).astype(np.float64)
+    weights, mean, past = np.split(numbers, [plan.d, plan.d * (1 + plan.averages)])
+    past = past.reshape(-1, plan.d)
+    return Snapshot(header.iteration, weights, first_error, uplink, downlink, mean=mean, past=past), last
 
 
 def pack_report(row: Row, seconds: Seconds, *, recorded: bool = True) -> bytes:

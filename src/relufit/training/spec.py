@@ -21,7 +21,13 @@ from relufit.training.gradients import GRADIENTS
 from relufit.training.sampling import SAMPLINGS
 
 #: Options that a description has only where they differ from the default, so that other runs keep their description.
-_WHERE_GIVEN = ("halve_every", "gradient", "average_from")
+_WHERE_GIVEN = ("halve_every", "gradient", "average_from", "delay")
+#: The longest delay for which a plan looks for the optimal step: the products that it follows from are its square.
+_MOST_DELAY = 16
+#: Options that are whole numbers, with the least of each.
+_WHOLE = {
+    "workers": 1, "batch_size": 1, "iterations": 0, "record_every": 1, "local_steps": 1, "halve_every": 0, "delay": 0,
+}  # fmt: skip
 
 
 def _whole(name: str, value: Any, least: int) -> int:  # noqa: ANN401 - this is the check of its type
@@ -59,8 +65,9 @@ class TrainingSpec:
     batch_size : int
         m, the samples of an iteration over all ranks; the first m mod K ranks take one more than the others.
     step_size : "optimal" or float
-        ``"optimal"`` is `relufit.theory.local_optimal_step` with the variances of the compressor in the exchange, or
-        `relufit.theory.feedback_optimal_step` with error feedback, each for the gradient that is chosen; a number is
+        ``"optimal"`` is `relufit.theory.local_optimal_step` with the variances of the compressor in the exchange,
+        `relufit.theory.delayed_optimal_step` with a delay, or `relufit.theory.feedback_optimal_step` with error
+        feedback, each for the gradient that is chosen; a number is
         taken as it is.
     iterations : int
         The budget.
@@ -97,6 +104,9 @@ class TrainingSpec:
     average_from : int, optional
         The iteration from which on the weights are averaged (Polyak and Ruppert); no average if not given. The mean
         changes nothing else of the run, and the tolerance is that of the weights.
+    delay : int
+        How many iterations before the weights were that a gradient is taken at: ``w_t+1 = w_t - step g(w_s)`` with s =
+        t - delay, 0 at first, and the samples of iteration t. The losses of a trace are those at w_s.
 
     Raises
     ------
@@ -122,6 +132,7 @@ class TrainingSpec:
     copy_share: float = 0.01
     gradient: str = "sgd"
     average_from: int | None = None
+    delay: int = 0
 
     def __post_init__(self) -> None:
         """Refuse impossible values, make the compressor, and make a path absolute, which is opened later."""
@@ -134,8 +145,7 @@ class TrainingSpec:
             object.__setattr__(self, "compressor", make_compressor(described.pop("name", ""), **described))
         if not isinstance(self.compressor, Compressor):
             raise ConfigError(f"{self.compressor!r}", where="compressor", remedy="give a name, or a dict with one")
-        for name in ("workers", "batch_size", "iterations", "record_every", "local_steps", "halve_every"):
-            least = 0 if name in ("iterations", "halve_every") else 1
+        for name, least in _WHOLE.items():
             object.__setattr__(self, name, _whole(name, getattr(self, name), least))
         if not isinstance(self.error_feedback, bool):
             raise ConfigError(f"{self.error_feedback!r}", where="error_feedback", remedy="give true or false")
@@ -176,6 +186,12 @@ class TrainingSpec:
                 where="average_from",
                 remedy="begin earlier, or give more iterations",
             )
+        if self.delay > self.iterations:
+            raise ConfigError(
+                f"a delay of {self.delay} in a budget of {self.iterations} iterations",
+                where="delay",
+                remedy="give a shorter one, or more iterations",
+            )
 
     def without_data(self) -> TrainingSpec:
         """Return the specification for a process that has its rows from elsewhere: arrays would travel with it."""
@@ -186,7 +202,9 @@ class TrainingSpec:
     def describe(self) -> dict[str, Any]:
         """Return the specification as JSON-ready values, but for where the data lie.
 
-        `halve_every`, `gradient` and `average_from` are there only where they are not the default.
+        <<<<<<< HEAD
+                `halve_every`, `gradient`, `average_from` and `delay` are there only where they are not the default.
+        >>>>>>> rooms/methods
         """
         values = {
             f.name: getattr(self, f.name)
@@ -230,6 +248,11 @@ class Plan:
         return self.spec.average_from is not None
 
     @property
+    def vectors(self) -> int:
+        """How many vectors of d numbers the state has: the weights, their mean, those of a delay."""
+        return 1 + self.averages + self.spec.delay
+
+    @property
     def compressor(self) -> Compressor:
         """The compressor of the partial gradients."""
         return self.spec.compressor  # type: ignore[return-value]  # made in __post_init__
@@ -271,6 +294,15 @@ def _optimal_step(spec: TrainingSpec, d: int) -> float:
     exchange, compressor, m, workers = find_exchange(spec.exchange), spec.compressor, spec.batch_size, spec.workers
     gradient = GRADIENTS[spec.gradient]
     moments = {"workers": workers, "kurtosis": gradient.kurtosis}
+    if spec.delay and (spec.error_feedback or spec.local_steps > 1):
+        other = "error feedback" if spec.error_feedback else "local steps"
+        raise ConfigError(
+            f"no optimal step is known for a delay with {other}", where="step_size", remedy="give a number"
+        )
+    if spec.delay > _MOST_DELAY:
+        raise ConfigError(
+            f"optimal steps are looked for up to a delay of {_MOST_DELAY}", where="step_size", remedy="give a number"
+        )
     if not spec.error_feedback:
         omega, sum_omega = exchange.variances(compressor.variance, d, workers)  # type: ignore[union-attr]
         if omega is None:
@@ -279,6 +311,9 @@ def _optimal_step(spec: TrainingSpec, d: int) -> float:
                 where="step_size",
                 remedy="give a number, or set error_feedback to true",
             )
+        if spec.delay:
+            step = theory.delayed_optimal_step(d, m, spec.delay, omega=omega, sum_omega=sum_omega, **moments)  # type: ignore[arg-type]
+            return gradient.scale(d) * step
         step = theory.local_optimal_step(d, m, spec.local_steps, omega=omega, sum_omega=sum_omega, **moments)  # type: ignore[arg-type]
         return gradient.scale(d) * step
     if spec.local_steps > 1:
