@@ -202,9 +202,7 @@ class TrainingSpec:
     def describe(self) -> dict[str, Any]:
         """Return the specification as JSON-ready values, but for where the data lie.
 
-        <<<<<<< HEAD
-                `halve_every`, `gradient`, `average_from` and `delay` are there only where they are not the default.
-        >>>>>>> rooms/methods
+        `halve_every`, `gradient`, `average_from` and `delay` are there only where they are not the default.
         """
         values = {
             f.name: getattr(self, f.name)
