@@ -101,6 +101,24 @@ def test_signs_are_trained_with_error_feedback_and_refused_without(
     assert "copy_share" in capsys.readouterr().err
 
 
+def test_other_gradients_a_mean_and_a_delay_are_asked_for_and_shown(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trace = tmp_path / "trace.parquet"
+    arguments = ["train", str(data), "-K", "2", "-m", "16", "--iterations", "40", "--output", str(trace)]
+    assert main([*arguments, "--gradient", "kaczmarz", "--average-from", "10", "--delay", "2"]) == 0
+    table, about = trace_files.read(trace)
+    chosen = {"gradient": "kaczmarz", "average_from": 10, "delay": 2}
+    assert {key: about["spec"][key] for key in chosen} == chosen
+    assert f"{table['average_error'].iloc[-1]:.3g} of the mean of the weights" in capsys.readouterr().out
+    assert main(arguments) == 0
+    table, about = trace_files.read(trace)
+    assert "average_error" not in table and not set(chosen) & set(about["spec"])
+    assert "of the mean" not in capsys.readouterr().out
+    assert main([*arguments, "--gradient", "perceptron"]) == 2
+    assert "choose one of sgd, glm_tron, kaczmarz" in capsys.readouterr().err
+
+
 def test_a_run_that_diverges_ends_well_and_says_so(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
