@@ -171,7 +171,7 @@ def test_after_everything_was_killed_the_next_run_goes_on_and_ends_with_the_same
 def test_when_the_scheduler_is_killed_the_run_ends_with_an_error_and_no_process_stays(tmp_path: Path) -> None:
     path = tmp_path / "run.checkpoint"
     with processes() as started:
-        client = start_client(start_dask(started, tmp_path, "--death-timeout", "30"), path, 10**7, "master")
+        client = start_client(start_dask(started, tmp_path, "--death-timeout", "60"), path, 10**7, "master")
         started.append(client)
         wait_for_iteration(client, 1000)
         until(path.exists, "no checkpoint is written")
