@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import hashlib
 import json
 import math
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from relufit import planted, streams, theory
 from relufit.compression import Compressor, make_compressor
 from relufit.errors import ConfigError, DataError, PayloadError
+from relufit.exchange import EXCHANGES
 from relufit.planted import PlantedData, PlantedModel, dataset
 from relufit.planted.dataset import Shard, shard_rows
 from relufit.planted.starts import STARTS
@@ -25,6 +27,7 @@ from relufit.training.sampling import SAMPLINGS
 from relufit.training.spec import make_plan
 
 Array = NDArray[np.float64]
+PLAIN = sum
 MODEL = PlantedModel(210, 12, 3, noise_std=0.05)
 DATA = planted.generate(210, 12, 3, noise_std=0.05)
 QSGD = {"name": "qsgd", "levels": 4}
@@ -262,3 +265,18 @@ def test_damage_to_one_shard_is_told_of_with_its_file(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         run(tmp_path / "data", workers=3)
     assert caught.value.where == str(broken)
+
+
+@pytest.mark.parametrize("exchange", EXCHANGES)
+def test_no_bit_depends_on_how_the_built_in_sum_rounds(exchange: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    # From Python 3.12 on it compensates for rounding.
+    def compensated(values: Any, start: Any = 0) -> Any:
+        values = list(values)
+        if values and all(isinstance(value, float) for value in values):
+            return math.fsum([start, *values])
+        return PLAIN(values, start)
+
+    values = {"workers": 5, "exchange": exchange, "compressor": {**QSGD, "bucket_size": 5}}
+    expected = run(**values)
+    monkeypatch.setattr(builtins, "sum", compensated)
+    assert run(**values).table.equals(expected.table)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import reduce
+from operator import add
 from time import perf_counter
 
 import numpy as np
@@ -56,7 +58,8 @@ class _InProcess:
         began = perf_counter()
         payload = self._sums[index].encode(iteration)
         self._encode += perf_counter() - began
-        squares = sum(self._squares) if self._at_master else self._squares[index]
+        # One after the other, as a master adds them: the built-in sum compensates for rounding from Python 3.12 on.
+        squares = reduce(add, self._squares) if self._at_master else self._squares[index]
         return Contribution(payload, squares, 0.0, 0.0, self._gradients[index])
 
     def _reduce(self, iteration: int) -> None:
