@@ -14,6 +14,7 @@ from typing import Any, Self
 from waiting import until
 
 from relufit.errors import RelufitError, TransportError
+from relufit.exchange import EXCHANGES
 from relufit.planted.dataset import open_rows
 from relufit.training import Timeouts, Trace, TrainingSpec
 from relufit.training.checkpoint import CheckpointManager
@@ -59,6 +60,14 @@ FAULTS = {
     "stopped for a while": "write",
     "ten times slower": "write",
 }
+
+#: An exchange, a member, when and what: every kind of fault of every member. The exchanges take turns, so that each
+#: member meets all of them; `test_faults` combines more.
+IN_TURN = [
+    (list(EXCHANGES)[(i + j) % len(EXCHANGES)], member, at, kind)
+    for i, kind in enumerate(FAULTS)
+    for j, (member, at) in enumerate([(0, 6), (2, 31), (MASTER, 17)])
+]
 
 
 class FaultyConnection:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from rig import CALM, FAULTS, MASTER, Fault, Rig
+from rig import CALM, IN_TURN, MASTER, Fault, Rig
 
 from relufit import planted, theory
 from relufit.errors import ConfigError, DataError
@@ -58,9 +58,7 @@ def test_ranks_that_exchange_end_with_the_bits_of_the_serial_engine(exchange: st
     assert_same(Rig(asked, timeouts=CALM).run(), train(asked))
 
 
-@pytest.mark.parametrize("kind", FAULTS)
-@pytest.mark.parametrize(("member", "at"), [(0, 6), (2, 31), (MASTER, 17)])
-@pytest.mark.parametrize("exchange", EXCHANGES)
+@pytest.mark.parametrize(("exchange", "member", "at", "kind"), IN_TURN)
 def test_a_run_with_a_fault_ends_with_the_same_bits(exchange: str, member: int, at: int, kind: str) -> None:
     asked = spec(exchange)
     assert_same(Rig(asked, faults=[Fault(kind, member, at)]).run(), train(asked))
