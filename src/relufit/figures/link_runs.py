@@ -127,8 +127,8 @@ def _spread(values: list[float], gap: float, most: float) -> list[float]:
 
 
 def _words(compressor: str) -> str:
-    """Return a name that is short enough to stand upright: ``SGD, fp32``, and ``s = 16, rans`` of QSGD."""
-    return style.name(compressor).removeprefix("QSGD, ")
+    """Return a name that is short enough to stand upright: ``SGD, fp32``, ``signs``, and ``s = 16, rans`` of QSGD."""
+    return "signs" if compressor.startswith("sgd-sign") else style.name(compressor).removeprefix("QSGD, ")
 
 
 def _colour(compressor: str) -> str:
