@@ -136,14 +136,14 @@ def _manifest(path: Path) -> dict[str, Any]:
 
 def _part(folder: Path, path: Path, digests: dict[str, str]) -> Entity:
     """Return the entity of a file, or of the folder of a data set, after a look at whether it is the one listed."""
-    name, place = path.as_posix(), folder / path
-    if not place.exists():
-        raise DataError("there is no such result", where=str(place), remedy="finish the run")
-    sha256 = digest(place)
+    name, result = path.as_posix(), folder / path
+    if not result.exists():
+        raise DataError("there is no such result", where=str(result), remedy="finish the run")
+    sha256 = digest(result)
     if digests.get(name, sha256) != sha256:
-        raise DataError("is not what manifest.json lists", where=str(place), remedy="run the workflow again")
-    if place.is_dir():
-        size = sum(file.stat().st_size for file in place.rglob("*") if file.is_file())
+        raise DataError("is not what manifest.json lists", where=str(result), remedy="run the workflow again")
+    if result.is_dir():
+        size = sum(file.stat().st_size for file in result.rglob("*") if file.is_file())
         return {
             "@id": f"{quote(name)}/",
             "@type": "Dataset",
@@ -156,7 +156,7 @@ def _part(folder: Path, path: Path, digests: dict[str, str]) -> Entity:
         "@type": "File",
         "name": name,
         "encodingFormat": _FORMATS.get(path.suffix, "application/octet-stream"),
-        "contentSize": str(place.stat().st_size),
+        "contentSize": str(result.stat().st_size),
         "sha256": sha256,
     }
 

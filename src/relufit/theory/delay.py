@@ -56,19 +56,19 @@ def delayed_rate(
     if not last:
         return factor
     pairs = [(i, j) for i in range(last + 1) for j in range(i, last + 1)]
-    place = {pair: number for number, pair in enumerate(pairs)}
+    row_of = {pair: number for number, pair in enumerate(pairs)}
     matrix = np.zeros((len(pairs), len(pairs)))
-    for (i, j), row in place.items():
+    for (i, j), row in row_of.items():
         if i:
-            matrix[row, place[i - 1, j - 1]] = 1.0
+            matrix[row, row_of[i - 1, j - 1]] = 1.0
         elif j:
-            matrix[row, place[0, j - 1]] += 1.0
-            matrix[row, place[j - 1, last]] -= step / 2
+            matrix[row, row_of[0, j - 1]] += 1.0
+            matrix[row, row_of[j - 1, last]] -= step / 2
         else:
-            matrix[row, place[0, 0]] = 1.0
-            matrix[row, place[0, last]] = -step
+            matrix[row, row_of[0, 0]] = 1.0
+            matrix[row, row_of[0, last]] = -step
             # 1 - step + step^2 A_q is the factor without a delay.
-            matrix[row, place[last, last]] = factor - 1 + step
+            matrix[row, row_of[last, last]] = factor - 1 + step
     return float(np.abs(np.linalg.eigvals(matrix)).max())
 
 
