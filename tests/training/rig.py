@@ -114,6 +114,10 @@ class FaultyConnection:
         """Wait."""
         self.inner.wait(seconds, [other.inner for other in writing], reading=reading)
 
+    def receive_ahead(self) -> None:
+        """Have the system take in more."""
+        self.inner.receive_ahead()
+
     def ready(self) -> bool:
         """Go on with the greeting of the stream."""
         return self.inner.ready()

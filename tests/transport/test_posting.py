@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import combinations
@@ -14,6 +15,7 @@ from meetings import LARGE, LONG, frame, make_ends, make_network, meet, of_the_s
 
 from relufit.errors import TransportError
 from relufit.transport import connections
+from relufit.transport.connections import Connection, Encrypted, Plain
 from relufit.transport.frames import HEADER_BYTES, Kind, body_digest
 from relufit.transport.link import Link
 
@@ -39,6 +41,20 @@ def test_what_is_posted_goes_as_far_as_it_goes_without_waiting(links: Links, thr
     assert one.push() is False, "nothing is left"
     assert first.result()[1] == body
     assert bytes(other.receive(Kind.GRADIENT, limit=9, iteration=2)[1]) == b"behind it"
+
+
+def room(end: Connection) -> int:
+    """Return how many bytes the system takes in that nobody reads."""
+    assert isinstance(end, Plain | Encrypted)
+    return end._socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+
+
+@of_the_system
+def test_an_end_that_belongs_to_a_link_has_room_for_megabytes(ends: Ends) -> None:
+    """A member whose turn to be read has not come is not held up; a stranger has no link, and no such room."""
+    before = room(ends[1])
+    make_link(ends[1])
+    assert before < 1 << 20 < 2 << 20 < room(ends[1])
 
 
 @of_the_system

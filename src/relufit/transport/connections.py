@@ -24,6 +24,10 @@ _PARTS_AT_ONCE = 1024  # IOV_MAX
 _SPIN_SECONDS = 200e-6
 _NO_WAIT = socket.MSG_DONTWAIT | getattr(socket, "MSG_NOSIGNAL", 0)
 _RECORD_BYTES = 1 << 14
+#: Bytes that the system takes in before they are read. Gradients are read in the order of the ranks, and a link on
+#: which nobody reads stays with the room it began with: eight ranks that gathered 3.2 MB each over 100 Mbit/s for the
+#: first time took 4 s longer than the links.
+_AHEAD_BYTES = 1 << 22
 
 
 class Connection(Protocol):
@@ -46,6 +50,9 @@ class Connection(Protocol):
 
     def wait(self, seconds: float, writing: Sequence[Self], *, reading: bool = True) -> None:
         """Wait until there is something to read here, if `reading`, or one of `writing` takes bytes again."""
+
+    def receive_ahead(self) -> None:
+        """Have the system take in megabytes before they are read, now that the peer is known to be no stranger."""
 
     def ready(self) -> bool:
         """Go on with the greeting of the stream itself (the handshake of TLS) and tell whether it is done."""
@@ -174,6 +181,10 @@ class Plain:
         """Wait for bytes to read, or room to write."""
         _wait(self._socket if reading else None, [other._socket for other in writing], seconds)
 
+    def receive_ahead(self) -> None:
+        """Give the socket a wider window."""
+        _widen(self._socket)
+
     def ready(self) -> bool:
         """Nothing comes first."""
         return True
@@ -225,6 +236,10 @@ class Encrypted:
         """Wait for bytes to read, or room to write."""
         if not (reading and self._socket.pending()):
             _wait(self._socket if reading else None, [other._socket for other in writing], seconds)
+
+    def receive_ahead(self) -> None:
+        """Give the socket a wider window."""
+        _widen(self._socket)
 
     def ready(self) -> bool:
         """Go on with the handshake."""
@@ -288,6 +303,17 @@ def _tune(connection: socket.socket) -> None:
     ):
         if hasattr(socket, name):
             connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
+def _widen(connection: socket.socket) -> None:
+    """Let more bytes come than have been read, as far as the system allows.
+
+    Linux makes the receive buffer as large as what a program says it waits for (SO_RCVLOWAT), by its limit for TCP, and
+    goes on adapting it; a size that is set (SO_RCVBUF) has a lower limit and stays.
+    """
+    with suppress(OSError):  # where a system does not have it, windows are as they were
+        for size in (_AHEAD_BYTES, 1):
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, size)
 
 
 class _TcpListener:

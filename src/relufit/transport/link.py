@@ -50,6 +50,7 @@ class Link:
     def __init__(
         self, connection: Connection, run: int, peer: str, *, deadline: float, wanted: Callable[[], bool]
     ) -> None:
+        connection.receive_ahead()
         self._connection, self._run, self.peer = connection, run, peer
         self._deadline, self._wanted, self._asked = deadline, wanted, monotonic()
         # What was read and not taken yet is in the stage from `start` to `end`.

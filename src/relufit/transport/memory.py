@@ -49,6 +49,9 @@ class MemoryConnection:
         with self._condition:
             self._condition.wait_for(lambda: bool(writing) or (reading and self._readable()), seconds)
 
+    def receive_ahead(self) -> None:
+        """Nothing: all that is sent is there at once."""
+
     def ready(self) -> bool:
         """Nothing comes first."""
         return True
