@@ -18,7 +18,7 @@ from relufit.figures import style
 #: From 1 on, ratios up to this one are shaded, so far that black can be read on it.
 _DARKEST, _SHADE = 30.0, 0.5
 #: Where the mark of a cell is, beside its number, from the centre, in cells.
-_MARK = (-0.3, 0.2)
+_MARK = (-0.38, 0.28)
 #: Around cells in which ways were timed.
 _FRAME: dict[str, Any] = {"fill": False, "edgecolor": "black", "linewidth": 1.1, "zorder": 3}
 
@@ -72,7 +72,7 @@ def _panel(axes: Axes, ways: pd.DataFrame, counts: list[int], rates: list[float]
 
 def _mark(exchange: str, *, x: float | None = None, y: float | None = None, label: str = "") -> Line2D:
     colour, mark = style.EXCHANGE_LOOKS[exchange]
-    look: dict[str, Any] = {"color": colour, "marker": mark, "linestyle": "none", "markersize": 5, "label": label}
+    look: dict[str, Any] = {"color": colour, "marker": mark, "linestyle": "none", "markersize": 4.5, "label": label}
     return Line2D([] if x is None else [x], [] if y is None else [y], **look)
 
 
