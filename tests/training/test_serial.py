@@ -209,6 +209,20 @@ def test_the_optimal_step_is_that_of_theory_and_is_recorded(workers: int, compre
     assert given.weights.tobytes() == optimal.weights.tobytes()
 
 
+@pytest.mark.parametrize(
+    ("options", "rule"),
+    [
+        ({}, "optimal, omega = 0"),
+        ({"gradient": "kaczmarz"}, "optimal, omega = 0, gradient kaczmarz"),
+        ({"delay": 2}, "optimal, omega = 0, delay 2"),
+        ({"local_steps": 3}, "optimal, omega = 0, 3 local steps"),
+        ({"compressor": "sign", "error_feedback": True}, "optimal with error feedback"),
+    ],
+)
+def test_the_rule_of_the_step_names_what_it_depends_on(options: dict[str, Any], rule: str) -> None:
+    assert run(workers=2, **{"compressor": "fp64", **options}).summary["step_rule"] == rule
+
+
 def test_the_summary_is_json_and_tells_what_ran() -> None:
     trace = run(workers=3, compressor=QSGD, seed=5)
     summary = json.loads(json.dumps(trace.summary, allow_nan=False))

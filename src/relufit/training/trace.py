@@ -170,12 +170,20 @@ class Recorder:
 
     def _rule(self) -> str:
         """Return how the step was chosen."""
-        plan = self._plan
-        if plan.spec.step_size != "optimal":
+        plan, spec = self._plan, self._plan.spec
+        if spec.step_size != "optimal":
             return "given"
-        if plan.spec.error_feedback:
-            return "optimal with error feedback"
-        return f"optimal, omega = {plan.omega:.6g}" + (f", of the sum {plan.sum_omega:.6g}" if plan.sum_omega else "")
+        if spec.error_feedback:
+            rule = "optimal with error feedback"
+        else:
+            of_sum = f", of the sum {plan.sum_omega:.6g}" if plan.sum_omega else ""
+            rule = f"optimal, omega = {plan.omega:.6g}{of_sum}"
+        others = [
+            f"gradient {spec.gradient}" if spec.gradient != "sgd" else "",
+            f"delay {spec.delay}" if spec.delay else "",
+            f"{spec.local_steps} local steps" if spec.local_steps > 1 else "",
+        ]
+        return ", ".join([rule, *filter(None, others)])
 
     def finish(
         self,
