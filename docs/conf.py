@@ -28,6 +28,8 @@ default_role = "py:obj"
 myst_heading_anchors = 4
 
 add_module_names = False
+# Signatures name these types as the sources do.
+autodoc_type_aliases = {name: name for name in ("Array", "ArrayLike", "Length", "Pieces")}
 autosummary_generate = False
 napoleon_google_docstring = False
 python_maximum_signature_line_length = 88
@@ -82,11 +84,20 @@ def show_formulas(app: Sphinx, what: str, name: str, thing: object, options: obj
     lines[:] = shown
 
 
+def name_types(
+    app: Sphinx, what: str, name: str, thing: object, options: object, signature: str | None, returned: str | None
+) -> tuple[str | None, str | None]:
+    """Leave of the types of `autodoc_type_aliases` their names where they are part of other types."""
+    named = (text and re.sub(r"TypeAliasForwardRef\('(\w+)'\)", r"\1", text) for text in (signature, returned))
+    return next(named), next(named)
+
+
 def setup(app: Sphinx) -> None:
     """Register what is above, and the languages of code blocks that Pygments does not know."""
     app.connect("source-read", read_page)
     # Before napoleon, which rewrites the sections.
     app.connect("autodoc-process-docstring", show_formulas, priority=400)
+    app.connect("autodoc-process-signature", name_types)
     app.add_lexer("snakemake", PythonLexer)
     for name in OUTPUTS:
         app.add_lexer(name, TextLexer)

@@ -190,6 +190,14 @@ def test_text_from_elsewhere_and_titles_take_the_place_of_files(pages: dict[Path
         assert not [tag for tag in page.select("article a") if tag.get_text().endswith(".md")]
 
 
+def test_signatures_name_types_as_the_sources_do(pages: dict[Path, bs4.BeautifulSoup]) -> None:
+    signature = pages[Path("api/theory.html")].find(id="relufit.theory.instance_spectrum").get_text()
+    assert "w_star: ArrayLike" in signature
+    assert "tuple[Array, Array, Array]" in signature
+    for page in pages.values():
+        assert not [tag for tag in page.select("dt.sig") if re.search("ForwardRef|_NestedSequence", tag.get_text())]
+
+
 def test_formulas_of_docstrings_stand_as_they_are(pages: dict[Path, bs4.BeautifulSoup]) -> None:
     entry = pages[Path("api/theory.html")].find(id="relufit.theory.contraction").find_next_sibling("dd")
     assert "E||h+||^2 / ||h||^2 = 1 - step + step^2 A_q," in entry.pre.get_text()
