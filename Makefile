@@ -1,9 +1,9 @@
-# Everything a person does here: `make reproduce`, `make smoke`, `make test`, `make lint`, `make bench`.
+# Everything a person does here: `make reproduce`, `make smoke`, `make test`, `make docs`, `make bench`.
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: setup reproduce smoke test lint format schema bench seed-study fuzz lock clean
+.PHONY: setup reproduce smoke test lint format schema docs bench seed-study fuzz lock clean
 
 setup: $(READY)
 
@@ -48,6 +48,11 @@ format: $(READY)
 schema: $(READY)
 	$(BIN)/relufit config --schema --output workflow/schemas/config.schema.yaml
 
+# The documentation site, of docs/ and the docstrings; nothing is fetched, and a warning is an error.
+docs: $(READY)
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --doctree-dir build/doctrees docs build/site
+	@echo "The site: build/site/index.html"
+
 bench: $(READY)
 	$(BIN)/python benchmarks/bench_kernels.py
 	$(BIN)/python benchmarks/bench_compressors.py
@@ -65,8 +70,8 @@ fuzz: $(READY)
 
 # Needs uv and a network; run after a change of the dependencies in pyproject.toml.
 lock:
-	uv pip compile pyproject.toml --extra workflow --extra dev --extra bench --extra ssh --extra ec2 --extra s3 --universal --python-version 3.11 \
+	uv pip compile pyproject.toml --extra workflow --extra dev --extra bench --extra ssh --extra ec2 --extra s3 --extra docs --universal --python-version 3.11 \
 	  --generate-hashes --no-header --no-emit-index-url --no-emit-find-links --output-file envs/requirements.lock
 
 clean:
-	rm -rf .venv .snakemake .pytest_cache .mypy_cache .ruff_cache
+	rm -rf build .venv .snakemake .pytest_cache .mypy_cache .ruff_cache

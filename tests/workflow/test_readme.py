@@ -18,8 +18,8 @@ from relufit.clusters.emulated import probe
 
 ROOT = Path(__file__).parent.parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-#: Pages whose commands need more than this and have a test of their own, in tests/{name}/test_page.py.
-ELSEWHERE = {"clusters"}
+#: Pages whose commands need more than this, each with its own test.
+ELSEWHERE = {"clusters": "clusters/test_page.py", "tutorial": "workflow/test_tutorial.py"}
 HERE = [page for page in PAGES if page.stem not in ELSEWHERE]
 BIN = Path(sys.executable).parent
 _FOUND = probe()
@@ -102,7 +102,7 @@ def test_the_python_example_works(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_page_whose_commands_are_not_run_here_has_a_test_of_its_own() -> None:
-    assert all((ROOT / f"tests/{name}/test_page.py").exists() for name in ELSEWHERE)
+    assert all((ROOT / "tests" / module).exists() for module in ELSEWHERE.values())
 
 
 @pytest.mark.skipif(not EMULATES, reason="hosts, or a delay or a loss between them, cannot be emulated here")

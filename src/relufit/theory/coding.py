@@ -48,7 +48,7 @@ def dense_code_bits(probabilities: ArrayLike, length: Callable[[ArrayLike], Leng
     Parameters
     ----------
     probabilities : array, shape (L + 1,)
-        P(|level| = l), l = 0 .. L, as of `level_probabilities`.
+        ``P(|level| = l)``, l = 0 .. L, as of `level_probabilities`.
     length : function
         `gamma_length` or `omega_length`.
     """

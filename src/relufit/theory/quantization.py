@@ -70,7 +70,7 @@ def qsgd_variance(d: int, levels: int, *, norm: str = "l2") -> float:
 
 
 def level_probabilities(d: int, levels: int, *, norm: str = "l2") -> Array:
-    """Return P(|level| = l), l = 0 .. L, of one coordinate of QSGD on uniformly distributed directions.
+    """Return ``P(|level| = l)``, l = 0 .. L, of one coordinate of QSGD on uniformly distributed directions.
 
     It is ``E max(0, 1 - |s |u| - l|)``; law of u, method and range as in `qsgd_variance`. With ``"l2"``, levels
     where the density of u is below e^-40 of its peak are left out, so that L may be less than s; with ``"max"``
