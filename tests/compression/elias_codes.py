@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from universal_codes import gamma, omega
 
 from relufit.compression.coding import elias
 from relufit.compression.coding.elias import Elias
@@ -11,20 +12,6 @@ from relufit.compression.coding.elias import Elias
 Levels = NDArray[np.int16]
 MODES = DENSE_GAMMA, SPARSE_GAMMA, DENSE_OMEGA, SPARSE_OMEGA = range(4)
 LARGEST = 2**15 - 1
-
-
-def gamma(n: int) -> str:
-    """One zero less than n has bits, then its bits."""
-    return "0" * (len(f"{n:b}") - 1) + f"{n:b}"
-
-
-def omega(n: int) -> str:
-    """A zero; before it n; before that the number of its bits less one, and so on down to 1."""
-    code = "0"
-    while n > 1:
-        code = f"{n:b}" + code
-        n = len(f"{n:b}") - 1
-    return code
 
 
 def code_of(n: int, mode: int) -> str:

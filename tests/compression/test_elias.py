@@ -18,8 +18,6 @@ from elias_codes import (
     SPARSE_OMEGA,
     Levels,
     check,
-    gamma,
-    omega,
     reference,
     to_bytes,
 )
@@ -27,6 +25,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
+from universal_codes import gamma, omega
 
 from relufit import theory
 from relufit.compression.base import ScratchBuffer

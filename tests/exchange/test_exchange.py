@@ -118,12 +118,12 @@ def test_the_endpoints_are_those_of_the_members_that_update_weights(exchange: Ex
 
 
 @every_exchange
-def test_no_link_carries_more_in_its_stages_than_all_members_send(exchange: Exchange) -> None:
+def test_no_load_of_a_link_is_more_than_all_members_send(exchange: Exchange) -> None:
     sent = exchange.sent(8)
     for remote in (7, 8):
-        stages = exchange.stages(8, remote)
-        assert sum(count for count, content in stages if content is Content.GRADIENT) <= sent.up + sent.down
-        assert sum(count for count, content in stages if content is Content.WEIGHTS) <= sent.weights
+        loads = exchange.link_loads(8, remote)
+        assert sum(count for count, content in loads if content is Content.GRADIENT) <= sent.up + sent.down
+        assert sum(count for count, content in loads if content is Content.WEIGHTS) <= sent.weights
 
 
 @every_exchange

@@ -12,23 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from random_vectors import reproducible, z_score
+from universal_codes import gamma, omega
 
 from relufit import theory
 
-
-def gamma_code(k: int) -> str:
-    return "0" * (len(f"{k:b}") - 1) + f"{k:b}"
-
-
-def omega_code(k: int) -> str:
-    code = "0"
-    while k > 1:
-        code = f"{k:b}" + code
-        k = len(f"{k:b}") - 1
-    return code
-
-
-CODES = {"gamma": (gamma_code, theory.gamma_length), "omega": (omega_code, theory.omega_length)}
+CODES = {"gamma": (gamma, theory.gamma_length), "omega": (omega, theory.omega_length)}
 POWERS = [2**j + step for j in range(2, 63) for step in (-1, 0, 1) if 2**j + step <= 2**62]
 
 

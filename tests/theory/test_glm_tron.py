@@ -55,10 +55,13 @@ def test_near_w_star_and_along_it_a_step_is_one_of_sgd(encoded: dict[str, Any]) 
     assert away[1] / away[0] < factor
 
 
-def test_a_curve_that_diverges_ends_in_infinity() -> None:
-    curve = theory.glm_tron_curve(50, 10, 5.0, 3000, initial_error_squared=1.0)
-    assert curve[-1] == np.inf
-    assert np.all(np.diff(curve[np.isfinite(curve)]) > 0)
+@pytest.mark.parametrize(("d", "m", "step", "along"), [(50, 10, 5.0, 0.0), (1, 1, 50.0, -0.7)])
+def test_a_curve_that_diverges_ends_in_infinity(d: int, m: int, step: float, along: float) -> None:
+    curve = theory.glm_tron_curve(d, m, step, 3000, initial_error_squared=1.0, along=along)
+    finite = np.isfinite(curve)
+    assert np.all(curve[~finite] == np.inf)
+    assert np.all(np.diff(curve[finite]) > 0)
+    assert not finite[-1]
 
 
 @pytest.mark.parametrize(

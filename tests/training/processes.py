@@ -19,7 +19,7 @@ from distributed import Client, LocalCluster, Nanny
 from forked import FORKED, preload
 from waiting import until
 
-from relufit.training import Trace, tasks
+from relufit.training import tasks
 from relufit.transport.connections import Plain
 from relufit.transport.link import Link
 
@@ -52,13 +52,6 @@ def local_cluster(workers: int, allowed_failures: int = 20) -> Iterator[LocalClu
         ) as started,
     ):
         yield started
-
-
-def assert_same(one: Trace, other: Trace) -> None:
-    """Compare results."""
-    assert one.weights.tobytes() == other.weights.tobytes()
-    assert one.table.equals(other.table)
-    assert one.summary == other.summary
 
 
 def _state(dask_worker: Any) -> tuple[int, int, list[str]]:

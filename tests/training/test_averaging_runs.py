@@ -1,4 +1,4 @@
-"""The mean of the weights: what it is, and the same bits on real ranks, after faults and from checkpoints."""
+"""The mean of the weights: what it is, and what a checkpoint holds of it; what it survives is in `test_options`."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from rig import CALM, IN_TURN, MASTER, Fault, Rig
+from traces import assert_same
 
-from relufit.errors import ConfigError, DataError
 from relufit.exchange import EXCHANGES
 from relufit.planted import PlantedModel, relative_error
 from relufit.planted.dataset import open_rows
@@ -27,14 +26,6 @@ QSGD = {"name": "qsgd", "levels": 4}
 def spec(exchange: str = "all_gather", **values: Any) -> TrainingSpec:
     settings = {"workers": 3, "batch_size": 20, "iterations": 40, "record_every": 3, "average_from": 7, **values}
     return TrainingSpec(MODEL, **{"compressor": QSGD, "exchange": exchange, **settings})
-
-
-def assert_same(one: Trace, other: Trace) -> None:
-    assert one.weights.tobytes() == other.weights.tobytes()
-    assert one.table.equals(other.table)
-    assert one.summary == other.summary
-    assert one.average is not None and other.average is not None
-    assert one.average.tobytes() == other.average.tobytes()
 
 
 @pytest.mark.parametrize("first", [0, 1, 7, 40])
@@ -76,58 +67,6 @@ def test_a_run_that_diverges_ends_as_it_does_without_a_mean() -> None:
         assert trace.outcome == train(spec(compressor="fp64", step_size=step, average_from=None)).outcome == "diverged"
 
 
-@pytest.mark.parametrize("workers", [1, 3])
-@pytest.mark.parametrize("exchange", EXCHANGES)
-def test_ranks_that_exchange_end_with_the_bits_of_the_serial_engine(exchange: str, workers: int) -> None:
-    asked = spec(exchange, workers=workers)
-    assert_same(Rig(asked, timeouts=CALM).run(), train(asked))
-
-
-@pytest.mark.parametrize(("exchange", "member", "at", "kind"), IN_TURN)
-def test_a_run_with_a_fault_ends_with_the_same_bits(exchange: str, member: int, at: int, kind: str) -> None:
-    asked = spec(exchange)
-    assert_same(Rig(asked, faults=[Fault(kind, member, at)]).run(), train(asked))
-
-
-@pytest.mark.parametrize("exchange", EXCHANGES)
-def test_with_error_feedback_a_run_that_goes_back_has_the_mean_of_before(exchange: str) -> None:
-    asked = spec(exchange, compressor={"name": "sign"}, error_feedback=True, step_size=0.1, copy_share=1.0)
-    assert_same(Rig(asked, faults=[Fault("killed while it receives", 1, 45)]).run(), train(asked))
-
-
-@pytest.mark.parametrize("exchange", EXCHANGES)
-def test_a_master_that_was_killed_goes_on_from_its_checkpoint(exchange: str, tmp_path: Path) -> None:
-    asked = spec(exchange, iterations=400)
-    faults = [Fault("ten times slower", 0, 1), Fault("killed while it receives", MASTER, 150)]
-    assert_same(Rig(asked, faults=faults, checkpoint=tmp_path / "run.checkpoint").run(), train(asked))
-
-
-class StopError(Exception):
-    """Ends a run."""
-
-
-def stop(news: Any) -> None:
-    raise StopError
-
-
-@pytest.mark.parametrize("first", [0, 15, 30])
-@pytest.mark.parametrize("exchange", EXCHANGES)
-def test_a_checkpoint_holds_the_mean(exchange: str, first: int, tmp_path: Path) -> None:
-    asked, path = spec(exchange, average_from=first), tmp_path / "run.checkpoint"
-    oracle, went_on = train(asked), 0
-    while True:  # each time one more iteration
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("relufit.training.loop._NEWS_SECONDS", -1.0)
-            try:
-                trace = train(asked, progress=stop if went_on < 25 else None, checkpoint=path)
-                break
-            except StopError:
-                went_on += 1
-    assert went_on == 25
-    assert_same(trace, oracle)
-    assert not path.exists()
-
-
 def test_the_checkpoint_of_a_run_that_has_ended_holds_its_mean(tmp_path: Path) -> None:
     path = tmp_path / "run.checkpoint"
     oracle = train(spec())
@@ -142,7 +81,7 @@ def test_the_checkpoint_of_a_run_that_has_ended_holds_its_mean(tmp_path: Path) -
         assert_same(train(spec(), checkpoint=path), oracle)
 
 
-def test_checkpoints_of_runs_without_a_mean_are_as_they_were_and_others_are_theirs_alone(tmp_path: Path) -> None:
+def test_checkpoints_of_runs_without_a_mean_are_as_they_were(tmp_path: Path) -> None:
     rows, sizes = open_rows(MODEL), []
     for number, first in enumerate((None, 7)):
         plan = make_plan(spec(average_from=first), rows)
@@ -154,17 +93,3 @@ def test_checkpoints_of_runs_without_a_mean_are_as_they_were_and_others_are_thei
     recorded = 2 + 40 // 3
     assert sizes[0] == 8 * (12 + recorded * (3 + 2 + 8))
     assert sizes[1] == sizes[0] + 8 * (12 + recorded)
-    for first, path in (
-        (7, tmp_path / "0.checkpoint"),
-        (None, tmp_path / "1.checkpoint"),
-        (8, tmp_path / "1.checkpoint"),
-    ):
-        with pytest.raises(DataError, match="another specification"):
-            train(spec(average_from=first), checkpoint=path)
-
-
-@pytest.mark.parametrize("value", [-1, 1.5, "3", True, math.nan, 41])
-def test_an_impossible_beginning_is_refused(value: Any) -> None:
-    with pytest.raises(ConfigError, match="average_from") as caught:
-        spec(average_from=value)
-    assert caught.value.where == "average_from"

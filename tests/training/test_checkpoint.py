@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from distributed import Client
+from traces import assert_same
 
 from relufit import planted
 from relufit.compression.base import Pieces
@@ -21,7 +22,7 @@ from relufit.exchange import EXCHANGES
 from relufit.files.atomic import replacing
 from relufit.planted import PlantedData, PlantedModel, dataset
 from relufit.planted.dataset import open_rows, write
-from relufit.training import Trace, TrainingSpec, checkpoint, train
+from relufit.training import TrainingSpec, checkpoint, train
 from relufit.training.checkpoint import CheckpointManager
 from relufit.training.loop import Snapshot
 from relufit.training.spec import make_plan
@@ -45,12 +46,6 @@ def spec(**values: Any) -> TrainingSpec:
     return TrainingSpec(
         MODEL, **{"compressor": _Interrupted(), "workers": 2, "batch_size": 20, "iterations": 60, **values}
     )
-
-
-def assert_same(one: Trace, other: Trace) -> None:
-    assert one.weights.tobytes() == other.weights.tobytes()
-    assert one.table.equals(other.table)
-    assert one.summary == other.summary
 
 
 @pytest.mark.parametrize("exchange", EXCHANGES)

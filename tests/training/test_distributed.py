@@ -15,6 +15,7 @@ import cloudpickle
 import numpy as np
 import pytest
 from distributed import Client, LocalCluster, Worker
+from traces import assert_same
 
 from relufit import planted, theory, training
 from relufit.compression import Compressor, make_compressor
@@ -40,12 +41,6 @@ def spec(data: Path | PlantedModel | PlantedData = MODEL, **values: Any) -> Trai
 
 def train(asked: TrainingSpec, client: Client | None = None, **options: Any) -> Trace:
     return training.train(asked, client, **{"timeouts": CALM, **options})
-
-
-def assert_same(one: Trace, other: Trace) -> None:
-    assert one.weights.tobytes() == other.weights.tobytes()
-    assert one.table.equals(other.table)
-    assert one.summary == other.summary
 
 
 def assert_counted(trace: Trace) -> None:

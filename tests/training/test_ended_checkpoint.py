@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from distributed import Client
+from traces import assert_same
 
 from relufit.exchange import EXCHANGES
 from relufit.planted import PlantedModel
@@ -19,12 +20,6 @@ MODEL = PlantedModel(210, 12, 3, noise_std=0.05)
 
 def spec(**values: Any) -> TrainingSpec:
     return TrainingSpec(**{"dataset": MODEL, "workers": 2, "batch_size": 20, "iterations": 60, **values})
-
-
-def assert_same(one: Trace, other: Trace) -> None:
-    assert one.weights.tobytes() == other.weights.tobytes()
-    assert one.table.equals(other.table)
-    assert one.summary == other.summary
 
 
 def refuse(trace: Trace) -> None:

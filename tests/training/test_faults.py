@@ -19,12 +19,13 @@ from typing import Any
 import numpy as np
 import pytest
 from rig import CALM, FAULTS, MASTER, PATIENCE, TOKEN, Fault, Rig, tcp
+from traces import assert_same
 from waiting import until
 
 from relufit.errors import TransportError
 from relufit.exchange import EXCHANGES, Links
 from relufit.planted import PlantedModel
-from relufit.training import Timeouts, Trace, TrainingSpec, train
+from relufit.training import Timeouts, TrainingSpec, train
 from relufit.training import member as member_module
 from relufit.training.run_context import pack_report, unpack_reports
 from relufit.transport import connections, reception
@@ -61,12 +62,6 @@ GREETINGS = [(name, *case) for number, case in enumerate(_GREETINGS) for name in
 def spec(exchange: str, **values: Any) -> TrainingSpec:
     settings = {"workers": 3, "batch_size": 20, "iterations": 40, "record_every": 3, "exchange": exchange, **values}
     return TrainingSpec(PlantedModel(210, 12, 3, noise_std=0.05), {"name": "qsgd", "levels": 4}, **settings)
-
-
-def assert_same(one: Trace, other: Trace) -> None:
-    assert one.weights.tobytes() == other.weights.tobytes()
-    assert one.table.equals(other.table)
-    assert one.summary == other.summary
 
 
 @pytest.fixture(autouse=True)

@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 from rig import CALM, Fault, Rig
+from traces import assert_same
 
 from relufit import planted, theory
 from relufit.errors import ConfigError
 from relufit.exchange import EXCHANGES
 from relufit.planted import PlantedModel
 from relufit.planted.dataset import open_rows
-from relufit.training import Trace, TrainingSpec, train
+from relufit.training import TrainingSpec, train
 from relufit.training.gradients import GRADIENTS
 from relufit.training.spec import Plan, make_plan
 
@@ -31,12 +32,6 @@ def spec(**values: Any) -> TrainingSpec:
 
 def plan(**values: Any) -> Plan:
     return make_plan(spec(**values), open_rows(MODEL))
-
-
-def assert_same(one: Trace, other: Trace) -> None:
-    assert one.weights.tobytes() == other.weights.tobytes()
-    assert one.table.equals(other.table)
-    assert one.summary == other.summary
 
 
 def by_hand(gradient: str, step: float, iterations: int) -> np.ndarray:

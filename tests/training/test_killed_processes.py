@@ -18,11 +18,11 @@ from distributed import Client
 from processes import (
     WORKERS,
     assert_nothing_left,
-    assert_same,
     damage_next_frame,
     local_cluster,
     reset_connections,
 )
+from traces import assert_same
 from waiting import until
 
 from relufit.errors import ClusterError, RelufitError, TransportError

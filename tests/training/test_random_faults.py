@@ -17,7 +17,8 @@ from typing import Any
 
 import pytest
 from distributed import Client, LocalCluster
-from processes import KINDS, WORKERS, Processes, Strike, assert_same
+from processes import KINDS, WORKERS, Processes, Strike
+from traces import assert_same
 from waiting import until
 
 from relufit.errors import ClusterError, RelufitError, TransportError

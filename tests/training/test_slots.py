@@ -10,7 +10,8 @@ from pathlib import Path
 import psutil
 import pytest
 from distributed import Client, LocalCluster, wait
-from processes import WORKERS, assert_same
+from processes import WORKERS
+from traces import assert_same
 from waiting import until
 
 from relufit.errors import ClusterError

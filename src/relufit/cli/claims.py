@@ -6,7 +6,7 @@ import argparse
 import json
 from typing import Any
 
-from relufit.cli.options import add_config, subcommand
+from relufit.cli.options import add_config, add_output, subcommand
 from relufit.files.paths import absolute
 
 
@@ -20,7 +20,7 @@ def add(parts: Any) -> None:  # noqa: ANN401
     )
     part.add_argument("judgements", nargs="+", type=absolute, help="JSON files written by `relufit judge`")
     add_config(part)
-    part.add_argument("--output", "-o", type=absolute, required=True, help="claims.json")
+    add_output(part, "claims.json")
     part.set_defaults(run=run)
 
 

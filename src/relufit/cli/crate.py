@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from relufit.cli.options import subcommand
-from relufit.files.paths import absolute
+from relufit.cli.options import add_folder, add_output, subcommand
 
 
 def add(parts: Any) -> None:  # noqa: ANN401
@@ -18,8 +17,8 @@ def add(parts: Any) -> None:  # noqa: ANN401
         "Describe a finished run as an RO-Crate 1.1 (Process Run Crate 0.5): its files with sizes and SHA-256, and "
         "what made them, as JSON-LD.",
     )
-    part.add_argument("folder", type=absolute, help="the run's folder, such as results/paper")
-    part.add_argument("--output", "-o", type=absolute, required=True, help="ro-crate-metadata.json in that folder")
+    add_folder(part)
+    add_output(part, "ro-crate-metadata.json in that folder")
     part.set_defaults(run=run)
 
 

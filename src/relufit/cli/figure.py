@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from relufit.cli.options import subcommand
+from relufit.cli.options import add_output, subcommand
 from relufit.files.paths import absolute
 
 
@@ -19,7 +19,7 @@ def add(parts: Any) -> None:  # noqa: ANN401
     )
     part.add_argument("names", nargs="+", metavar="name", help="such as geometric_convergence")
     part.add_argument("--tables", type=absolute, required=True, help="folder of the tables")
-    part.add_argument("--output", "-o", type=absolute, required=True, help="folder for {name}.svg and {name}.png")
+    add_output(part, "folder for {name}.svg and {name}.png")
     part.set_defaults(run=run)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from relufit.cli.options import add_config, subcommand
+from relufit.cli.options import add_config, add_output, subcommand
 from relufit.files.paths import absolute
 
 
@@ -21,7 +21,7 @@ def add(parts: Any) -> None:  # noqa: ANN401
     add_config(part)
     part.add_argument("--traces", type=absolute, required=True, help="folder of the experiment's traces")
     part.add_argument("--tables", type=absolute, required=True, help="folder for the tables")
-    part.add_argument("--output", "-o", type=absolute, required=True, help="JSON file of the verdicts")
+    add_output(part, "JSON file of the verdicts")
     part.set_defaults(run=run)
 
 

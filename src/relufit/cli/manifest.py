@@ -6,8 +6,7 @@ import argparse
 import os
 from typing import Any
 
-from relufit.cli.options import subcommand
-from relufit.files.paths import absolute
+from relufit.cli.options import add_folder, add_output, subcommand
 
 
 def add(parts: Any) -> None:  # noqa: ANN401
@@ -18,8 +17,8 @@ def add(parts: Any) -> None:  # noqa: ANN401
         "digests of a run's results",
         "Write the SHA-256 of every result that is the same on every run, and the machine, versions and command.",
     )
-    part.add_argument("folder", type=absolute, help="the run's folder, such as results/paper")
-    part.add_argument("--output", "-o", type=absolute, required=True, help="manifest.json")
+    add_folder(part)
+    add_output(part, "manifest.json")
     part.add_argument(
         "--made-by",
         default=os.environ.get("RELUFIT_COMMAND", ""),

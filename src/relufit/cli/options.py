@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from relufit.files.paths import absolute
+
 
 class _Formatter(argparse.HelpFormatter):
     """Show a default where there is one worth showing."""
@@ -31,6 +33,16 @@ def add_config(part: argparse.ArgumentParser, *, required: bool = True, remark: 
         required=required,
         help=f"configuration; may be repeated, later files are merged over earlier ones{remark}",
     )
+
+
+def add_folder(part: argparse.ArgumentParser) -> None:
+    """Add the argument ``folder``, that of a run."""
+    part.add_argument("folder", type=absolute, help="the run's folder, such as results/paper")
+
+
+def add_output(part: argparse.ArgumentParser, what: str) -> None:
+    """Add the option ``--output``, which must be given; its help says `what` is written."""
+    part.add_argument("--output", "-o", type=absolute, required=True, help=what)
 
 
 def step_size(text: str) -> str | float:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from relufit.cli.options import subcommand
-from relufit.files.paths import absolute
+from relufit.cli.options import add_folder, add_output, subcommand
 
 
 def add(parts: Any) -> None:  # noqa: ANN401
@@ -18,8 +17,8 @@ def add(parts: Any) -> None:  # noqa: ANN401
         "Write a page in Markdown from a run's folder: the best way to exchange and encode by dimension, ranks and "
         "rate of the links, with its gain over SGD in single precision by all-reduce, and what was timed.",
     )
-    part.add_argument("folder", type=absolute, help="the run's folder, such as results/paper")
-    part.add_argument("--output", "-o", type=absolute, required=True, help="Markdown file")
+    add_folder(part)
+    add_output(part, "Markdown file")
     part.set_defaults(run=run)
 
 

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from relufit.cli.options import subcommand
+from relufit.cli.options import add_folder, add_output, subcommand
 from relufit.files.paths import absolute
 
 
@@ -19,7 +19,7 @@ def add(parts: Any) -> None:  # noqa: ANN401
         "Write the report of a finished run, one HTML file that works offline: its verdicts, figures, statistics, "
         "tables, provenance and configuration.",
     )
-    part.add_argument("folder", type=absolute, help="the run's folder, such as results/paper")
+    add_folder(part)
     part.add_argument(
         "--captions", type=absolute, default=Path("workflow/report"), help="folder of the captions, {figure}.rst"
     )
@@ -29,7 +29,7 @@ def add(parts: Any) -> None:  # noqa: ANN401
         metavar="FILE",
         help="CSV of benchmarks/seed_study.py, for an appendix on how often a right program is not confirmed",
     )
-    part.add_argument("--output", "-o", type=absolute, required=True, help="HTML file")
+    add_output(part, "HTML file")
     part.set_defaults(run=run)
 
 

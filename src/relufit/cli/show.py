@@ -6,8 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from relufit.cli.options import subcommand
-from relufit.files.paths import absolute
+from relufit.cli.options import add_folder, subcommand
 
 
 def add(parts: Any) -> None:  # noqa: ANN401
@@ -19,7 +18,7 @@ def add(parts: Any) -> None:  # noqa: ANN401
         "Print the claims and findings of a run with their verdicts, and where its report is: the lines that a run of "
         "the workflow ends with.",
     )
-    part.add_argument("folder", type=absolute, help="the run's folder, such as results/paper")
+    add_folder(part)
     part.set_defaults(run=run)
 
 

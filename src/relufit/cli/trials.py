@@ -7,9 +7,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from relufit.cli.options import add_config, subcommand
+from relufit.cli.options import add_config, add_output, subcommand
 from relufit.cli.progress import progress, told
-from relufit.files.paths import absolute
 
 if TYPE_CHECKING:
     from relufit.training import Progress
@@ -28,7 +27,7 @@ def add(parts: Any) -> None:  # noqa: ANN401
     part.add_argument("settings", nargs="+", metavar="setting", help="such as qsgd-s16")
     add_config(part)
     part.add_argument("--data", help="folder or bucket of the data sets; ../../data from the output if not given")
-    part.add_argument("--output", "-o", type=absolute, required=True, help="folder for {setting}.parquet")
+    add_output(part, "folder for {setting}.parquet")
     part.add_argument("--reuse", action="store_true", help="take the same from another run beside this one")
     part.set_defaults(run=run)
 

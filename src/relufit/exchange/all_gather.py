@@ -28,7 +28,7 @@ class AllGather(Exchange):
         """Return K, at each rank."""
         return workers
 
-    def stages(self, ranks: int, remote: int) -> list[tuple[float, Content]]:
+    def link_loads(self, ranks: int, remote: int) -> list[tuple[float, Content]]:
         """Return the gradients out of a rank, while as many come in."""
         return [(ranks - 1, Content.GRADIENT)]
 

@@ -58,7 +58,7 @@ class AllReduce(Exchange):
         """Return 2: the parts of its own gradient at each rank, and as much of the others."""
         return 2
 
-    def stages(self, ranks: int, remote: int) -> list[tuple[float, Content]]:
+    def link_loads(self, ranks: int, remote: int) -> list[tuple[float, Content]]:
         """Return the parts out of a rank and its copies of a sum, which take the same links."""
         return [(2 * (ranks - 1) / ranks, Content.GRADIENT)]
 

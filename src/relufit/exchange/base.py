@@ -134,10 +134,10 @@ class Exchange(ABC):
         """Return how many encoded gradients the member that has most of them holds at a time."""
 
     @abstractmethod
-    def stages(self, ranks: int, remote: int) -> list[tuple[float, Content]]:
-        """Return how many whole messages the busiest link carries, for each of the links that take turns.
+    def link_loads(self, ranks: int, remote: int) -> list[tuple[float, Content]]:
+        """Return the loads of the busiest links that take turns: the whole messages that each carries, and of what.
 
-        Stages that follow each other on the same link, as those of an all-reduce, are one entry: they share what the
+        Stages that follow each other on the same link, as those of an all-reduce, are one load: they share what the
         link lets pass at once. `remote` ranks are on another host than the master.
         """
 
@@ -272,7 +272,8 @@ class Exchange(ABC):
         remote = ranks if apart else ranks - 1
         plain = self.seconds(ranks, remote, gradient, weights, network.latency, work)
         each = {Content.GRADIENT: gradient, Content.WEIGHTS: weights}
-        return _after_a_pause(plain, [count * each[content] for count, content in self.stages(ranks, remote)], network)
+        loads = [count * each[content] for count, content in self.link_loads(ranks, remote)]
+        return _after_a_pause(plain, loads, network)
 
 
 def _ranks(workers: int) -> int:
@@ -283,9 +284,9 @@ def _members(role: Role, workers: int) -> int:
     return workers if role is Role.RANK else 1
 
 
-def _after_a_pause(plain: Iteration, stages: list[float], network: Network) -> Iteration:
+def _after_a_pause(plain: Iteration, loads: list[float], network: Network) -> Iteration:
     """Return the iteration with a burst on each of the links that take turns, whose busy seconds are given."""
-    saved = sum(min(8 * network.burst / network.rate, stage) for stage in stages)
-    busiest = max(stages)
+    saved = sum(min(8 * network.burst / network.rate, load) for load in loads)
+    busiest = max(loads)
     link = max(plain.link - saved, plain.link - max(0.0, plain.upper - busiest))
     return replace(plain, lower=max(plain.lower - saved, min(plain.lower, busiest)), link=link)

@@ -26,7 +26,7 @@ class Master(Exchange):
         """Return K, at the master."""
         return workers
 
-    def stages(self, ranks: int, remote: int) -> list[tuple[float, Content]]:
+    def link_loads(self, ranks: int, remote: int) -> list[tuple[float, Content]]:
         """Return the weights out of the master, and the gradients into it."""
         return [(remote, Content.WEIGHTS), (remote, Content.GRADIENT)]
 

@@ -26,7 +26,7 @@ class Relay(Exchange):
         """Return 2 K, at the master: a gradient is kept until the rank's next but one comes."""
         return 2 * workers
 
-    def stages(self, ranks: int, remote: int) -> list[tuple[float, Content]]:
+    def link_loads(self, ranks: int, remote: int) -> list[tuple[float, Content]]:
         """Return the gradients into the master, and their copies out of it."""
         return [(remote, Content.GRADIENT), (remote * (ranks - 1), Content.GRADIENT)]
 

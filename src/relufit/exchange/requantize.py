@@ -47,7 +47,7 @@ class Requantize(Exchange):
         """Return K + 1, at the master."""
         return workers + 1
 
-    def stages(self, ranks: int, remote: int) -> list[tuple[float, Content]]:
+    def link_loads(self, ranks: int, remote: int) -> list[tuple[float, Content]]:
         """Return the gradients into the master, and the sums out of it."""
         return 2 * [(float(remote), Content.GRADIENT)]
 

@@ -7,12 +7,11 @@ J. Dean et al., 2012, Downpour SGD), the same one at every step.
 from __future__ import annotations
 
 import numpy as np
-import scipy
 
 from relufit.theory._checks import whole
+from relufit.theory._recursions import least_rate_step
 from relufit.theory.sgd import GAUSSIAN, contraction, optimal_step
 
-_STEP_DIGITS, _PRECISION = 6, 1e-9
 #: Steps that are tried before the search between them, from the longest down to so many times less than it.
 _TRIED, _FINEST = 60, 50
 
@@ -94,10 +93,4 @@ def delayed_optimal_step(
         return delayed_rate(d, m, step, delay, omega=omega, workers=workers, sum_omega=sum_omega, kurtosis=kurtosis)
 
     # A delay never makes a longer step the best one.
-    steps = np.geomspace(longest / (_FINEST * (1 + delay * longest)), longest, _TRIED).tolist()
-    near = min(range(_TRIED), key=lambda index: rate(steps[index]))
-    bounds = (steps[max(0, near - 1)], steps[min(_TRIED - 1, near + 1)])
-    least = scipy.optimize.minimize_scalar(
-        rate, bounds=bounds, method="bounded", options={"xatol": _PRECISION * steps[near]}
-    )
-    return float(f"{least.x:.{_STEP_DIGITS}g}")
+    return least_rate_step(rate, longest / (_FINEST * (1 + delay * longest)), longest, _TRIED)

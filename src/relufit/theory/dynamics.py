@@ -17,12 +17,14 @@ A. Brutzkus, A. Globerson (2017, arXiv:1702.07966), section 3.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from relufit.theory._checks import nonnegative, whole, worker_batch
+from relufit.theory._recursions import curve_of
 
 Array = NDArray[np.float64]
 
@@ -101,21 +103,21 @@ def global_curve(
     d, m, b = whole("d", d), whole("m", m), worker_batch(m, workers)
     step, noise = nonnegative("step", step), nonnegative("omega", omega) / workers
     again = nonnegative("sum_omega", sum_omega)
-    gap, across = _coordinates(norm_squared, inner)
-    curve = np.full(whole("iterations", iterations, least=0) + 1, np.inf)
-    for t in range(len(curve)):
-        error = gap * gap + across * across
-        if not error < math.inf:
-            break
-        curve[t] = error
-        mean = _expectations(inner, gap, across)
-        sample, batch = (d + 2) * mean.second, mean.along * mean.along + mean.across * mean.across
-        spread = (sample - batch) / m + noise * (sample / b + (1 - 1 / b) * batch)
-        spread += again * (spread + batch)
-        # Both are kept: one has the digits near w*, the other near 0.
-        inner, gap = inner - step * mean.along, gap - step * mean.along
-        across = math.hypot(across - step * mean.across, step * math.sqrt(spread))
-    return curve
+    start = _coordinates(norm_squared, inner)
+
+    def errors() -> Iterator[float]:
+        # Both are kept: one has the digits near 0, the other near w*.
+        along, (gap, across) = inner, start
+        while (error := gap * gap + across * across) < math.inf:
+            yield error
+            mean = _expectations(along, gap, across)
+            sample, batch = (d + 2) * mean.second, mean.along * mean.along + mean.across * mean.across
+            spread = (sample - batch) / m + noise * (sample / b + (1 - 1 / b) * batch)
+            spread += again * (spread + batch)
+            along, gap = along - step * mean.along, gap - step * mean.along
+            across = math.hypot(across - step * mean.across, step * math.sqrt(spread))
+
+    return curve_of(errors(), iterations)
 
 
 def _coordinates(norm_squared: float, inner: float) -> tuple[float, float]:

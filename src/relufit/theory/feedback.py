@@ -9,7 +9,7 @@ arXiv:1905.05957): it sends ``C(q)`` of ``q = mean_r C(p_r) + f``.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from relufit.numerics.blas import one_blas_thread
 from relufit.theory._checks import nonnegative, spectrum, squared_start, whole, worker_batch
+from relufit.theory._recursions import curve_of
 from relufit.theory.encodings import EXACT, Encoding
 from relufit.theory.sgd import GAUSSIAN, batch_curvature, contraction, optimal_step
 
@@ -162,15 +163,16 @@ def feedback_curve(
     advance, squared = fixed_data_moments(
         eigenvalues, weights, d, m, step, delta=delta, workers=workers, sum_delta=sum_delta
     )
-    moments = np.zeros((MOMENTS, eigenvalues.size))
-    moments[0] = squared_start(initial_error_squared, weights)
-    curve = np.empty(whole("iterations", iterations, least=0) + 1)
-    with np.errstate(over="ignore", invalid="ignore"):
-        for t in range(len(curve)):
-            curve[t] = squared(moments).sum()
+    start = np.zeros((MOMENTS, eigenvalues.size))
+    start[0] = squared_start(initial_error_squared, weights)
+
+    def errors() -> Iterator[float]:
+        moments = start
+        while True:
+            yield squared(moments).sum()
             moments = advance(moments)
-    curve[np.isnan(curve)] = np.inf  # inf - inf, after an overflow
-    return curve
+
+    return curve_of(errors(), iterations)
 
 
 def fixed_data_moments(

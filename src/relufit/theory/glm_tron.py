@@ -7,11 +7,13 @@ with Isotonic Regression*, 2011, arXiv:1104.2018.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
-from relufit.theory._checks import nonnegative, whole, worker_batch
+from relufit.theory._checks import nonnegative, worker_batch
+from relufit.theory._recursions import curve_of
 from relufit.theory.sgd import contraction
 
 Array = NDArray[np.float64]
@@ -68,20 +70,20 @@ def glm_tron_curve(
         If an argument is out of its range.
     """
     contraction(d, m, step, omega=omega, workers=workers, sum_omega=sum_omega)  # which checks its arguments
-    square = nonnegative("initial_error_squared", initial_error_squared)
-    if not along**2 <= square * (1 + _ROUNDING):
+    start, own = nonnegative("initial_error_squared", initial_error_squared), worker_batch(m, workers)
+    if not along**2 <= start * (1 + _ROUNDING):
         raise ValueError(f"along must be at most the error in magnitude, not {along!r}")
-    own, c = worker_batch(m, workers), along
-    curve = np.full(whole("iterations", iterations, least=0) + 1, math.inf)
-    for t in range(len(curve)):
-        curve[t] = square
-        if not square < math.inf:
-            break
-        across = math.sqrt(max(0.0, square - c**2))
-        residual = square / 2 - (across - (1 + c) * math.atan2(across, 1 + c)) / math.pi
-        encoded = sum(
-            share * ((d + 2) * residual / b + (1 - 1 / b) * square / 4)
-            for share, b in ((1.0, m), (omega / workers, own))
-        )
-        square, c = (1 - step) * square + step**2 * (1 + sum_omega) * encoded, (1 - step / 2) * c
-    return curve
+
+    def errors() -> Iterator[float]:
+        square, c = start, along
+        while square < math.inf:
+            yield square
+            across = math.sqrt(max(0.0, square - c**2))
+            residual = square / 2 - (across - (1 + c) * math.atan2(across, 1 + c)) / math.pi
+            encoded = sum(
+                share * ((d + 2) * residual / b + (1 - 1 / b) * square / 4)
+                for share, b in ((1.0, m), (omega / workers, own))
+            )
+            square, c = (1 - step) * square + step**2 * (1 + sum_omega) * encoded, (1 - step / 2) * c
+
+    return curve_of(errors(), iterations)

@@ -61,17 +61,13 @@ def iterations_fixed(
     if step is None:
         step = optimal_step(d, m, omega=omega, workers=workers, sum_omega=sum_omega)
     nonnegative("step", step)
-    # The rule's error falls as (2 / ratio)^nodes.
-    nodes = min(400, max(24, math.ceil(60 / math.log(ratio / 2)))) if ratio > 2 else 1
-    eigenvalues, weights = marchenko_pastur(ratio, nodes)
-    p = initial_profile(eigenvalues, weights)
-    p *= initial_error(round(ratio * d), d) / p.sum()
+    eigenvalues, weights, p = _beginning(d, ratio, 24, 400, 60)
     by_first, by_second = compression_noise(d, m, b, omega / workers, nonnegative("sum_omega", sum_omega))
     matrix = np.outer(2 * d / m * eigenvalues * weights + by_first * weights, eigenvalues)
     matrix += np.outer(by_second * weights, eigenvalues**2)
     matrix *= step**2
-    matrix[np.diag_indices(nodes)] += (1 - step * eigenvalues) ** 2 - (step * eigenvalues) ** 2 / m
-    return _steps(matrix, p, np.ones(nodes), goal)
+    matrix[np.diag_indices(p.size)] += (1 - step * eigenvalues) ** 2 - (step * eigenvalues) ** 2 / m
+    return _steps(matrix, p, np.ones(p.size), goal)
 
 
 @lru_cache(maxsize=100_000)
@@ -109,16 +105,14 @@ def iterations_feedback(
     goal = positive("tolerance", tolerance) ** 2
     if step is None:
         step = feedback_optimal_step(d, m, delta=delta, workers=workers, sum_delta=sum_delta)
-    nodes = min(_MOST, max(_FEW, math.ceil(28 / math.log(ratio / 2)))) if ratio > 2 else 1
-    eigenvalues, weights = marchenko_pastur(ratio, nodes)
+    eigenvalues, weights, p = _beginning(d, ratio, _FEW, _MOST, 28)
     advance, squared = fixed_data_moments(
         eigenvalues, weights, d, m, step, delta=delta, workers=workers, sum_delta=sum_delta
     )
-    start = initial_profile(eigenvalues, weights)
-    moments = np.zeros(MOMENTS * nodes)
-    moments[:nodes] = start * (initial_error(round(ratio * d), d) / start.sum())
+    moments = np.zeros(MOMENTS * p.size)
+    moments[: p.size] = p
     # Units one beside the other, of which each is a set of moments.
-    units = np.eye(moments.size).reshape(MOMENTS, nodes, -1).swapaxes(1, 2)
+    units = np.eye(moments.size).reshape(MOMENTS, p.size, -1).swapaxes(1, 2)
     matrix = advance(units).swapaxes(1, 2).reshape(moments.size, -1)
     measure = squared(units).sum(-1)
     # What stays at zero is left out: moments of a sum that is not encoded, or of ranks that lose nothing.
@@ -128,6 +122,20 @@ def iterations_feedback(
         reached |= grown
         grown = reached | (matrix[:, reached] != 0).any(axis=1)
     return _steps(matrix[np.ix_(reached, reached)], moments[reached], measure[reached], goal)
+
+
+def _beginning(
+    d: int, ratio: float, fewest: int, most: int, exponent: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return eigenvalues, weights and the squared error along each at the initial weights of n = ratio d rows.
+
+    The rule's error falls as ``(2 / ratio)^nodes``: there are as many nodes as take it to ``exp(-exponent)``, within
+    bounds.
+    """
+    nodes = min(most, max(fewest, math.ceil(exponent / math.log(ratio / 2)))) if ratio > 2 else 1
+    eigenvalues, weights = marchenko_pastur(ratio, nodes)
+    profile = initial_profile(eigenvalues, weights)
+    return eigenvalues, weights, profile * (initial_error(round(ratio * d), d) / profile.sum())
 
 
 @one_blas_thread()

@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-import scipy
-
 from relufit.theory._checks import nonnegative, whole, worker_batch
+from relufit.theory._recursions import least_rate_step
 from relufit.theory.sgd import GAUSSIAN, batch_curvature, optimal_step, stability_limit
 
-_STEP_DIGITS, _PRECISION = 6, 1e-9
 #: Steps that are tried before the search between them, from the longest down to so many times less than it over H.
 _TRIED, _FINEST = 400, 100
 
@@ -100,11 +97,5 @@ def local_optimal_step(
     growth = (2 * workers + 1) ** (1 / local_steps) - 1
     own = (1 + math.sqrt(1 + 4 * curvature * growth)) / (2 * curvature)
     longest = min(own, stability_limit(d, m, omega=omega, workers=workers, sum_omega=sum_omega, kurtosis=kurtosis))
-    # With many local steps the factor is flat on both sides of its minimum, where a search alone would go astray.
-    steps = np.geomspace(longest / (_FINEST * local_steps), longest, _TRIED).tolist()
-    near = min(range(1, _TRIED - 1), key=lambda index: factor(steps[index]))
-    least = scipy.optimize.minimize_scalar(
-        factor, bounds=(steps[near - 1], steps[near + 1]), method="bounded", options={"xatol": _PRECISION * steps[near]}
-    )
-    # So many digits that every machine has the same ones: near its minimum the factor is flat.
-    return float(f"{least.x:.{_STEP_DIGITS}g}")
+    # With many local steps the factor is flat on both sides of its minimum.
+    return least_rate_step(factor, longest / (_FINEST * local_steps), longest, _TRIED)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,6 +18,7 @@ from relufit.theory._checks import (
     whole,
     worker_batch,
 )
+from relufit.theory._recursions import curve_of
 
 Array = NDArray[np.float64]
 
@@ -166,18 +168,20 @@ def fixed_data_curve(
     d, m, b = whole("d", d), whole("m", m), worker_batch(m, workers)
     scale = nonnegative("step", step) ** 2
     noise = compression_noise(d, m, b, nonnegative("omega", omega) / workers, nonnegative("sum_omega", sum_omega))
-    p = squared_start(initial_error_squared, weights)
-    curve = np.empty(whole("iterations", iterations, least=0) + 1)
+    start = squared_start(initial_error_squared, weights)
     moments = np.stack([np.ones_like(weights), eigenvalues, eigenvalues**2])
     kept = (1 - step * eigenvalues) ** 2 - scale / m * eigenvalues**2
     by_first = scale * (2 * d / m * eigenvalues + noise[0]) * weights
     by_second = scale * noise[1] * weights
-    with np.errstate(over="ignore", invalid="ignore"):
-        for t in range(len(curve)):
-            curve[t], first, second = moments @ p
+
+    def errors() -> Iterator[float]:
+        p = start
+        while True:
+            error, first, second = moments @ p
+            yield error
             p = kept * p + first * by_first + second * by_second
-    curve[np.isnan(curve)] = np.inf  # inf - inf, after an overflow
-    return curve
+
+    return curve_of(errors(), iterations)
 
 
 def compression_noise(d: int, m: int, b: float, noise: float, sum_omega: float) -> tuple[float, float]:

@@ -19,7 +19,7 @@ from relufit.experiments.ablations.buckets import Buckets
 from relufit.experiments.ablations.noise import Noise
 from relufit.experiments.ablations.part import Part
 from relufit.experiments.ablations.rates import Inputs, Steps
-from relufit.experiments.framework.base import Judgement, Setting
+from relufit.experiments.framework.base import Judgement, Setting, budget_of
 
 NAME = "ablations"
 PARTS: dict[str, Part] = {"noise": Noise(), "inputs": Inputs(), "buckets": Buckets(), "steps": Steps()}
@@ -67,8 +67,5 @@ class Ablations:
             f"from n/d = {section['ratio']:g}, {section['trials']} trials; levels, batches, ranks and n/d are varied "
             "in other experiments"
         )
-        budget = (
-            f"{section['iterations']} iterations to relative error {section['tolerance']:g}, with label noise "
-            f"{section['noise']['iterations']}"
-        )
+        budget = f"{budget_of(section)}, with label noise {section['noise']['iterations']}"
         return Judgement(said, budget, verdicts, tables)

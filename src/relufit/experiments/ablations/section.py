@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from relufit.experiments.framework.keys import (
     BucketSize,
     Budget,
     Coding,
     ConvergedAt,
-    Dimension,
     Level,
-    MiniBatch,
     Norm,
-    Ratio,
     RecordEvery,
+    RunSizes,
     StepFactor,
     StepFactors,
     Trials,
-    Workers,
-    check_shares,
 )
 from relufit.schema import LEFT_OUT, Distinct, Integer, Positive, Section
 
@@ -50,13 +46,9 @@ class Steps(Section):
     qsgd: StepFactors = Field(default=LEFT_OUT)
 
 
-class AblationsSection(Section):
+class AblationsSection(RunSizes):
     """One thing at a time, on fresh samples."""
 
-    dimension: Dimension
-    ratio: Ratio
-    workers: Workers
-    mini_batch: MiniBatch
     levels: Level = Field(description="s of QSGD under noise, with other inputs and with other steps")
     noise: Noise = Field(description="noise of the labels")
     inputs: Distinct[Literal["gaussian", "rademacher", "uniform", "student_t5", "autoregressive"]] = Field(
@@ -68,8 +60,3 @@ class AblationsSection(Section):
     iterations: Budget
     record_every: RecordEvery
     trials: Trials
-
-    @model_validator(mode="after")
-    def _check_shares(self) -> Self:
-        check_shares(int(self.dimension * self.ratio), self.workers, self.mini_batch)
-        return self

@@ -20,7 +20,7 @@ from relufit.claims.topics import Topic
 from relufit.claims.trace_files import Record
 from relufit.claims.verdict import Verdict, exactly, judge
 from relufit.experiments.batch_scaling.fresh_losses import fresh_losses
-from relufit.experiments.framework.base import Judgement, Setting
+from relufit.experiments.framework.base import Judgement, Setting, budget_of
 from relufit.experiments.framework.counted_exchanges import payload_bytes
 from relufit.experiments.framework.quantized import fresh_training, planted
 
@@ -138,7 +138,7 @@ class BatchScaling:
             f"d = {section['dimension']}, m in {grid}, fresh samples, one rank, optimal step for each m, w0 from "
             f"n/d = {section['ratio']:g}, {section['trials']} trials"
         )
-        budget = f"{section['iterations']} iterations to relative error {tolerance:g}"
+        budget = budget_of(section)
         tables = {"summary": summary, "predictions": _predictions(section)}
         return Judgement(line, budget, {Topic.GEOMETRIC_RATE: rate, Topic.LARGER_BATCHES: larger}, tables)
 

@@ -21,7 +21,7 @@ from relufit.claims.trace_files import Record
 from relufit.claims.verdict import Verdict, describe, exactly, judge
 from relufit.exchange import BASELINE, find_exchange
 from relufit.experiments.bits_frontier.runs import NAME, Run, all_runs, runs_of, scaled_pairs
-from relufit.experiments.framework.base import Judgement, Setting
+from relufit.experiments.framework.base import Judgement, Setting, budget_of
 from relufit.experiments.framework.curves import ends
 from relufit.experiments.framework.quantized import (
     Spectrum,
@@ -98,7 +98,7 @@ class BitsFrontier:
             f"{section['mini_batches']}, {section['sampling']}, exchanges {', '.join(section['exchanges'])}; steps are "
             f"the best by prediction, or in units of SGD's own where that is said; {trials} trials"
         )
-        budget = f"{section['iterations']} iterations to relative error {section['tolerance']:g}"
+        budget = budget_of(section)
         tables = {"methods": judging.methods(), "search": judging.searched(), "limit": limit}
         return Judgement(said, budget, judging.verdicts, tables)
 

@@ -17,7 +17,7 @@ from relufit.claims.trace_files import Record
 from relufit.experiments.bits_to_accuracy.runs import SINGLE, find, max_norm_runs, qsgd_name
 from relufit.experiments.bits_to_accuracy.tables import all_tables
 from relufit.experiments.bits_to_accuracy.verdicts import all_verdicts
-from relufit.experiments.framework.base import Judgement, Setting
+from relufit.experiments.framework.base import Judgement, Setting, budget_of
 from relufit.experiments.framework.quantized import is_long, planted, qsgd, training, trials_of
 
 NAME = "bits_to_accuracy"
@@ -99,5 +99,5 @@ class BitsToAccuracy:
             f"m = {section['mini_batch']}, {section['sampling']}, optimal step for each omega, {section['trials']} "
             f"trials, {section['long_runs']['trials']} of long runs and {section['coded']['trials']} of codes"
         )
-        budget = f"{section['iterations']} iterations to relative error {section['tolerance']:g}"
+        budget = budget_of(section)
         return Judgement(said, budget, all_verdicts(measurements), all_tables(measurements))

@@ -20,8 +20,8 @@ from relufit.claims.trace_files import Record
 from relufit.claims.verdict import Verdict
 from relufit.errors import ConfigError
 from relufit.exchange import BASELINE, EXCHANGES, find_exchange
-from relufit.experiments.framework.base import Judgement, Setting
-from relufit.experiments.framework.curves import ends
+from relufit.experiments.framework.base import Judgement, Setting, budget_of
+from relufit.experiments.framework.curves import ends, predicted_columns
 from relufit.experiments.framework.quantized import (
     Method,
     expected_iterations,
@@ -137,15 +137,13 @@ class ExchangeConvergence:
             due_bytes = expected_sent(section, run.compressor, run.exchange, due_here)
             measured = (*mean_interval(took), due_here, *mean_interval(sent), due_bytes)
             rows.append((run.name, run.exchange, run.compressor.get("levels"), *measured))
-        columns = ["setting", "exchange", "levels"]
-        for quantity in ("iterations", "sent"):
-            columns += [quantity, f"{quantity}_low", f"{quantity}_high", f"{quantity}_predicted"]
+        columns = ["setting", "exchange", "levels", *predicted_columns("iterations", "sent")]
         said = (
             f"d = {section['dimension']}, n/d = {section['ratio']:g}, K = {section['workers']}, "
             f"m = {section['mini_batch']}, {section['sampling']}, coding {section['coding']}, optimal step for both "
             f"variances, {trials} trials"
         )
-        budget = f"{section['iterations']} iterations to relative error {section['tolerance']:g}"
+        budget = budget_of(section)
         table = pd.DataFrame(rows, columns=columns)
         return Judgement(said, budget, verdicts, {"summary": table.astype({"levels": "Int64"})})
 

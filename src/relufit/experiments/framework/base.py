@@ -177,6 +177,11 @@ class Experiment(Protocol):
         """Return the judgement of the traces of all settings, by their names."""
 
 
+def budget_of(section: Mapping[str, Any]) -> str:
+    """Return the budget of a section's runs to its tolerance, as a `Judgement` has it."""
+    return f"{section['iterations']} iterations to relative error {section['tolerance']:g}"
+
+
 def as_json(settings: Sequence[Setting], seed: int) -> str:
     """Return everything that the results of a group depend on, as text: what a rerun is triggered by."""
     return json.dumps({"seed": seed, "settings": [asdict(setting) for setting in settings]}, sort_keys=True)

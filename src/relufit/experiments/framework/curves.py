@@ -47,3 +47,9 @@ def ends(record: Record, tolerance: float) -> pd.DataFrame:
     last = record.table.groupby("trial").last()
     reached = last["relative_error"] <= tolerance
     return last.rename(columns={"iteration": "iterations"}).where(reached)
+
+
+def predicted_columns(*quantities: str) -> list[str]:
+    """Return the columns of each quantity: its mean, the bounds of its interval, and the prediction."""
+    endings = ("", "_low", "_high", "_predicted")
+    return [f"{quantity}{ending}" for quantity in quantities for ending in endings]

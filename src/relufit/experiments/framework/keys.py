@@ -61,23 +61,34 @@ class LongRuns(Section):
     trials: Trials = Field(description="trials of a long setting")
 
 
-class TrainingRuns(Section):
-    """Runs at one setting of sizes, by K ranks."""
+class RunSizes(Section):
+    """The sizes of runs by K ranks, each of which has rows and a share of every mini-batch."""
 
     dimension: Dimension
     ratio: Ratio
     workers: Workers
     mini_batch: MiniBatch
-    sampling: Sampling
-    tolerance: ConvergedAt
-    iterations: Budget
-    record_every: RecordEvery
-    trials: Trials
 
     @model_validator(mode="after")
     def _check_shares(self) -> Self:
         check_shares(int(self.dimension * self.ratio), self.workers, self.mini_batch)
         return self
+
+
+class FreshRunSizes(RunSizes):
+    """Those of runs on fresh samples."""
+
+    ratio: FreshRatio
+
+
+class TrainingRuns(RunSizes):
+    """Runs at one setting of sizes, by K ranks."""
+
+    sampling: Sampling
+    tolerance: ConvergedAt
+    iterations: Budget
+    record_every: RecordEvery
+    trials: Trials
 
 
 class QuantizedRuns(TrainingRuns):

@@ -41,6 +41,11 @@ def qsgd(section: Mapping[str, Any], levels: int, coding: str) -> dict[str, Any]
     return {"name": "qsgd", "levels": levels, "coding": coding, "bucket_size": section["bucket_size"]}
 
 
+def sgd_or_qsgd(section: Mapping[str, Any], levels: int | None, plain: str = "fp64") -> dict[str, Any]:
+    """Return QSGD with one norm of the whole gradient, or for None levels the cast that SGD sends."""
+    return {"name": plain} if levels is None else {"name": "qsgd", "levels": levels, "coding": section["coding"]}
+
+
 def max_norm(levels: int, coding: str) -> dict[str, Any]:
     """Return QSGD with the largest magnitude in place of the l2 norm, of the whole gradient."""
     return {"name": "qsgd", "levels": levels, "coding": coding, "norm": "max"}

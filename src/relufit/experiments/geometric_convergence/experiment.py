@@ -21,7 +21,7 @@ from relufit.claims.statistics import line_fit, mean_interval
 from relufit.claims.topics import Topic
 from relufit.claims.trace_files import Record
 from relufit.claims.verdict import Verdict, describe, exactly, judge
-from relufit.experiments.framework.base import Judgement, Setting
+from relufit.experiments.framework.base import Judgement, Setting, budget_of
 from relufit.experiments.framework.curves import on_grid, typical_curve
 from relufit.experiments.framework.procedures import model_of
 from relufit.experiments.framework.quantized import training
@@ -94,7 +94,7 @@ class GeometricConvergence:
         setting = (
             f"d = {d}, n/d in {section['ratios']}, m = {m}, one rank, optimal step for fresh samples, {trials} trials"
         )
-        budget = f"{section['iterations']} iterations to relative error {section['tolerance']:g}"
+        budget = budget_of(section)
         tables = {"curves": pd.concat(curves), "slopes": pd.concat(rates)}
         return Judgement(setting, budget, {Topic.GEOMETRIC_RATE: verdicts}, tables)
 

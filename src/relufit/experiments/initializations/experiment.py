@@ -19,7 +19,7 @@ from relufit.claims.statistics import proportion_interval
 from relufit.claims.topics import Topic
 from relufit.claims.trace_files import Record
 from relufit.claims.verdict import Verdict, exactly, judge
-from relufit.experiments.framework.base import Judgement, Setting
+from relufit.experiments.framework.base import Judgement, Setting, budget_of
 from relufit.solvers import STARTS
 
 NAME = "initializations"
@@ -91,7 +91,7 @@ class Initializations:
             f"d = {section['dimension']}, n/d in {section['ratios']}, full-batch gradient descent, step "
             f"{section['step_size']:g}, {section['trials']} data sets, the same for all starts"
         )
-        budget = f"{section['iterations']} iterations to relative error {section['tolerance']:g}"
+        budget = budget_of(section)
         tables = {"trials": pd.concat(trials, ignore_index=True), "summary": pd.DataFrame(rows, columns=names)}
         return Judgement(said, budget, {Topic.OTHER_STARTS: verdicts}, tables)
 

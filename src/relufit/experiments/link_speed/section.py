@@ -13,12 +13,11 @@ from relufit.experiments.framework.keys import (
     ConvergedAt,
     Dimension,
     ExchangeName,
-    MiniBatch,
     Ratio,
     RecordEvery,
+    RunSizes,
     Trials,
     Workers,
-    check_shares,
 )
 from relufit.schema import LEFT_OUT, Distinct, Integer, Positive, Section, Whole, refused
 
@@ -53,23 +52,15 @@ class Run(Section):
     iterations: Whole = Field(default=LEFT_OUT, description="iterations of a run that does not go on to the tolerance")
 
 
-class WholeRuns(Section):
+class WholeRuns(RunSizes):
     """Runs from w0 on rows from disk."""
 
-    dimension: Dimension
-    ratio: Ratio
     workers: Hosts
-    mini_batch: MiniBatch
     tolerance: ConvergedAt
     iterations: Budget
     record_every: RecordEvery
     trials: Trials
     runs: Distinct[Run] = Field(min_length=1, description="what is run")
-
-    @model_validator(mode="after")
-    def _check_shares(self) -> Self:
-        check_shares(int(self.dimension * self.ratio), self.workers, self.mini_batch)
-        return self
 
     @model_validator(mode="after")
     def _check_runs(self) -> Self:

@@ -21,12 +21,13 @@ from relufit.claims.verdict import Verdict
 from relufit.exchange import BASELINE
 from relufit.experiments.batch_scaling.experiment import reached
 from relufit.experiments.framework.base import Judgement, Setting
-from relufit.experiments.framework.curves import ends
+from relufit.experiments.framework.curves import ends, predicted_columns
 from relufit.experiments.framework.quantized import (
     expected_sent,
     fresh_training,
     judge_ratio,
     planted,
+    sgd_or_qsgd,
     variances_of,
 )
 
@@ -76,9 +77,7 @@ def expected_exchanges(section: Mapping[str, Any], cell: Cell) -> float:
 
 
 def _compressor(section: Mapping[str, Any], cell: Cell) -> dict[str, Any]:
-    if cell.levels is None:
-        return {"name": "fp32"}
-    return {"name": "qsgd", "levels": cell.levels, "coding": section["coding"]}
+    return sgd_or_qsgd(section, cell.levels, "fp32")
 
 
 class LocalSteps:
@@ -152,9 +151,7 @@ class LocalSteps:
         rows = [
             (*cell, *mean_interval(took[cell]), due[cell], *mean_interval(sent[cell]), due_bytes[cell]) for cell in last
         ]
-        columns = list(Cell._fields)
-        for quantity in ("exchanges", "sent"):
-            columns += [quantity, f"{quantity}_low", f"{quantity}_high", f"{quantity}_predicted"]
+        columns = [*Cell._fields, *predicted_columns("exchanges", "sent")]
         said = (
             f"d = {section['dimension']}, K = {section['workers']}, m = {section['mini_batch']}, H in "
             f"{[1, *section['local_steps']]}, fresh samples, all_reduce, w0 from n/d = {section['ratio']:g}, optimal "

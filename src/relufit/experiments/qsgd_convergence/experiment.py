@@ -21,7 +21,7 @@ from relufit.claims.statistics import mean_interval
 from relufit.claims.topics import Topic
 from relufit.claims.trace_files import Record
 from relufit.claims.verdict import Verdict, judge
-from relufit.experiments.framework.base import Judgement, Setting
+from relufit.experiments.framework.base import Judgement, Setting, budget_of
 from relufit.experiments.framework.curves import ends, on_grid, typical_curve
 from relufit.experiments.framework.quantized import (
     Method,
@@ -114,7 +114,7 @@ class QsgdConvergence:
             f"m = {section['mini_batch']}, {section['sampling']}, optimal step for each omega, {section['trials']} "
             f"trials, {long['trials']} where more than {long['iterations']} iterations are expected on fresh samples"
         )
-        budget = f"{section['iterations']} iterations to relative error {section['tolerance']:g}"
+        budget = budget_of(section)
         columns = ["setting", "levels", "quantity", "mean", "low", "high", "predicted"]
         tables = {
             "curves": pd.concat(curves),

@@ -22,7 +22,8 @@ from relufit.claims.trace_files import Record
 from relufit.claims.verdict import Verdict, exactly
 from relufit.exchange import BASELINE, DEFAULT
 from relufit.experiments.batch_scaling.experiment import reached
-from relufit.experiments.framework.base import Judgement, Setting
+from relufit.experiments.framework.base import Judgement, Setting, budget_of
+from relufit.experiments.framework.curves import predicted_columns
 from relufit.experiments.framework.quantized import fresh_training, judge_ratio, planted, variances_of
 
 NAME = "reference_methods"
@@ -237,7 +238,7 @@ class ReferenceMethods:
             predicted = _predictions(section, run)
             verdicts += _judge_averaged(section, setting, run, table, predicted)
             curves.append(_curves(run, table, predicted))
-        columns = [*Cell._fields, "iterations", "iterations_low", "iterations_high", "iterations_predicted"]
+        columns = [*Cell._fields, *predicted_columns("iterations")]
         averaging = section["averaging"]
         said = (
             f"d = {section['dimension']}, K = {section['workers']}, m = {section['mini_batch']}, and m = 1 with K = 1, "
@@ -246,10 +247,7 @@ class ReferenceMethods:
             f"{section['trials']} trials; averaging from iteration {averaging['average_from']} on with noise of "
             f"standard deviation {averaging['std']:g}, {averaging['trials']} trials"
         )
-        budget = (
-            f"{section['iterations']} iterations to relative error {section['tolerance']:g}, with label noise "
-            f"{averaging['iterations']}"
-        )
+        budget = f"{budget_of(section)}, with label noise {averaging['iterations']}"
         methods = pd.DataFrame(rows, columns=columns).astype({"levels": "Int64"})
         tables = {"methods": methods, "averaging": pd.concat(curves, ignore_index=True)}
         return Judgement(said, budget, {Topic.REFERENCE_METHODS: verdicts}, tables)

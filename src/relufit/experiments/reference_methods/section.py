@@ -9,15 +9,12 @@ from pydantic import Field, model_validator
 from relufit.experiments.framework.keys import (
     Budget,
     ConvergedAt,
-    Dimension,
-    FreshRatio,
+    FreshRunSizes,
     Level,
-    MiniBatch,
     Points,
     StepFactor,
     Trials,
     Workers,
-    check_shares,
 )
 from relufit.schema import Distinct, Integer, Positive, Section, Whole, refused
 
@@ -38,13 +35,9 @@ class Averaging(Section):
         return self
 
 
-class ReferenceMethodsSection(Section):
+class ReferenceMethodsSection(FreshRunSizes):
     """Other gradients, a start from zero, and averaging, on fresh samples."""
 
-    dimension: Dimension
-    ratio: FreshRatio
-    workers: Workers
-    mini_batch: MiniBatch
     levels: Level = Field(description="s of the runs of QSGD")
     votes: Distinct[Workers] = Field(min_length=1, description="K, the numbers of ranks whose majority decides a sign")
     tolerance: ConvergedAt
@@ -54,8 +47,7 @@ class ReferenceMethodsSection(Section):
     averaging: Averaging = Field(description="label noise, and the mean of the weights")
 
     @model_validator(mode="after")
-    def _check_shares(self) -> Self:
-        check_shares(int(self.dimension * self.ratio), self.workers, self.mini_batch)
+    def _check_votes(self) -> Self:
         for workers in self.votes:
             if self.mini_batch % workers:
                 what = f"{workers} ranks cannot share {self.mini_batch} samples evenly"

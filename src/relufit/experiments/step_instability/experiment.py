@@ -25,7 +25,7 @@ from relufit.claims.verdict import Verdict, exactly, judge
 from relufit.experiments.framework.base import Judgement, Setting
 from relufit.experiments.framework.curves import on_grid, typical_curve
 from relufit.experiments.framework.exact_tests import LEVEL, mean_over, shared, vanishes
-from relufit.experiments.framework.quantized import omega_of, planted
+from relufit.experiments.framework.quantized import omega_of, planted, sgd_or_qsgd
 
 NAME = "step_instability"
 #: Departure of the factor of a single step from the predicted one that the tests must be able to see: this share of the
@@ -54,14 +54,10 @@ class Steps(NamedTuple):
         return {"least": 1.0} if self.growth > 1 else {"most": 1.0}
 
 
-def _compressor(section: Mapping[str, Any], levels: int | None) -> dict[str, Any]:
-    return {"name": "fp64"} if levels is None else {"name": "qsgd", "levels": levels, "coding": section["coding"]}
-
-
 def _known(section: Mapping[str, Any], levels: int | None) -> dict[str, Any]:
     """Return what theory takes beside the step."""
     d = section["dimension"]
-    omega = omega_of(_compressor(section, levels), d)
+    omega = omega_of(sgd_or_qsgd(section, levels), d)
     return {"d": d, "m": section["mini_batch"], "workers": section["workers"], "omega": omega}
 
 
@@ -163,7 +159,7 @@ class StepInstability:
 
 def _training(section: Mapping[str, Any], steps: Steps) -> dict[str, Any]:
     return {
-        "compressor": _compressor(section, steps.levels),
+        "compressor": sgd_or_qsgd(section, steps.levels),
         "workers": section["workers"],
         "batch_size": section["mini_batch"],
         "step_size": steps.step,

@@ -2,34 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Self
-
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from relufit.experiments.framework.keys import (
     Budget,
     Coding,
     ConvergedAt,
-    Dimension,
-    FreshRatio,
+    FreshRunSizes,
     Levels,
-    MiniBatch,
     RecordEvery,
     SingleSteps,
     Trials,
-    Workers,
-    check_shares,
 )
-from relufit.schema import Distinct, Positive, Section, Whole
+from relufit.schema import Distinct, Positive, Whole
 
 
-class StepInstabilitySection(Section):
+class StepInstabilitySection(FreshRunSizes):
     """QSGD at SGD's step, and near the longest step."""
 
-    dimension: Dimension
-    ratio: FreshRatio
-    workers: Workers
-    mini_batch: MiniBatch
     levels: Levels
     coding: Coding
     tolerance: ConvergedAt
@@ -40,8 +30,3 @@ class StepInstabilitySection(Section):
     steps: SingleSteps = Field(description="single steps at SGD's step")
     factors: Distinct[Positive] = Field(min_length=1, description="steps, in units of the longest one, 1/A_q")
     limit_steps: SingleSteps = Field(description="single steps of SGD at each factor; of QSGD A_q / A times as many")
-
-    @model_validator(mode="after")
-    def _check_shares(self) -> Self:
-        check_shares(int(self.dimension * self.ratio), self.workers, self.mini_batch)
-        return self

@@ -18,7 +18,7 @@ from relufit.claims.topics import Topic
 from relufit.claims.trace_files import Record
 from relufit.claims.verdict import Verdict, exactly
 from relufit.exchange import BASELINE, DEFAULT, EXCHANGES
-from relufit.experiments.framework.base import Judgement, Setting
+from relufit.experiments.framework.base import Judgement, Setting, budget_of
 from relufit.experiments.framework.curves import typical_curve
 from relufit.experiments.framework.quantized import compressors, training
 
@@ -98,7 +98,7 @@ class TimeToAccuracy:
             "timing-curves": pd.concat(curves),
             "timing-parts": pd.DataFrame(parts, columns=["setting", "part", "mean", "low", "high"]),
         }
-        budget = f"{section['iterations']} iterations to relative error {section['tolerance']:g}"
+        budget = budget_of(section)
         return Judgement(setting, budget, {Topic.COMMUNICATION: exact}, tables)
 
 

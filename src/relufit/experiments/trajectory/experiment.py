@@ -24,7 +24,7 @@ from relufit.claims.trace_files import Record
 from relufit.claims.verdict import Verdict, judge
 from relufit.experiments.framework.base import Judgement, Setting
 from relufit.experiments.framework.curves import on_grid, typical_curve
-from relufit.experiments.framework.quantized import omega_of, planted
+from relufit.experiments.framework.quantized import omega_of, planted, sgd_or_qsgd
 
 NAME = "trajectory"
 #: Tolerance of ln error^2 at the end of a run.
@@ -35,14 +35,8 @@ _SHORTEST_CURVE = 512
 
 def _known(section: Mapping[str, Any], run: Mapping[str, Any]) -> dict[str, Any]:
     """Return what theory takes beside the step."""
-    omega = omega_of(_compressor(section, run), section["dimension"])
+    omega = omega_of(sgd_or_qsgd(section, run["levels"]), section["dimension"])
     return {"d": section["dimension"], "m": run["mini_batch"], "workers": run["workers"], "omega": omega}
-
-
-def _compressor(section: Mapping[str, Any], run: Mapping[str, Any]) -> dict[str, Any]:
-    if run["levels"] is None:
-        return {"name": "fp64"}
-    return {"name": "qsgd", "levels": run["levels"], "coding": section["coding"]}
 
 
 def _step(section: Mapping[str, Any], run: Mapping[str, Any]) -> float:
@@ -112,7 +106,7 @@ class Trajectory:
                 _name(run),
                 planted(section),
                 {
-                    "compressor": _compressor(section, run),
+                    "compressor": sgd_or_qsgd(section, run["levels"]),
                     "workers": run["workers"],
                     "batch_size": run["mini_batch"],
                     "step_size": _step(section, run),

@@ -18,8 +18,8 @@ from relufit.claims.topics import Topic
 from relufit.claims.trace_files import Record
 from relufit.claims.verdict import Verdict
 from relufit.experiments.batch_scaling.experiment import reached
-from relufit.experiments.framework.base import Judgement, Setting
-from relufit.experiments.framework.quantized import fresh_training, judge_ratio, omega_of, planted
+from relufit.experiments.framework.base import Judgement, Setting, budget_of
+from relufit.experiments.framework.quantized import fresh_training, judge_ratio, omega_of, planted, sgd_or_qsgd
 
 NAME = "worker_scaling"
 #: Tolerance of the iterations, and of their ratio.
@@ -47,14 +47,10 @@ def panels(section: Mapping[str, Any]) -> Iterator[tuple[str, Cell]]:
             yield "rank", Cell(levels, workers, section["rank_batch"] * workers)
 
 
-def _compressor(section: Mapping[str, Any], levels: int | None) -> dict[str, Any]:
-    return {"name": "fp64"} if levels is None else {"name": "qsgd", "levels": levels, "coding": section["coding"]}
-
-
 def _due(section: Mapping[str, Any], cell: Cell) -> float:
     """Return the predicted iterations to the tolerance."""
     d, start = section["dimension"], theory.initial_error(**planted(section))
-    omega = omega_of(_compressor(section, cell.levels), d)
+    omega = omega_of(sgd_or_qsgd(section, cell.levels), d)
     return theory.iterations_fresh(
         d, cell.mini_batch, start, section["tolerance"], omega=omega, workers=cell.workers, typical=True
     )
@@ -83,7 +79,7 @@ class WorkerScaling:
                 planted(section),
                 fresh_training(
                     section,
-                    _compressor(section, cell.levels),
+                    sgd_or_qsgd(section, cell.levels),
                     _due(section, cell),
                     workers=cell.workers,
                     mini_batch=cell.mini_batch,
@@ -116,7 +112,7 @@ class WorkerScaling:
             f"m = {section['mini_batch']} or {section['rank_batch']} K, fresh samples, w0 from "
             f"n/d = {section['ratio']:g}, optimal step for each omega, {section['trials']} trials"
         )
-        budget = f"{section['iterations']} iterations to relative error {section['tolerance']:g}"
+        budget = budget_of(section)
         return Judgement(setting, budget, {Topic.FAST_CONVERGENCE: [*verdicts.values(), *grown]}, tables)
 
 
