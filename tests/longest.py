@@ -30,7 +30,7 @@ LONGEST = (
     "clusters/ec2/test_preflight.py",
     "clusters/test_address.py",
     "clusters/test_local.py",
-    "experiments/test_link_speed.py",
+    "experiments/test_link_trials.py",
     "workflow/test_s3.py",
     "training/test_killed_clients.py",
     "training/test_residuals.py",

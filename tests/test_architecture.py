@@ -60,6 +60,18 @@ def test_what_is_not_about_clusters_knows_no_dask(room: str, path: Path) -> None
         assert not {name for name in _imports(path) if name.split(".")[0] in ("dask", "distributed")}
 
 
+def test_no_import_of_a_module_loads_a_part_of_scipy() -> None:
+    # scipy loads a part when it is first asked for; a process that asks for none begins earlier.
+    loading = set()
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.Import):
+                loading |= {(path.name, alias.name) for alias in node.names if alias.name.startswith("scipy.")}
+            elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "scipy":
+                loading.add((path.name, str(node.module)))
+    assert not loading
+
+
 def _names_exchanges(node: ast.AST) -> bool:
     """Tell whether an expression lists exchanges by name, compares with one, or is the name of one."""
     if isinstance(node, ast.Compare):

@@ -1,25 +1,20 @@
-"""Seconds between hosts: what is judged, from made traces; and one cell for real, where hosts can be emulated."""
+"""Seconds between hosts: what is judged, from made traces."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
-from itertools import groupby
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 from made_machine import machine_with
+from small_links import CELL, EXPERIMENT, RANKS, ROUND_TRIP, TRIALS, D, small_links
 
 from relufit import theory
 from relufit.claims.trace_files import Record
-from relufit.clusters.emulated import Refused, probe
 from relufit.exchange import BASELINE, EXCHANGES
-from relufit.experiments import CATALOGUE
-from relufit.experiments.configuration import load
-from relufit.experiments.framework import emulated_trials, trials
-from relufit.experiments.framework.base import Trial
 from relufit.experiments.link_speed.experiment import NAME
 from relufit.experiments.link_speed.model import link_of
 from relufit.experiments.link_speed.runs import Run, expected_traffic, expected_vector, runs_of
@@ -29,30 +24,14 @@ from relufit.figures.link_runs import draw
 from relufit.planning import Host, Problem, best, plan
 from relufit.theory import network
 
-ROOT = Path(__file__).parent.parent.parent
-EXPERIMENT = CATALOGUE[NAME]
-D, RANKS, ROUND_TRIP, MESSAGE = 20_000, 2, 1e-3, 2e-4
-CELL = {"dimension": D, "workers": RANKS, "rates": [1e7, 1e8]}
+MESSAGE = 2e-4
 COSTS = {"compute": 2e-4, "encode": 1e-4, "exchange": 0.0, "wait": 0.0, "decode": 2e-4, "update": 5e-5}
 MOVED = {"frame_bytes": 10**6, "packets": 200, "interface_bytes": 10**6 + 66 * 200, "dropped": 0}
-TRIALS = 3
-MAP = {"dimensions": [1000], "workers": [4], "rates": [1e8, 1e10]}
 
 
 @pytest.fixture
 def config() -> dict[str, Any]:
-    config = load([ROOT / "config.yaml"])
-    config[NAME].update(cells=[CELL], rank_rows=6, iterations=[8, 8], trials=TRIALS)
-    runs = [{"compressor": name, "exchanges": ["all_gather"], "rates": [1e6]} for name in ("fp32", "packed")]
-    runs.append({"compressor": "s4-rans", "exchanges": ["relay"], "rates": [1e6], "iterations": 2})
-    runs.append({"compressor": "fp32", "exchanges": ["relay"], "rates": [1e6], "iterations": 2})
-    whole = {"dimension": 4000, "mini_batch": 8, "ratio": 3, "tolerance": 1e-3, "trials": TRIALS, "runs": runs}
-    config[NAME]["whole"].update(whole)
-    config[NAME]["map"] = MAP
-    runs = [{"compressor": name, "exchange": "all_gather"} for name in ("fp32", "packed")]
-    some = {"workers": [RANKS], "beyond": [4], "mini_batch": 48, "rank_batch": 6, "runs": runs}
-    config[NAME]["scaling"].update(dimension=D, rate=1e7, **some)
-    return config
+    return small_links()
 
 
 WORK = network.Work(COSTS["compute"], COSTS["encode"], COSTS["decode"] / RANKS, COSTS["update"], message=MESSAGE)
@@ -68,7 +47,19 @@ def _due(
     return EXCHANGES[exchange].iteration(RANKS, payload, d, link, work).upper * draw.uniform(0.99, 1.01)
 
 
-def _made(
+#: Judgements of configurations and of what is said of traces: several tests look at each, and making one takes seconds.
+_MADE: dict[str, Any] = {}
+
+
+def _made(config: dict[str, Any], **said: Any) -> Any:
+    """Return the judgement of traces as `_judge_made` makes them, each once."""
+    key = json.dumps([config, said], sort_keys=True)
+    if key not in _MADE:
+        _MADE[key] = _judge_made(config, **said)
+    return _MADE[key]
+
+
+def _judge_made(
     config: dict[str, Any],
     *,
     slower: float = 1.0,
@@ -315,90 +306,3 @@ def test_only_what_the_machine_carries_is_timed(config: dict[str, Any]) -> None:
     for key, value in (("carried", 1e6), ("longest", 1e-3)):
         limited = {NAME: {**config[NAME], key: value}}
         assert not any(run["points"] for run in EXPERIMENT.settings(limited)[0].spec["runs"].values())
-
-
-FOUND = probe()
-
-
-@pytest.mark.skipif("tbf" not in FOUND.works or FOUND.delay is None, reason="hosts cannot be emulated here")
-def test_a_cell_is_timed_between_hosts_and_its_bytes_are_those_of_the_interfaces(config: dict[str, Any]) -> None:
-    setting = EXPERIMENT.settings(config)[0]
-    chosen = {name: run for name, run in setting.spec["runs"].items() if name.endswith("all_gather")}
-    for run in chosen.values():
-        run["points"] = [(1e8, 8)]
-    chosen["sgd-fp64-master"] = {**setting.spec["runs"]["sgd-fp64-master"], "points": []}
-    setting.spec["runs"] = chosen
-    (_, timings), _ = trials.simulate([replace(setting, trials=1)], 5)
-    (report,) = timings[setting.name].about["trials"]
-    assert report["exact"]
-    assert not report["faults"]
-    timed = timings[setting.name].table.set_index("run")
-    alone, timed = timed[timed["rate"] == 0], timed[timed["rate"] > 0]
-    assert list(alone.index) == ["sgd-fp64-master"]
-    assert alone["seconds"].isna().all()
-    empty = timed[timed.index.str.startswith("empty")]
-    assert not empty.empty
-    runs = timed.drop(empty.index)
-    assert set(runs.index) == set(chosen) - {"sgd-fp64-master"}
-    # How long a byte takes is for the benchmarks: a clock tells no more here than that time has passed.
-    for seconds in (empty["seconds"], runs["seconds"]):
-        assert np.isfinite(seconds).all()
-        assert (seconds > 0).all()
-    assert (runs["interface_bytes"] > runs["frame_bytes"]).all()
-    exact = runs[runs.index.str.contains("fp32")]
-    assert not exact.empty
-    assert (exact["frame_bytes"] > 4 * D).all()
-
-
-class _NoHosts:
-    """Hosts that are not there: what runs on them runs in this process."""
-
-    client, hosts = None, ("one", "two")
-
-    def reshape(self, **_: float) -> None:
-        """Do nothing."""
-
-    def counters(self) -> dict[str, dict[str, int]]:
-        """Return nothing."""
-        return {}
-
-    def measure(self, *_: Any) -> dict[str, float]:
-        """Return a round trip."""
-        return {"round_trip": ROUND_TRIP}
-
-    def describe(self) -> dict[str, Any]:
-        """Return nothing."""
-        return {}
-
-
-def test_runs_that_are_compared_are_neighbours_and_every_other_trial_goes_the_other_way(
-    config: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    setting, order, run = EXPERIMENT.settings(config)[0], list[str](), emulated_trials._Runs.train
-
-    def noted(self: Any, spec: Any) -> Any:
-        order.append(spec.exchange)
-        return run(self, spec)
-
-    monkeypatch.setattr(emulated_trials._Runs, "train", noted)
-    monkeypatch.setattr(emulated_trials, "_open", lambda _: (_NoHosts(), ""))
-    ways = {}
-    for number in (0, 1):
-        order.clear()
-        outcome = emulated_trials.time_links(Trial(setting, 5, number))
-        rates = outcome.timing[~outcome.timing["run"].str.startswith("empty")].groupby("rate", sort=False)["run"]
-        ways[number] = rates.agg(list).to_dict()
-        for names in ways[number].values():
-            exchanges = [Run(name, {}, name.rpartition("-")[2]).exchange for name in names]
-            assert len({exchange for exchange, _ in groupby(exchanges)}) == len(list(groupby(exchanges)))
-    assert list(ways[0]) == CELL["rates"]
-    assert ways[1] == {rate: names[::-1] for rate, names in ways[0].items()}
-
-
-def test_where_hosts_are_refused_the_serial_engine_tells_the_costs(config: dict[str, Any]) -> None:
-    setting = EXPERIMENT.settings(config)[0]
-    nothing = Refused("no hosts here")
-    outcome = emulated_trials.time_links(Trial(setting, 5, 0, cluster=nothing))
-    assert outcome.measured["refused"] == "no hosts here"
-    assert outcome.timing["seconds"].isna().all()
-    assert (outcome.timing[["compute", "decode"]] > 0).all(axis=None)

@@ -76,7 +76,7 @@ COLUMNS: dict[str, dict[str, dict[str, str]]] = {
 #: Procedures whose columns are seconds, or need emulated hosts: by the name of one, tests of what is read of them.
 ELSEWHERE = {
     "time_links": [
-        "tests/experiments/test_link_speed.py::"
+        "tests/experiments/test_link_trials.py::"
         "test_a_cell_is_timed_between_hosts_and_its_bytes_are_those_of_the_interfaces",
         "tests/experiments/test_link_speed.py::test_bytes_that_no_interface_has_counted_are_refuted",
         "tests/experiments/test_link_speed.py::test_a_gain_that_is_not_had_is_refuted",

@@ -19,7 +19,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from scipy import special
+import scipy
 
 from relufit.compression.base import ScratchBuffer
 from relufit.errors import PayloadError
@@ -76,7 +76,7 @@ def expected_bits(size: int, count: int) -> float:
     They are the logarithm of the number of sets, and what it costs that distances with the same symbol count as equally
     likely.
     """
-    ideal = special.gammaln(size + 1) - special.gammaln(count + 1) - special.gammaln(size - count + 1)
+    ideal = scipy.special.gammaln(size + 1) - scipy.special.gammaln(count + 1) - scipy.special.gammaln(size - count + 1)
     bounds, density = np.empty(_ESCAPE + 2, np.uint64), count / size
     plain = int(_model(size, count, bounds))
     share = int(bounds[1]) / 2 ** int(_PRECISION)
@@ -86,7 +86,7 @@ def expected_bits(size: int, count: int) -> float:
 
 
 def _binary_entropy(p: float) -> float:
-    return float(special.entr(p) + special.entr(1 - p)) / math.log(2)
+    return float(scipy.special.entr(p) + scipy.special.entr(1 - p)) / math.log(2)
 
 
 @compiled
