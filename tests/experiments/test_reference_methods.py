@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,7 @@ SECTION: dict[str, Any] = {
     "iterations": 20000,
     "points": 60,
     "trials": 6,
+    "delayed": {"delays": [1, 4], "mini_batch": 100, "trials": 6},
     "averaging": {"std": 0.03, "step_factor": 0.5, "average_from": 600, "iterations": 2400, "trials": 16},
 }
 CONFIG: dict[str, Any] = {"seed": 1, "reference_methods": SECTION}
@@ -41,7 +43,7 @@ NOISE = ["averaged-fp64", "averaged-qsgd-s5"]
 
 def _curvature(setting: Setting, m: float, d: int = 100) -> float:
     """The mean square of a gradient over that of the error, in units in which its mean is half of the error."""
-    lengths = d if setting.spec["gradient"] == "kaczmarz" else d + 2
+    lengths = d if setting.spec.get("gradient") == "kaczmarz" else d + 2
     return (m - 1) / (4 * m) + lengths / (2 * m)
 
 
@@ -49,7 +51,27 @@ def _rate(setting: Setting) -> float:
     """The factor of a step, written out."""
     m, workers = setting.spec["batch_size"], setting.spec["workers"]
     omega, _ = find_exchange("master").variances(make(setting.spec["compressor"]).variance, 100, workers)
+    if delay := setting.spec.get("delay"):
+        return _delayed_rate(
+            delay, _curvature(setting, m) + (omega or 0.0) / workers * _curvature(setting, m / workers)
+        )
     return 1 - 1 / (4 * (_curvature(setting, m) + (omega or 0.0) / workers * _curvature(setting, m / workers)))
+
+
+@cache
+def _delayed_rate(delay: int, curvature: float) -> float:
+    """The factor of a step that is best for a delay: of all steps, by the products of errors after many steps."""
+    rates = []
+    for step in np.linspace(0.02, 1.5, 149):
+        errors = np.ones((delay + 1, delay + 1))
+        for _ in range(200):
+            grown = np.empty_like(errors)
+            grown[1:, 1:] = errors[:-1, :-1]
+            grown[0, 1:] = grown[1:, 0] = errors[0, :-1] - step / 2 * errors[-1, :-1]
+            grown[0, 0] = errors[0, 0] - step * errors[0, -1] + step**2 * curvature * errors[-1, -1]
+            before, errors = errors[0, 0], grown / grown[0, 0]
+        rates.append(grown[0, 0] / before if grown[0, 0] > 0 else math.inf)
+    return min(rates)
 
 
 def _averaged(setting: Setting, *, mean: float = 1.0, weights: float = 1.0) -> Record:
@@ -91,6 +113,8 @@ def _made(setting: Setting, rate: Callable[[Setting], float] = _rate, **factors:
         return _averaged(setting, **factors)
     if setting.group == "votes":
         return _voted(setting)
+    if setting.group == "delays":
+        return run(setting, rate(setting), START, np.random.default_rng(len(setting.name)))
     zero = setting.spec["initial_weights"] == "zero"
     if zero and setting.spec["gradient"] == "sgd":
         return run(setting, 1.0, 1.0, np.random.default_rng(0))
@@ -107,15 +131,17 @@ def test_the_settings_are_every_gradient_with_qsgd_and_along_rows_and_two_starts
         "glm_tron-fp64-m16-zero",
         "majority-K2-m16",
         "majority-K4-m16",
+        *(f"delay-{delay}-{code}" for delay in (1, 4) for code in ("sgd", "qsgd-s5")),
         *NOISE,
     ]
+    assert settings["delay-4-qsgd-s5"].spec["delay"] == 4
     vote = settings["majority-K4-m16"].spec
     assert (vote["compressor"], vote["exchange"]) == ({"name": "majority"}, "all_reduce")
     assert settings["kaczmarz-fp64-m1"].spec["workers"] == 1
     assert settings["glm_tron-fp64-m16-zero"].spec["initial_weights"] == "zero"
     assert settings["averaged-fp64"].data["noise_std"] == 0.03
     assert len({settings[name].spec["step_size"] for name in NOISE}) == 1
-    assert {setting.group for setting in settings.values()} == {"methods", "votes", "averaging"}
+    assert {setting.group for setting in settings.values()} == {"methods", "votes", "delays", "averaging"}
 
 
 def test_the_predicted_iterations_are_those_of_the_factor_written_out() -> None:
@@ -130,11 +156,11 @@ def test_the_predicted_iterations_are_those_of_the_factor_written_out() -> None:
 
 
 def test_right_traces_are_confirmed() -> None:
-    assert judged(EXPERIMENT, CONFIG, _made) == {TOPIC: ["confirmed"] * (11 + 2 + 4)}
+    assert judged(EXPERIMENT, CONFIG, _made) == {TOPIC: ["confirmed"] * (11 + 2 + 4 + 4)}
 
 
 @pytest.mark.parametrize(
-    "name", ["kaczmarz-fp64-m1", "glm_tron-qsgd-s5-m16", "glm_tron-fp64-m16-zero", "majority-K4-m16"]
+    "name", ["kaczmarz-fp64-m1", "glm_tron-qsgd-s5-m16", "glm_tron-fp64-m16-zero", "majority-K4-m16", "delay-4-sgd"]
 )
 def test_iterations_that_are_off_by_a_fifth_are_refuted(name: str) -> None:
     made = judged(EXPERIMENT, CONFIG, lambda s: faster(_made(s), 1.25 if s.name == name else 1.0))
@@ -172,14 +198,15 @@ def test_the_figure_has_every_method_and_both_curves_with_their_predictions() ->
     drawn = [
         float(np.asarray(line.get_xdata(), float)[0])
         for line in left.lines
-        if line.get_marker() in ("o", "s", "D", "^")
+        if line.get_marker() in ("o", "s", "D", "^", "v")
     ]
     assert drawn == pytest.approx((methods["iterations"] / methods["iterations_predicted"]).tolist())
     labels = [label.get_text() for label in left.get_yticklabels()]
     assert labels[0] == f"SGD, $m$ = 16: {methods['iterations'].iloc[0]:.0f}"
-    assert labels[-3].startswith("GLM-tron, $m$ = 16, from zero: ")
-    assert labels[-1].startswith("majority, $K$ = 4, $m$ = 16: ")
-    assert len(labels) == len(methods) == 12
+    assert labels[-7].startswith("GLM-tron, $m$ = 16, from zero: ")
+    assert labels[-5].startswith("majority, $K$ = 4, $m$ = 16: ")
+    assert labels[-1].startswith("SGD, delay 4, $s$ = 5, $m$ = 100: ")
+    assert len(labels) == len(methods) == 16
     assert len(right.lines) == 2 * 4
     averaging = tables["averaging"]
     mean = averaging[(averaging["run"] == "averaged-fp64") & (averaging["quantity"] == "mean")]

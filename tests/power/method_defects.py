@@ -1,4 +1,4 @@
-"""Defects of other gradients and of the mean of the weights; see `defects`."""
+"""Defects of other gradients, of delays and of the mean of the weights; see `defects`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from defects import Patch, noticed_by
 
 from relufit.training import rank
 from relufit.training.averaging import Average
+from relufit.training.delay import Delay
 from relufit.training.master import Master
 
 
@@ -42,6 +43,11 @@ def the_step_of_a_vote_is_halved_half_as_often(patch: Patch) -> None:
             self.iteration = kept
 
     patch.setattr(Master, "_step", property(half_as_often))
+
+
+@noticed_by("reference_methods")
+def delayed_gradients_are_an_iteration_too_fresh(patch: Patch) -> None:
+    patch.setattr(Delay, "at", lambda self, iteration: self.past[(iteration + 1) % len(self.past)])
 
 
 @noticed_by("reference_methods")

@@ -27,7 +27,7 @@ def test_wrong_numbers_of_copies_are_planted_in_every_exchange() -> None:
     assert set(recorded.COPIES) <= set(DEFECTS)
 
 
-def test_defects_of_other_gradients_and_of_the_mean_are_planted() -> None:
+def test_defects_of_other_gradients_of_delays_and_of_the_mean_are_planted() -> None:
     planted = {name for name, defect in DEFECTS.items() if defect.noticed_by == "reference_methods"}
     assert planted == {
         name for name, value in vars(method_defects).items() if getattr(value, "__module__", "") == "method_defects"

@@ -231,7 +231,15 @@ class Exchange(ABC):
         return sends, receives
 
     def iteration(
-        self, workers: int, payload: float, d: int, network: Network, work: Work, *, apart: bool = True
+        self,
+        workers: int,
+        payload: float,
+        d: int,
+        network: Network,
+        work: Work,
+        *,
+        apart: bool = True,
+        ahead: bool = False,
     ) -> Iteration:
         """Return the seconds of an iteration by the alpha-beta model, see `relufit.theory.network`.
 
@@ -245,6 +253,11 @@ class Exchange(ABC):
         Where links have a burst, each of those that take turns takes the time of a burst less; but no iteration takes
         less than the busiest link needs for all of its bytes, because a burst has to be saved up again.
 
+        With delayed gradients a rank with weights of its own computes `ahead`: its gradient, and the encoding of it, c
+        in all, while the messages before travel, for T. In place of ``c + T + rest`` an iteration takes at least c, and
+        at least what it takes without c, which a second core of each rank comes near to; at most ``max(c, T) + rest``,
+        where the rest, decoding and updating, waits for both.
+
         Parameters
         ----------
         workers : int
@@ -257,6 +270,8 @@ class Exchange(ABC):
             What they say.
         apart : bool
             Whether the master has a host of its own.
+        ahead : bool
+            Whether gradients are delayed; nothing changes where ranks have no weights of their own.
 
         Raises
         ------
@@ -273,7 +288,8 @@ class Exchange(ABC):
         plain = self.seconds(ranks, remote, gradient, weights, network.latency, work)
         each = {Content.GRADIENT: gradient, Content.WEIGHTS: weights}
         loads = [count * each[content] for count, content in self.link_loads(ranks, remote)]
-        return _after_a_pause(plain, loads, network)
+        paused = _after_a_pause(plain, loads, network)
+        return _computed_ahead(paused, work.compute + work.encode, max(loads)) if ahead and self.replicas else paused
 
 
 def _ranks(workers: int) -> int:
@@ -290,3 +306,10 @@ def _after_a_pause(plain: Iteration, loads: list[float], network: Network) -> It
     busiest = max(loads)
     link = max(plain.link - saved, plain.link - max(0.0, plain.upper - busiest))
     return replace(plain, lower=max(plain.lower - saved, min(plain.lower, busiest)), link=link)
+
+
+def _computed_ahead(plain: Iteration, own: float, busiest: float) -> Iteration:
+    """Return the iteration of ranks that spend their `own` seconds while messages travel; the `busiest` link's too."""
+    travelling = plain.messages + plain.latency + plain.link
+    overlap = max(0.0, min(own, travelling, plain.upper - busiest))
+    return replace(plain, lower=max(own, plain.lower - own, min(plain.lower, busiest)), overlap=overlap)

@@ -121,7 +121,7 @@ FIGURES = {
         ("local_steps.summary",),
     ),
     "reference_methods": FigureSpec(
-        "Iterations of SGD, GLM-tron and Kaczmarz over the prediction, and errors of averaged weights with noise",
+        "Iterations of SGD, GLM-tron, Kaczmarz and delays over the prediction, and errors of averages with noise",
         "reference_methods",
         ("reference_methods.methods", "reference_methods.averaging"),
     ),

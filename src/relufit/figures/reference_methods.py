@@ -1,4 +1,4 @@
-"""Iterations of SGD, GLM-tron, Kaczmarz and majority votes, and errors of averaged weights under label noise."""
+"""Iterations of SGD, GLM-tron, Kaczmarz, majority votes and delays, and errors of averages under label noise."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ _LOOKS = {
     "kaczmarz": ("#0072B2", "D"),
     "majority": ("#009E73", "^"),
 }
+#: Of delayed gradients, whatever they are.
+_LATE = ("#CC79A7", "v")
 #: Of the weights, and of their mean.
 _COLOURS = {"weights": "0.45", "mean": "#0072B2"}
 _WORDS = {"weights": "weights", "mean": "their mean"}
@@ -27,7 +29,7 @@ _MARGIN = 0.6
 def draw(tables: list[pd.DataFrame]) -> Figure:
     """Draw the figure from the tables of methods and of averaged runs."""
     methods, averaging = tables
-    figure, (left, right) = style.canvas(1, 2, figsize=(7.2, 3.6), width_ratios=(1, 1.2))
+    figure, (left, right) = style.canvas(1, 2, figsize=(7.2, 4.2), width_ratios=(1, 1.2))
     _methods(left, methods)
     _averaging(right, averaging)
     left.set(xlabel="iterations over the prediction")
@@ -39,7 +41,7 @@ def draw(tables: list[pd.DataFrame]) -> Figure:
 def _methods(axes: Axes, methods: pd.DataFrame) -> None:
     """Draw a line of the panel for each cell, the first one at the top, with its mean iterations beside its name."""
     for line, (_, row) in enumerate(methods.iterrows()):
-        colour, mark = _LOOKS[row["gradient"]]
+        colour, mark = _LATE if row["delay"] else _LOOKS[row["gradient"]]
         mean, low, high = (
             row[column] / row["iterations_predicted"] for column in ("iterations", "iterations_low", "iterations_high")
         )
@@ -54,6 +56,8 @@ def _label(row: pd.Series) -> str:
     parts = [_NAMES[row["gradient"]]]
     if row["gradient"] == "majority":
         parts.append(f"$K$ = {row['workers']:g}")
+    if row["delay"]:
+        parts.append(f"delay {row['delay']:g}")
     if pd.notna(row["levels"]):
         parts.append(f"$s$ = {row['levels']:g}")
     parts.append(f"$m$ = {row['mini_batch']:g}")

@@ -113,6 +113,8 @@ class Iteration:
     compute, encode, decode, update, messages, latency, link : float
         What the upper bound is the sum of; `update` has the casts of the weights, `link` the time in which links, or
         the copies that feed them, are busy.
+    overlap : float
+        What of this sum passes twice at once: computing and encoding while the messages before travel.
     """
 
     lower: float
@@ -123,11 +125,13 @@ class Iteration:
     messages: float
     latency: float
     link: float
+    overlap: float = 0.0
 
     @property
     def upper(self) -> float:
-        """The sum of the parts."""
-        return self.compute + self.encode + self.decode + self.update + self.messages + self.latency + self.link
+        """The sum of the parts, less the overlap."""
+        work = self.compute + self.encode + self.decode + self.update
+        return work + self.messages + self.latency + self.link - self.overlap
 
 
 def wire_bytes(payload: float, mtu: int = 1500) -> float:

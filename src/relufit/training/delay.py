@@ -36,6 +36,14 @@ class Delay:
         weights: np.ndarray = self.past[iteration % len(self.past)]
         return weights
 
+    def following(self, iteration: int, weights: np.ndarray) -> np.ndarray:
+        """Return the weights that the next iteration's gradient is taken at.
+
+        Those are known before this iteration's step: `weights`, those before it, or earlier ones. They are good until
+        `keep` of the next iteration.
+        """
+        return weights if len(self.past) == 1 else self.at(iteration + 1)
+
     def keep(self, iteration: int, weights: np.ndarray) -> None:
         """Keep the weights before an iteration in place of those that its gradient was taken at."""
         self.past[iteration % len(self.past)] = weights

@@ -46,8 +46,12 @@ class Endpoint(Protocol):
     def moments(self) -> Iterator[bytes | memoryview]:
         """Yield each rank's part of the initial weights, in the order of the ranks."""
 
-    def broadcast(self, iteration: int, weights: np.ndarray) -> int:
-        """Set the ranks to work on these weights; return the payload bytes of weights that were sent for that."""
+    def broadcast(self, iteration: int, weights: np.ndarray, following: np.ndarray | None) -> int:
+        """Set the ranks to work on these weights; return the payload bytes of weights that were sent for that.
+
+        `following` are the weights of the next iteration's gradient where they are known already, good until that
+        iteration has been collected: an endpoint may begin with that gradient as soon as it has sent this one.
+        """
 
     def collect(self, index: int, iteration: int) -> Contribution:
         """Return what a rank has computed with them, or the sum of a part; it is good until the next broadcast."""
@@ -227,7 +231,7 @@ class Run:
         iteration, squares, talked, decode = master.iteration, 0.0, 0.0, 0.0
         collected = gradients = 0
         began = perf_counter()
-        downlink = endpoint.broadcast(iteration, master.gradient_weights)
+        downlink = endpoint.broadcast(iteration, master.gradient_weights, master.following_weights)
         for index in range(self._collected):
             payload, residuals, _, _, its_gradients = endpoint.collect(index, iteration)
             received = perf_counter()

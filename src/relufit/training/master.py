@@ -159,6 +159,17 @@ class Master:
         return self.delay.at(self.iteration) if self.delay else self.weights
 
     @property
+    def following_weights(self) -> np.ndarray | None:
+        """The weights that the gradient of the step after the next one is taken at; good until that step.
+
+        None where they are not known before the next step, which is where no gradient is delayed, and where the next
+        step is the last of the budget.
+        """
+        if not self.delay or self.iteration + 1 >= self._plan.spec.iterations:
+            return None
+        return self.delay.following(self.iteration, self.weights)
+
+    @property
     def average_error(self) -> tuple[float, ...]:
         """The relative error of the mean of the weights, NaN before it begins; nothing where there is no mean."""
         return (self.average.error(self.iteration, self._w_star),) if self.average else ()

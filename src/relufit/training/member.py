@@ -208,6 +208,7 @@ class Member:
                 self._count({"the master": link})
         finally:
             link.close()
+            self._rank.ahead.discard()  # whatever round comes next computes it again
 
     def _begin(self, link: Link) -> StartMessage | None:
         """Wait for the others; the master answers only when all are there. None if there is nothing to do."""

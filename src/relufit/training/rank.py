@@ -19,6 +19,7 @@ from relufit.files.mapped import Guard
 from relufit.numerics import kernels
 from relufit.planted.dataset import RowSource
 from relufit.planted.starts import needs_moments
+from relufit.training.ahead import Ahead
 from relufit.training.fused_sums import Descent, sum_and_step
 from relufit.training.gradients import GRADIENTS
 from relufit.training.residuals import Residual, sum_residual
@@ -33,9 +34,9 @@ _WARM_UP_SIZE = 600
 class Contribution(NamedTuple):
     """What a rank sends in an iteration.
 
-    `payload` is the encoded partial gradient, perhaps in pieces, good until the rank's next step; `squares` the sum
-    of squared residuals of its samples, which goes to the trace; `compute` and `encode` are seconds. Of an encoded sum
-    `gradients` are the payload bytes that were sent for it.
+    `payload` is the encoded partial gradient, perhaps in pieces, good until the rank's next step, or, where ranks
+    compute ahead, the next but one; `squares` the sum of squared residuals of its samples, which goes to the trace;
+    `compute` and `encode` are seconds. Of an encoded sum `gradients` are the payload bytes that were sent for it.
     """
 
     payload: Pieces
@@ -68,8 +69,18 @@ def warm_up(compressor: Compressor, gradient: str) -> None:
                 sum_and_step(kind, [received], total, descent, fresh=True, scratch=scratch)
 
 
+class _Buffers:
+    """The memory of a gradient and its payloads."""
+
+    def __init__(self, d: int, parts: int) -> None:
+        self.gradient, self.whole = np.empty(d), ScratchBuffer()
+        self.parts = [ScratchBuffer() for _ in range(parts)]
+
+
 class Rank:
     """One rank of a run; it holds its rows and some vectors, and with error feedback what it has not sent yet.
+
+    A step may be taken in another thread than the one before it, but one at a time.
 
     Parameters
     ----------
@@ -93,15 +104,20 @@ class Rank:
             rows.model,
             rows.w_star,
         )
-        self._add_up, self._gradient, self._scratch = _kernel(plan.spec.gradient), np.empty(plan.d), ScratchBuffer()
+        self._add_up = _kernel(plan.spec.gradient)
         self._local_steps, self._own_step = plan.spec.local_steps, plan.step * plan.spec.batch_size / plan.batch(rank)
         #: The rank's own weights, the gradient there, and the step along it.
         self._local = np.empty((3, plan.d)) if self._local_steps > 1 else np.empty((3, 0))
-        parts = find_exchange(plan.spec.exchange).parts(plan.d, plan.spec.workers) or []
-        self._parts = [(slice(start, stop), ScratchBuffer()) for start, stop in parts]
+        exchange = find_exchange(plan.spec.exchange)
+        self._parts = [slice(start, stop) for start, stop in exchange.parts(plan.d, plan.spec.workers) or []]
+        overlaps = bool(plan.spec.delay) and exchange.replicas
+        #: What is on its way while the next step is computed stays where it is: even and odd iterations take turns.
+        self._buffers = [_Buffers(plan.d, len(self._parts)) for _ in range(1 + overlaps)]
+        #: The step of the next iteration, while the payloads of this one are on their way.
+        self.ahead = Ahead[list[Contribution]]()
         #: What its encodings have left out, and those of the sum that it owns; None without error feedback.
-        self.residual = Residual(plan.d) if plan.spec.error_feedback else None
-        self.sum_residual = None if find_exchange(plan.spec.exchange).has_master else sum_residual(plan, rank)
+        self.residual = Residual(plan.d, ahead=overlaps) if plan.spec.error_feedback else None
+        self.sum_residual = None if exchange.has_master else sum_residual(plan, rank)
         warm_up(plan.compressor, plan.spec.gradient)
 
     def moments(self) -> bytes:
@@ -111,9 +127,10 @@ class Rank:
         """
         if not needs_moments(self._plan.spec.initial_weights):
             return b""
-        kernels.moment_sum(*self._shard, self._gradient)
+        total = self._buffers[0].gradient
+        kernels.moment_sum(*self._shard, total)
         self._guard.check()
-        return EXACT.encode(self._gradient * (2.0 / self._plan.n), 0)
+        return EXACT.encode(total * (2.0 / self._plan.n), 0)
 
     @property
     def residuals_known(self) -> list[int]:
@@ -135,14 +152,14 @@ class Rank:
 
     def step(self, iteration: int, w: np.ndarray) -> Contribution:
         """Return this rank's part of the mini-batch gradient at `w`, divided by the whole batch, as a payload."""
-        began = perf_counter()
-        residuals, squares = self._compute(iteration, w)
+        began, buffers = perf_counter(), self._buffers[iteration % len(self._buffers)]
+        residuals, squares = self._compute(iteration, w, buffers.gradient)
         computed = perf_counter()
         key = streams.key(self._seed, rank=self.rank, iteration=iteration)
         if self.residual:
-            payload = self.residual.encode(self._compressor, self._gradient, key, iteration, self._scratch)
+            payload = self.residual.encode(self._compressor, buffers.gradient, key, iteration, buffers.whole)
         else:
-            payload = self._compressor.pieces(self._gradient, key, self._scratch, squares)
+            payload = self._compressor.pieces(buffers.gradient, key, buffers.whole, squares)
         return Contribution(payload, residuals, computed - began, perf_counter() - computed)
 
     def step_in_parts(self, iteration: int, w: np.ndarray) -> list[Contribution]:
@@ -150,12 +167,12 @@ class Rank:
 
         Seconds are those of all parts together.
         """
-        began = perf_counter()
-        residuals, _ = self._compute(iteration, w)
+        began, buffers = perf_counter(), self._buffers[iteration % len(self._buffers)]
+        residuals, _ = self._compute(iteration, w, buffers.gradient)
         computed, payloads = perf_counter(), list[Pieces]()
-        for owner, (part, scratch) in enumerate(self._parts):
+        for owner, (part, scratch) in enumerate(zip(self._parts, buffers.parts, strict=True)):
             key = streams.key(self._seed, rank=self.rank, iteration=iteration, purpose=f"dither of part {owner}")
-            vector = self._gradient[part]
+            vector = buffers.gradient[part]
             if not vector.size:
                 payloads.append(b"")
             elif self.residual:
@@ -165,23 +182,23 @@ class Rank:
         encoded = perf_counter()
         return [Contribution(payload, residuals, computed - began, encoded - computed) for payload in payloads]
 
-    def _compute(self, iteration: int, w: np.ndarray) -> tuple[float, float]:
+    def _compute(self, iteration: int, w: np.ndarray, out: np.ndarray) -> tuple[float, float]:
         """Compute what is sent; return the sum of squared residuals at `w`, and the energy of what is sent if known.
 
         That is the gradient at `w`, or with local steps the sum of the gradients on the way. Those are divided by the
         whole batch: the rank's own steps, which are along means over its part, are that much longer.
         """
         first = iteration * self._local_steps
-        residuals, energy = self._compute_gradient(first, w, self._gradient)
+        residuals, energy = self._compute_gradient(first, w, out)
         if self._local_steps == 1:
             return residuals, energy
         local, gradient, step = self._local
         np.copyto(local, w)
-        np.copyto(gradient, self._gradient)
+        np.copyto(gradient, out)
         for draw in range(first + 1, first + self._local_steps):
             local -= np.multiply(gradient, self._own_step, out=step)
             self._compute_gradient(draw, local, gradient)
-            self._gradient += gradient
+            out += gradient
         return residuals, math.nan
 
     def _compute_gradient(self, draw: int, w: np.ndarray, out: np.ndarray) -> tuple[float, float]:

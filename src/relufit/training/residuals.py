@@ -20,18 +20,21 @@ from relufit.training.spec import Plan
 class Residual:
     """What the encodings of one vector have left out so far: before an iteration, and before the one after it.
 
-    Both are kept, because a run that goes on after a fault may begin with either.
+    Both are kept, because a run that goes on after a fault may begin with either; where vectors are encoded an
+    iteration `ahead`, the one after that too. Going on with an earlier one makes the later ones again.
 
     Parameters
     ----------
     size : int
         The number of coordinates. At the beginning of a run the residual is zero.
+    ahead : bool
+        Whether the vector of the next iteration may be encoded before this one is over.
     """
 
-    def __init__(self, size: int) -> None:
-        self._values = np.zeros((2, size))
-        #: The iterations that the two are before; -1 for none.
-        self._before = [0, -1]
+    def __init__(self, size: int, *, ahead: bool = False) -> None:
+        self._values = np.zeros((2 + ahead, size))
+        #: The iterations that they are before; -1 for none.
+        self._before = [0, *[-1] * (1 + ahead)]
 
     @property
     def size(self) -> int:
@@ -61,7 +64,7 @@ class Residual:
     def restore(self, iteration: int, values: np.ndarray) -> None:
         """Take `values`, (d,) float64, as the residual before an iteration, and forget all others."""
         self._values[0] = values
-        self._before = [iteration, -1]
+        self._before = [iteration, *[-1] * (len(self._before) - 1)]
 
     def encode(
         self,
@@ -91,13 +94,20 @@ class Residual:
             If the residual before the iteration is not known.
         """
         old = self.before(iteration)
-        other = 1 - self._before.index(iteration)
+        other = self._after(iteration)
         self._before[other] = iteration + 1
         vector += old[part]
         payload = compressor.pieces(vector, key, scratch)
         left = compressor.decode(joined(payload), vector.size, out=self._values[other, part])
         np.subtract(vector, left, out=left)
         return payload
+
+    def _after(self, iteration: int) -> int:
+        """Return which of the residuals is that before the next iteration, or makes room for it: the earliest one."""
+        if iteration + 1 in self._before:
+            return self._before.index(iteration + 1)
+        others = [index for index, before in enumerate(self._before) if before != iteration]
+        return min(others, key=lambda index: self._before[index])
 
 
 def sum_residual(plan: Plan, owner: int) -> Residual | None:

@@ -44,7 +44,7 @@ class _InProcess:
         for rank in self._ranks:
             yield rank.moments()
 
-    def broadcast(self, iteration: int, weights: np.ndarray) -> int:
+    def broadcast(self, iteration: int, weights: np.ndarray, following: np.ndarray | None = None) -> int:
         self._compute = self._encode = self._decode = 0.0
         # They do not change before all ranks have answered.
         self._weights = weights

@@ -106,7 +106,9 @@ class TrainingSpec:
         changes nothing else of the run, and the tolerance is that of the weights.
     delay : int
         How many iterations before the weights were that a gradient is taken at: ``w_t+1 = w_t - step g(w_s)`` with s =
-        t - delay, 0 at first, and the samples of iteration t. The losses of a trace are those at w_s.
+        t - delay, 0 at first, and the samples of iteration t. The losses of a trace are those at w_s. Ranks with
+        weights of their own, in every exchange but ``"master"``, then compute the next gradient while this one is
+        exchanged.
 
     Raises
     ------

@@ -59,7 +59,8 @@ class Trace:
         row before: ``compute`` and ``encode`` of the slowest rank (of all ranks in the serial engine, where they
         take turns), ``exchange``, the sending and receiving at the master, ``wait``, its idle time beyond the
         slowest rank's work, ``decode``, and ``update``, which has the decoding of those payloads that are added and
-        applied in one pass: up to four of ``fp64``, or of levels that are ``packed``.
+        applied in one pass: up to four of ``fp64``, or of levels that are ``packed``. Between ranks with a delay
+        computing and encoding go on while messages travel, and the parts add up to more than ``elapsed``.
     weights : (d,) float64
         The final weights.
     summary : dict

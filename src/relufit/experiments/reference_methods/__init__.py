@@ -1,1 +1,1 @@
-"""Methods of the references: Kaczmarz steps and GLM-tron, and the mean of the weights under label noise."""
+"""Methods of the references: Kaczmarz steps, GLM-tron, delays, and the mean of the weights under label noise."""

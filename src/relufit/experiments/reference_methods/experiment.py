@@ -1,9 +1,10 @@
-"""Methods of the references beside SGD: GLM-tron, Kaczmarz steps, majority votes, and averaging under label noise.
+"""Methods of the references beside SGD: GLM-tron, Kaczmarz steps, majority votes, delays, and averaging under noise.
 
 All on fresh samples. GLM-tron leaves the indicator out of the gradient, Kaczmarz divides each row's gradient by the
 squared norm of the row; both run from w0, with and without QSGD, and Kaczmarz and SGD along single rows too. In
-signSGD ranks send signs and the majority decides, at a step that is halved again and again. From zero GLM-tron moves
-and SGD does not. With label noise the weights stay at a floor, and their mean goes on.
+signSGD ranks send signs and the majority decides, at a step that is halved again and again. Gradients that are some
+iterations late are those of Hogwild and Downpour SGD, with the same delay at every step. From zero GLM-tron moves and
+SGD does not. With label noise the weights stay at a floor, and their mean goes on.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from relufit.experiments.batch_scaling.experiment import reached
 from relufit.experiments.framework.base import Judgement, Setting, budget_of
 from relufit.experiments.framework.curves import predicted_columns
 from relufit.experiments.framework.quantized import fresh_training, judge_ratio, planted, variances_of
+from relufit.experiments.reference_methods.delayed import TOLERANCE as DELAY_TOLERANCE
+from relufit.experiments.reference_methods.delayed import delayed, delayed_spec, expected_delayed
 
 NAME = "reference_methods"
 _MAJORITY = "majority"
@@ -123,9 +126,9 @@ class Vote(NamedTuple):
         return f"majority of K = {self.workers} ranks, m = {self.mini_batch}"
 
     @property
-    def row(self) -> tuple[str, None, int, int, str]:
-        """Its fields as those of a `Cell`."""
-        return _MAJORITY, None, self.mini_batch, self.workers, "moments"
+    def row(self) -> tuple[str, None, int, int, str, int]:
+        """Its fields in the table of methods."""
+        return _MAJORITY, None, self.mini_batch, self.workers, "moments", 0
 
 
 def votes(section: Mapping[str, Any]) -> list[Vote]:
@@ -174,19 +177,20 @@ class ReferenceMethods:
     """The experiment ``reference_methods``."""
 
     NAME = NAME
-    TITLE = "GLM-tron, Kaczmarz steps, majority votes, and averaging"
+    TITLE = "GLM-tron, Kaczmarz steps, majority votes, delays, and averaging"
     QUESTION = "Do the methods of the references do what theory says of them, with quantization too?"
     PREDICTION = (
         "GLM-tron leaves zero, follows theory.glm_tron_curve, and has the rate of SGD near w*; Kaczmarz steps have "
         "theory.kaczmarz_contraction, 1 - m/(2d + m - 1) without a code; the majority of signs converges at a step "
-        "that is halved, as theory.majority_curve; the mean of the weights has the error of "
+        "that is halved, as theory.majority_curve; delayed gradients have theory.delayed_rate at the step that is best "
+        "for the delay; the mean of the weights has the error of "
         "theory.averaged_noise_curve, and the weights stay at theory.label_noise_floor"
     )
     TIMED = False
     TABLES = ("methods", "averaging")
 
     def settings(self, config: Mapping[str, Any]) -> list[Setting]:
-        """Return a setting for each cell, each vote and each of the averaged runs; a job for each kind."""
+        """Return a setting for each cell, vote, delay and averaged run; a job for each kind."""
         section = config[NAME]
         return [
             *(
@@ -196,6 +200,17 @@ class ReferenceMethods:
             *(
                 Setting(NAME, vote.name, planted(section), _vote_spec(section, vote), section["trials"], group="votes")
                 for vote in votes(section)
+            ),
+            *(
+                Setting(
+                    NAME,
+                    run.name,
+                    planted(section),
+                    delayed_spec(section, run),
+                    section["delayed"]["trials"],
+                    group="delays",
+                )
+                for run in delayed(section)
             ),
             *(
                 Setting(
@@ -224,7 +239,7 @@ class ReferenceMethods:
             took = reached(table, section["tolerance"])
             statistic = f"iterations to {section['tolerance']:g} over the prediction"
             verdicts.append(judge_ratio(statistic, cell.words, setting, took / due, TOLERANCE))
-            rows.append((*cell, *mean_interval(took), due))
+            rows.append((*cell, 0, *mean_interval(took), due))
         for vote in votes(section):
             setting, due = settings[vote.name], expected_votes(section, vote)
             took = reached(results[vote.name].table, section["tolerance"])
@@ -232,20 +247,28 @@ class ReferenceMethods:
             halved = f"The step is halved every {setting.spec['halve_every']} iterations."
             verdicts.append(judge_ratio(statistic, vote.words, setting, took / due, TOLERANCE, halved))
             rows.append((*vote.row, *mean_interval(took), due))
+        for run in delayed(section):
+            setting, due = settings[run.name], expected_delayed(section, run)
+            took = reached(results[run.name].table, section["tolerance"])
+            statistic = f"iterations to {section['tolerance']:g} over the prediction"
+            verdicts.append(judge_ratio(statistic, run.words, setting, took / due, DELAY_TOLERANCE))
+            rows.append((*run.row, *mean_interval(took), due))
         curves = []
-        for run in averaged(section):
-            setting, table = settings[run.name], results[run.name].table
-            predicted = _predictions(section, run)
-            verdicts += _judge_averaged(section, setting, run, table, predicted)
-            curves.append(_curves(run, table, predicted))
-        columns = [*Cell._fields, *predicted_columns("iterations")]
-        averaging = section["averaging"]
+        for noisy in averaged(section):
+            setting, table = settings[noisy.name], results[noisy.name].table
+            predicted = _predictions(section, noisy)
+            verdicts += _judge_averaged(section, setting, noisy, table, predicted)
+            curves.append(_curves(noisy, table, predicted))
+        columns = [*Cell._fields, "delay", *predicted_columns("iterations")]
+        averaging, late = section["averaging"], section["delayed"]
         said = (
             f"d = {section['dimension']}, K = {section['workers']}, m = {section['mini_batch']}, and m = 1 with K = 1, "
             f"fresh samples, w0 from n/d = {section['ratio']:g} or zero, optimal step for the gradient and omega; "
             f"majorities of {', '.join(map(str, section['votes']))} ranks by {BASELINE}, theory.majority_halving; "
-            f"{section['trials']} trials; averaging from iteration {averaging['average_from']} on with noise of "
-            f"standard deviation {averaging['std']:g}, {averaging['trials']} trials"
+            f"{section['trials']} trials; delays of {', '.join(map(str, late['delays']))} iterations with "
+            f"m = {late['mini_batch']}, {late['trials']} trials; averaging from iteration "
+            f"{averaging['average_from']} on with noise of standard deviation {averaging['std']:g}, "
+            f"{averaging['trials']} trials"
         )
         budget = f"{budget_of(section)}, with label noise {averaging['iterations']}"
         methods = pd.DataFrame(rows, columns=columns).astype({"levels": "Int64"})

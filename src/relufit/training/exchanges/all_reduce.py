@@ -28,14 +28,16 @@ class Reduce(OnRank):
         self._sum: Pieces = b""
         self._squares, self._gradients = [0.0] * plan.spec.workers, 0
 
-    def broadcast(self, iteration: int, weights: np.ndarray) -> int:
-        """Send the parts of this rank's gradient, add up the part that it owns, and send the sum."""
+    def broadcast(self, iteration: int, weights: np.ndarray, following: np.ndarray | None) -> int:
+        """Send the parts of this rank's gradient, add up the part that it owns, and send the sum.
+
+        The next gradient is begun, if it can be, when the parts are posted.
+        """
         for link in self._out:
             link.flush()
         self._clock.start()
-        mine = self._rank.step_in_parts(iteration, weights)
+        mine = self._take(iteration, weights)
         _, squares, compute, encode, _ = mine[0]
-        self._clock.note(compute, encode)
         for other in self._others:
             self._links[other].post(
                 Kind.GRADIENT,
@@ -44,6 +46,7 @@ class Reduce(OnRank):
                 iteration=iteration,
                 notes=(squares, compute, encode),
             )
+        self._begin(iteration + 1, following)
         self._decode, self._gradients = 0.0, 0
         self._reduction.start()
         for rank in range(self._ranks):
@@ -74,7 +77,10 @@ class Reduce(OnRank):
 
     def times(self, talked: float) -> Times:
         """Return the seconds of the iteration."""
-        return self._clock.times(talked, self._work)._replace(decode=self._decode)
+        return self._clock.times(talked, self._work, self._before)._replace(decode=self._decode)
+
+    def _step(self, iteration: int, weights: np.ndarray) -> list[Contribution]:
+        return self._rank.step_in_parts(iteration, weights)
 
     def _receive_part(self, rank: int, iteration: int) -> memoryview:
         header, body = self._receive(Kind.GRADIENT, rank, iteration)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from time import perf_counter
 
 import numpy as np
 
@@ -86,13 +87,15 @@ class Clock:
         if compute + encode > sum(self._slowest):
             self._slowest = compute, encode
 
-    def times(self, talked: float, own: float = 0.0) -> Times:
+    def times(self, talked: float, own: float = 0.0, ahead: float = 0.0) -> Times:
         """Return where the seconds since `start` went, in which the member `talked`, and had work of its `own`.
 
-        Waiting during the slowest rank's work counts as that.
+        Waiting during the slowest rank's work counts as that. Of its own work the seconds `ahead` were not in those in
+        which it talked: it was done while the messages before travelled.
         """
         waited, (compute, encode) = sum(link.waited for link in self._links) - self._before, self._slowest
-        return Times(compute, encode, talked - waited - own, max(0.0, waited - max(0.0, compute + encode - own)))
+        exchange = talked - waited - (own - ahead)
+        return Times(compute, encode, exchange, max(0.0, waited - max(0.0, compute + encode - own)))
 
 
 def gather_residuals(layout: Residuals, links: list[Link], iteration: int, *, with_sums: bool) -> np.ndarray:
@@ -149,13 +152,17 @@ class Gathering:
 
 
 class OnRank:
-    """What a rank that updates weights of its own does of an exchange."""
+    """What a rank that updates weights of its own does of an exchange.
+
+    Where it knows the weights of its next gradient, because gradients are delayed, it computes that one as soon as it
+    has posted the present one, see `relufit.training.ahead`. It is sent in its turn, so that messages are the same.
+    """
 
     def __init__(self, plan: Plan, rank: Rank, links: Mapping[int, Link]) -> None:
         distinct = list(dict.fromkeys(links.values()))
         self._rank, self._ranks, self._links = rank, plan.spec.workers, links
         self._limit, self._clock, self._out = payload_limit(plan), Clock(distinct), self._receivers(distinct)
-        self._own = Contribution(b"", 0.0, 0.0, 0.0)
+        self._own, self._before = Contribution(b"", 0.0, 0.0, 0.0), 0.0
         for link in distinct:
             link.beside = distinct
 
@@ -166,14 +173,14 @@ class OnRank:
         for rank in range(self._ranks):
             yield own if rank == self._rank.rank else self._receive(Kind.MOMENTS, rank, 0)[1]
 
-    def broadcast(self, iteration: int, weights: np.ndarray) -> int:
-        """Compute and send this rank's gradient."""
+    def broadcast(self, iteration: int, weights: np.ndarray, following: np.ndarray | None) -> int:
+        """Compute and send this rank's gradient, and begin with the next one if it can be."""
         for link in self._out:
             link.flush()
         self._clock.start()
-        self._own = self._rank.step(iteration, weights)
-        self._clock.note(self._own.compute, self._own.encode)
+        (self._own,) = self._take(iteration, weights)
         self._send(Kind.GRADIENT, iteration, self._own.payload, self._own[1:4])
+        self._begin(iteration + 1, following)
         return 0
 
     def collect(self, index: int, iteration: int) -> Contribution:
@@ -194,7 +201,25 @@ class OnRank:
 
     def times(self, talked: float) -> Times:
         """Return the seconds of the iteration."""
-        return self._clock.times(talked, self._own.compute + self._own.encode)
+        return self._clock.times(talked, self._own.compute + self._own.encode, self._before)
+
+    def _step(self, iteration: int, weights: np.ndarray) -> list[Contribution]:
+        """Compute and encode this rank's gradient, in as many parts as it is sent."""
+        return [self._rank.step(iteration, weights)]
+
+    def _take(self, iteration: int, weights: np.ndarray) -> list[Contribution]:
+        """Return this rank's gradient, computed now or before, and note its seconds."""
+        began = perf_counter()
+        parts = self._rank.ahead.take(iteration, lambda: self._step(iteration, weights))
+        compute, encode = parts[0][2:4]
+        self._before = max(0.0, compute + encode - (perf_counter() - began))
+        self._clock.note(compute, encode)
+        return parts
+
+    def _begin(self, iteration: int, weights: np.ndarray | None) -> None:
+        """Begin with the gradient of the next iteration where its weights are known."""
+        if weights is not None:
+            self._rank.ahead.start(iteration, lambda: self._step(iteration, weights))
 
     def _receivers(self, links: list[Link]) -> list[Link]:
         # Each rank begins with the next one, so that not all send to the same.

@@ -22,8 +22,8 @@ class Gather(Gathering):
         for rank in range(len(self._links)):
             yield self._receive(Kind.MOMENTS, rank, 0)[1]
 
-    def broadcast(self, iteration: int, weights: np.ndarray) -> int:
-        """Send the weights."""
+    def broadcast(self, iteration: int, weights: np.ndarray, following: np.ndarray | None) -> int:
+        """Send the weights; ranks have no others to compute with meanwhile."""
         self._clock.start()
         # The weights do not change before all ranks have answered, and so have them.
         # If they were not finite, neither would the error be, and the run would have ended.

@@ -29,7 +29,7 @@ class Relay(Gathering):
         for rank in range(len(self._links)):
             yield self._pass_on(*self._receive(Kind.MOMENTS, rank, 0))
 
-    def broadcast(self, iteration: int, weights: np.ndarray) -> int:
+    def broadcast(self, iteration: int, weights: np.ndarray, following: np.ndarray | None) -> int:
         """Send nothing: every rank has the weights."""
         self._clock.start()
         return 0

@@ -26,11 +26,11 @@ class Requantize(Relay):
         super().__init__(plan, links, residual)
         self._reduction, self._decode, self._work = Reduction(plan, 0, residual), 0.0, 0.0
 
-    def broadcast(self, iteration: int, weights: np.ndarray) -> int:
+    def broadcast(self, iteration: int, weights: np.ndarray, following: np.ndarray | None) -> int:
         """Send nothing: every rank has the weights, and by its next gradient it has shown that it has the last sum."""
         for link in self._links:
             link.flush()
-        return super().broadcast(iteration, weights)
+        return super().broadcast(iteration, weights, following)
 
     def collect(self, index: int, iteration: int) -> Contribution:
         """Receive the gradients, and send their sum."""
