@@ -28,20 +28,25 @@ Plant = Callable[[Patch], None]
 
 
 class Defect(NamedTuple):
-    """How a defect is planted, and the experiment or the oracle of `oracles` that notices it."""
+    """How a defect is planted, and the experiment or the oracle of `oracles` that notices it.
+
+    Of an experiment only the settings whose names begin so are run with the defect, which takes less time; the others
+    keep the traces of the right code, and do not notice it.
+    """
 
     plant: Plant
     noticed_by: str
+    beginnings: tuple[str, ...] = ("",)
 
 
 DEFECTS: dict[str, Defect] = {}
 
 
-def noticed_by(judge: str) -> Callable[[Plant], Plant]:
-    """Register a defect with what notices it."""
+def noticed_by(judge: str, *beginnings: str) -> Callable[[Plant], Plant]:
+    """Register a defect with what notices it, and how the names of the settings begin that are run with it."""
 
     def register(plant: Plant) -> Plant:
-        DEFECTS[plant.__name__] = Defect(plant, judge)
+        DEFECTS[plant.__name__] = Defect(plant, judge, beginnings or ("",))
         return plant
 
     return register
@@ -327,7 +332,7 @@ def the_derivative_of_relu_is_one_everywhere(patch: Patch) -> None:
     patch.setattr(rank.kernels, "gradient_sum", wrong)
 
 
-@noticed_by("local_steps")
+@noticed_by("local_steps", "qsgd-s4-H4-")
 def local_steps_draw_the_samples_of_the_first(patch: Patch) -> None:
     compute = Rank._compute_gradient
 
@@ -337,7 +342,7 @@ def local_steps_draw_the_samples_of_the_first(patch: Patch) -> None:
     patch.setattr(Rank, "_compute_gradient", again)
 
 
-@noticed_by("local_steps")
+@noticed_by("local_steps", "sgd-fp32-H4-", "qsgd-s4-H4-")
 def local_steps_are_along_gradients_divided_by_the_whole_batch(patch: Patch) -> None:
     create = Rank.__init__
 
@@ -354,12 +359,12 @@ def _residuals(patch: Patch, factor: float) -> None:
     patch.setattr(Residual, "before", lambda self, iteration: factor * before(self, iteration))
 
 
-@noticed_by("bits_frontier")
+@noticed_by("bits_frontier", "sign-")
 def a_residual_is_not_carried_over(patch: Patch) -> None:
     _residuals(patch, 0.0)
 
 
-@noticed_by("bits_frontier")
+@noticed_by("bits_frontier", "sign-")
 def a_residual_is_carried_over_twice(patch: Patch) -> None:
     _residuals(patch, 2.0)
 
@@ -370,13 +375,13 @@ def a_residual_is_lost_on_restart(patch: Patch) -> None:
     patch.setattr(Residual, "restore", lambda self, iteration, values: restore(self, iteration, 0.0 * values))
 
 
-@noticed_by("bits_frontier")
+@noticed_by("bits_frontier", "sign-")
 def the_magnitude_of_signs_is_too_small_by_two_over_pi(patch: Patch) -> None:
     values = Sign._values
     patch.setattr(Sign, "_values", lambda self, *sums: (2 / np.pi * values(self, *sums)[0],))
 
 
-@noticed_by("bits_frontier")
+@noticed_by("bits_frontier", "top_k_sign-")
 def positions_are_shifted_by_one(patch: Patch) -> None:
     read = positions.read_positions
 

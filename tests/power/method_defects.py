@@ -11,7 +11,7 @@ from relufit.training.delay import Delay
 from relufit.training.master import Master
 
 
-@noticed_by("reference_methods")
+@noticed_by("reference_methods", "kaczmarz-")
 def kaczmarz_divides_by_the_norm_and_not_by_its_square(patch: Patch) -> None:
     def wrong(
         x: np.ndarray, y: np.ndarray, batch: np.ndarray, w: np.ndarray, share: float, out: np.ndarray
@@ -25,12 +25,12 @@ def kaczmarz_divides_by_the_norm_and_not_by_its_square(patch: Patch) -> None:
     patch.setattr(rank.kernels, "kaczmarz_sum", wrong)
 
 
-@noticed_by("reference_methods")
+@noticed_by("reference_methods", "glm_tron-")
 def glm_tron_has_the_indicator_of_sgd(patch: Patch) -> None:
     patch.setattr(rank.kernels, "glm_tron_sum", rank.kernels.gradient_sum)
 
 
-@noticed_by("reference_methods")
+@noticed_by("reference_methods", "majority-")
 def the_step_of_a_vote_is_halved_half_as_often(patch: Patch) -> None:
     right = Master._step.fget
     assert right
@@ -45,12 +45,12 @@ def the_step_of_a_vote_is_halved_half_as_often(patch: Patch) -> None:
     patch.setattr(Master, "_step", property(half_as_often))
 
 
-@noticed_by("reference_methods")
+@noticed_by("reference_methods", "delay-")
 def delayed_gradients_are_an_iteration_too_fresh(patch: Patch) -> None:
     patch.setattr(Delay, "at", lambda self, iteration: self.past[(iteration + 1) % len(self.past)])
 
 
-@noticed_by("reference_methods")
+@noticed_by("reference_methods", "averaged-")
 def the_mean_of_the_weights_is_the_last_ones(patch: Patch) -> None:
     def last(self: Average, iteration: int, weights: np.ndarray) -> None:
         self.mean[:] = weights
@@ -58,7 +58,7 @@ def the_mean_of_the_weights_is_the_last_ones(patch: Patch) -> None:
     patch.setattr(Average, "take", last)
 
 
-@noticed_by("reference_methods")
+@noticed_by("reference_methods", "averaged-")
 def the_mean_of_the_weights_begins_at_the_start(patch: Patch) -> None:
     create = Average.__init__
     patch.setattr(Average, "__init__", lambda self, first, d: create(self, 0, d))

@@ -11,7 +11,7 @@ import pytest
 import recorded
 from defects import DEFECTS
 from oracles import ORACLES
-from runs import CONFIG, EXPERIMENTS, HERE, Undamaged, configuration, confirmed, judge, simulate
+from runs import CONFIG, EXPERIMENTS, HERE, Undamaged, configuration, confirmed, judge, simulate, simulate_again
 from scipy.stats import binom
 
 from relufit.claims.verdict import REFUTED
@@ -38,15 +38,16 @@ def test_defects_of_other_gradients_of_delays_and_of_the_mean_are_planted() -> N
 def test_a_defect_is_noticed(
     defect: str, undamaged: Callable[[str], Undamaged], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plant, name = DEFECTS[defect]
+    plant, name, beginnings = DEFECTS[defect]
     if name in ORACLES:  # which the right code agrees with, see test_columns.py
         plant(monkeypatch)
         with pytest.raises(AssertionError):
             ORACLES[name]()
         return
-    before = undamaged(name).confirmed
+    right = undamaged(name)
     plant(monkeypatch)
-    assert before - confirmed(judge(name, CONFIG, simulate(name, CONFIG))), f"{name} does not notice"
+    traces = simulate_again(name, CONFIG, right.traces, beginnings)
+    assert right.confirmed - confirmed(judge(name, CONFIG, traces)), f"{name} does not notice"
 
 
 def _refuted(seed: int) -> list[str]:
