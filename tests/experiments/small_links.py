@@ -30,4 +30,5 @@ def small_links() -> dict[str, Any]:
     runs = [{"compressor": name, "exchange": "all_gather"} for name in ("fp32", "packed")]
     some = {"workers": [RANKS], "beyond": [4], "mini_batch": 48, "rank_batch": 6, "runs": runs}
     config[NAME]["scaling"].update(dimension=D, rate=1e7, **some)
+    config[NAME]["overlap"] |= {"dimension": D, "workers": RANKS, "rate": 1e9}
     return config

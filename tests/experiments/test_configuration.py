@@ -102,6 +102,8 @@ def test_names_are_those_of_the_code_that_has_them() -> None:
     run = whole["properties"]["link_speed"]["properties"]["whole"]["properties"]["runs"]["items"]
     assert set(_names(run, "compressor")) == set(runs.compressors(100))
     assert set(_names(run, "exchanges")) == set(runs.EXCHANGES)
+    replicating = {name for name, exchange in runs.EXCHANGES.items() if exchange.replicas}
+    assert set(_names(whole, "link_speed", "overlap", "exchanges")) == replicating
     assert _names(whole, "cluster", "kind") == list(KINDS)
     assert set(ClusterSection.model_fields) - {"kind", "timeouts"} < set(KINDS)
     assert {*USUAL, *_RUN_ANYWAY} <= set(COMPRESSORS)

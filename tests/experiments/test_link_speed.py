@@ -41,10 +41,17 @@ FEEDBACK_COSTS = {**COSTS, "encode": WITH_FEEDBACK.encode}
 
 
 def _due(
-    exchange: str, payload: float, d: int, rate: float, draw: np.random.Generator, work: network.Work = WORK
+    exchange: str,
+    payload: float,
+    d: int,
+    rate: float,
+    draw: np.random.Generator,
+    work: network.Work = WORK,
+    *,
+    ahead: bool = False,
 ) -> float:
     link = link_of(rate, ROUND_TRIP)
-    return EXCHANGES[exchange].iteration(RANKS, payload, d, link, work).upper * draw.uniform(0.99, 1.01)
+    return EXCHANGES[exchange].iteration(RANKS, payload, d, link, work, ahead=ahead).upper * draw.uniform(0.99, 1.01)
 
 
 #: Judgements of configurations and of what is said of traces: several tests look at each, and making one takes seconds.
@@ -69,11 +76,12 @@ def _judge_made(
     missing: bool = False,
     dearer: float = 1.0,
     quicker: float = 1.0,
+    overlapping: bool = True,
 ) -> Any:
     """Return the judgement of traces that follow the model.
 
     With QSGD `slower`, bytes `lost` on the way, errors of the run that is cut short that differ by `other`, or costs
-    of a plan that are `dearer` than they were, or fp32 by all_reduce `quicker`.
+    of a plan that are `dearer` than they were, or fp32 by all_reduce `quicker`, or nothing `overlapping`.
     """
     random = np.random.default_rng(3)
     results, timings = dict[str, Record](), dict[str, Record]()
@@ -93,7 +101,8 @@ def _judge_made(
                 sent = {"uplink_bytes": copies * payload, "downlink_bytes": 0.0}
                 counted.append({"run": name, "trial": trial, **sent})
                 for rate in [0.0] if refused else [rate for rate, _ in asked["points"]]:
-                    seconds = slow * _due(run.exchange, payload, D, rate or 1e9, random, work)
+                    ahead = "delay" in asked and overlapping
+                    seconds = slow * _due(run.exchange, payload, D, rate or 1e9, random, work, ahead=ahead)
                     if name == f"sgd-fp32-{BASELINE}":
                         seconds /= quicker
                     timed.append({"run": name, "rate": rate, "trial": trial, "seconds": seconds, **costs, **moved})
@@ -254,7 +263,7 @@ def test_the_best_ways_are_those_of_plans(config: dict[str, Any]) -> None:
 def test_scaling_is_the_iterations_of_theory_times_those_that_were_timed(config: dict[str, Any]) -> None:
     names = [setting.name for setting in EXPERIMENT.settings(config)]
     # With 24 and with 6 samples of each of two ranks.
-    assert [name for name in names if "-m" in name] == [f"d{D}-K{RANKS}-m12", f"d{D}-K{RANKS}-m48"]
+    assert [name for name in names if name.startswith("d") and "-m" in name] == [f"d{D}-K{RANKS}-m12", f"d{D}-K{RANKS}-m48"]
     table = _made(config).tables["timing-scaling"].set_index(["batch", "source", "run", "workers"])
     run, both = "sgd-fp32-all_gather", (STRONG, WEAK)
     for batch in both:
@@ -306,3 +315,14 @@ def test_only_what_the_machine_carries_is_timed(config: dict[str, Any]) -> None:
     for key, value in (("carried", 1e6), ("longest", 1e-3)):
         limited = {NAME: {**config[NAME], key: value}}
         assert not any(run["points"] for run in EXPERIMENT.settings(limited)[0].spec["runs"].values())
+
+
+def test_a_delay_saves_what_the_model_says_and_one_that_saves_nothing_is_refuted(config: dict[str, Any]) -> None:
+    for overlapping, verdict in ((True, "confirmed"), (False, "refuted")):
+        judged = _made(config, overlapping=overlapping)
+        delayed = [one for one in judged.verdicts["modelled seconds"] if "with a delay of 1" in one.statistic]
+        assert [one.setting.rpartition(", ")[2] for one in delayed] == ["all_gather", "all_reduce"]
+        assert {one.verdict for one in delayed} == {verdict}
+        table = judged.tables["timing-overlap"]
+        assert len(table) == 2 * TRIALS
+        assert (table["gain_predicted"] > 1.1).all()

@@ -40,6 +40,7 @@ link_speed:
     mini_batch: 8
     rank_batch: 4
     runs: [{compressor: fp32, exchange: all_reduce}]
+  overlap: {dimension: 2000, workers: 2, rate: 1.0e+7, rank_batch: 4, delay: 1, exchanges: [all_reduce]}
   map: {dimensions: [1000], workers: [2], rates: [1.0e+8]}
 """
 VERDICTS = "results/links/claims/link_speed.timing.json"

@@ -28,6 +28,8 @@ ExchangeName = Literal[
     "all_gather",
     "all_reduce",
 ]
+#: Those in which ranks have weights of their own.
+ReplicatingExchange = Literal["relay", "requantize", "all_gather", "all_reduce"]
 
 Dimension = Annotated[Whole, Field(description="d, the number of weights")]
 #: Least squares on the active rows needs two samples a weight.

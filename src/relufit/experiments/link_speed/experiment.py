@@ -7,7 +7,7 @@ the costs of computing, encoding, decoding and messages measured in the same run
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -19,6 +19,7 @@ from relufit.clusters.emulated.shaping import MTU
 from relufit.experiments.framework.base import Judgement, Setting
 from relufit.experiments.framework.plan_costs import machine_of, measured_costs
 from relufit.experiments.link_speed.model import EMPTY, Model
+from relufit.experiments.link_speed.overlap import ahead_runs, cell_of, computed_ahead, name_of, saved
 from relufit.experiments.link_speed.payoff import agreeing, marked, measured_gains
 from relufit.experiments.link_speed.planned import best_ways, held, planned, speed_up, together
 from relufit.experiments.link_speed.runs import QUANTIZED, SIGNS, Run, cell_name, points_of, runs_of, whole_runs
@@ -49,7 +50,7 @@ class LinkSpeed:
     TIMED = True
     TABLES = (
         "timing-iterations", "timing-model", "timing-curves", "timing-plan", "timing-plan-speed-up", "timing-map",
-        "timing-scaling", "timing-gains",
+        "timing-scaling", "timing-gains", "timing-overlap",
     )  # fmt: skip
 
     def settings(self, config: Mapping[str, Any]) -> list[Setting]:
@@ -62,27 +63,38 @@ class LinkSpeed:
         settings = []
         for cell in section["cells"]:
             own = cell.get("exchanges", exchanges)
-            settings.append(self._iterations(cell, list(runs_of(cell["dimension"], own)), own, section))
+            runs = _timed(runs_of(cell["dimension"], own), cell, section)
+            settings.append(self._iterations(cell_name(cell), cell, runs, own, section))
         for cell in cells_of(section["scaling"]):
-            runs = list(scaled_runs(section["scaling"]))
+            ways = list(scaled_runs(section["scaling"]))
             # What a message takes is known from the cells above, if they have as many ranks.
             known = exchanges if cell["workers"] in counts else []
-            unknown = dict.fromkeys(run.exchange for run in runs if run.exchange not in known)
-            settings.append(self._iterations(cell, runs, list(unknown), section))
+            unknown = dict.fromkeys(run.exchange for run in ways if run.exchange not in known)
+            runs = _timed(ways, cell, section)
+            settings.append(self._iterations(cell_name(cell), cell, runs, list(unknown), section))
+        overlap = section["overlap"]
+        cell, runs = cell_of(overlap), ahead_runs(overlap, section["iterations"][1])
+        unknown = [] if cell["workers"] in counts else overlap["exchanges"]
+        settings.append(self._iterations(name_of(overlap), cell, runs, unknown, section))
         return [*settings, *self._whole(section), measured_costs(NAME)]
 
     def _iterations(
-        self, cell: Mapping[str, Any], runs: list[Run], empty: list[str], section: Mapping[str, Any]
+        self,
+        name: str,
+        cell: Mapping[str, Any],
+        runs: dict[str, dict[str, Any]],
+        empty: Sequence[str],
+        section: Mapping[str, Any],
     ) -> Setting:
         """Return the setting in which iterations of a cell are timed, and messages in the exchanges of `empty`."""
         ranks = cell["workers"]
         spec = {
-            "runs": {run.name: {**run.options, "points": points_of(run, cell, section)} for run in runs},
+            "runs": runs,
             "empty": {
                 "dimension": EMPTY,
                 "iterations": _EMPTY_ITERATIONS,
                 "rate": max(cell["rates"]),
-                "exchanges": empty,
+                "exchanges": list(empty),
             },
             "workers": ranks,
             "batch_size": cell.get("rank_batch", section["rank_batch"]) * ranks,
@@ -90,7 +102,7 @@ class LinkSpeed:
         }
         return Setting(
             NAME,
-            cell_name(cell),
+            name,
             {"n": section["rank_rows"] * ranks, "d": cell["dimension"], "noise_std": 0.1},
             spec,
             section["trials"],
@@ -136,6 +148,7 @@ class LinkSpeed:
             judging.add_cell(cell)
         for cell in cells_of(section["scaling"]):
             judging.add_scaled(cell)
+        judging.add_overlap()
         judging.add_whole()
         whole = section["whole"]
         setting = (
@@ -162,7 +175,7 @@ class _Judging:
         self._network, self._exact, self._seconds = list[Verdict](), list[Verdict](), list[Verdict]()
         self._measured, self._modelled = list[pd.DataFrame](), list[pd.DataFrame]()
         self._plans, self._scaled, self._gains = list[pd.DataFrame](), list[pd.DataFrame](), list[pd.DataFrame]()
-        self._curves = pd.DataFrame()
+        self._curves, self._ahead = pd.DataFrame(), pd.DataFrame()
         #: Seconds of a message by exchange, by the number of ranks.
         self._messages: dict[int, Mapping[str, float]] = {}
 
@@ -209,6 +222,20 @@ class _Judging:
         self._scaled.append(planned(self._machine, points, cell, cell["rank_batch"], trip))
         self._seconds += held(name, self._scaled[-1], trials, evidence)
 
+    def add_overlap(self) -> None:
+        """Hold bytes against the interfaces', and the gain of gradients that are computed ahead against the model's."""
+        overlap = self._section["overlap"]
+        name, ranks = name_of(overlap), overlap["workers"]
+        reports, evidence = self._timings[name].about["trials"], _evidence(ranks)
+        if reports[0]["refused"]:
+            self._seconds.append(refused(_MODELLED, name, evidence, reports[0]["refused"]))
+            return
+        timing = self._timings[name].table
+        trip, messages = _known(reports, self._section)["round_trip"], self._messages.get(ranks)
+        self._ahead = computed_ahead(overlap, self._results[name], timing, trip, messages)
+        self._exact += exactness(name, reports, timing[timing["rate"] == overlap["rate"]], evidence)
+        self._seconds += saved(name, overlap, self._ahead, self._section["trials"], evidence)
+
     def _iterations(self, cell: Mapping[str, Any]) -> tuple[list[dict[str, Any]], str, Model]:
         """Return what the trials of a cell have told, where their seconds are, and the model of them."""
         name, ranks = cell_name(cell), cell["workers"]
@@ -217,7 +244,7 @@ class _Judging:
         known = {**_known(reports, self._section), "messages": self._messages.get(ranks)}
         known["exchanges"] = cell.get("exchanges", known["exchanges"])
         model = Model(cell, uplink, self._timings[name].table, **known)
-        return reports, f"traces/{NAME}/iterations-K{ranks}.timing.parquet", model
+        return reports, _evidence(ranks), model
 
     def add_whole(self) -> None:
         """Hold runs on rows from disk against each other, against the model and against a plan."""
@@ -257,7 +284,17 @@ class _Judging:
             "timing-map": marked(best_ways(machine, section), gains_had),
             "timing-scaling": scaled(machine, together(self._scaled), section["scaling"], section["round_trip"]),
             "timing-gains": gains_had,
+            "timing-overlap": self._ahead,
         }
+
+
+def _timed(runs: Iterable[Run], cell: Mapping[str, Any], section: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return what is timed in a cell, by name, with its points."""
+    return {run.name: {**run.options, "points": points_of(run, cell, section)} for run in runs}
+
+
+def _evidence(ranks: int) -> str:
+    return f"traces/{NAME}/iterations-K{ranks}.timing.parquet"
 
 
 def _hosts(section: Mapping[str, Any]) -> dict[str, Any]:

@@ -109,15 +109,15 @@ class Model:
                     )
         return pd.DataFrame(rows)
 
-    def iteration(self, run: Run, rate: float) -> network.Iteration:
-        """Return the predicted seconds of an iteration."""
+    def iteration(self, run: Run, rate: float, *, ahead: bool = False) -> network.Iteration:
+        """Return the predicted seconds of an iteration, `ahead` those of ranks that compute while messages travel."""
         exchange = EXCHANGES[run.exchange]
         payload, link = (
             float(self._bytes[run.name]) / exchange.sent(self._ranks).up,
             link_of(rate, self._round_trip),
         )
         work = replace(self._work(run.name), message=self.messages.get(run.exchange, 0.0))
-        return exchange.iteration(self._ranks, payload, self._d, link, work)
+        return exchange.iteration(self._ranks, payload, self._d, link, work, ahead=ahead)
 
     def _work(self, name: str) -> network.Work:
         if name not in self._works:

@@ -15,6 +15,7 @@ from relufit.experiments.framework.keys import (
     ExchangeName,
     Ratio,
     RecordEvery,
+    ReplicatingExchange,
     RunSizes,
     Trials,
     Workers,
@@ -113,6 +114,21 @@ class ScalingRuns(Section):
         return self
 
 
+class Overlap(Section):
+    """Iterations with a delay, whose gradients are computed ahead, and without."""
+
+    dimension: Dimension
+    workers: Hosts
+    rate: Annotated[Rate, Field(description="bits a second of each link")]
+    rank_batch: Whole = Field(
+        description="samples of a rank and an iteration: computing takes about as long as messages"
+    )
+    delay: Annotated[Integer, Field(ge=1, le=16)] = Field(description="iterations by which gradients are late")
+    exchanges: Distinct[ReplicatingExchange] = Field(
+        min_length=1, description="ways to exchange gradients in which ranks have weights of their own"
+    )
+
+
 class LinkSpeedSection(Section):
     """Between hosts that are emulated on this machine."""
 
@@ -130,6 +146,7 @@ class LinkSpeedSection(Section):
     trials: Trials
     whole: WholeRuns = Field(description="runs from w0 on rows from disk")
     scaling: ScalingRuns = Field(description="more ranks for the same mini-batch, and for one that grows with them")
+    overlap: Overlap = Field(description="gradients that are computed while the ones before are exchanged")
     map: PlannedFor = Field(description="for what the best way to exchange and encode is planned")
 
     @model_validator(mode="after")

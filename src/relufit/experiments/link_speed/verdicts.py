@@ -17,7 +17,7 @@ from relufit.experiments.link_speed.runs import COMPARED, cell_name, whole_runs
 from relufit.experiments.link_speed.tables import errors_of
 
 #: A part of the predicted gain that is to be had.
-_LEAST_GAIN = 0.9
+LEAST_GAIN = 0.9
 #: Headers of TCP, IP and Ethernet in a packet; and of what interfaces count, the part that is neither frames nor
 #: these: greetings, and what TCP sends again.
 _PACKET_BYTES, _MOST_REST = 66, 0.02
@@ -132,7 +132,7 @@ def gains(name: str, points: pd.DataFrame, trials: int, evidence: str, compared:
                     f"gain in seconds of {words} over {_comparator(str(exchange), against)}, over the model's",
                     f"{name}, {exchange}",
                     mean_interval(np.exp(np.log(gain).groupby("trial").mean())),
-                    least=_LEAST_GAIN,
+                    least=LEAST_GAIN,
                     trials=trials,
                     evidence=evidence,
                     note=f"Mean over {rates} Mbit/s and all codings where the network takes at least "
@@ -231,5 +231,5 @@ def quicker(
             # Where the model itself says that nothing is gained there is no gain to be had a part of.
             if model.mean() > 1 and min(both["network"].min(), both["network_plain"].min()) >= DOMINATES:
                 title += ", over the model's"
-                verdicts.append(judge(title, where, mean_interval(ratio / model), least=_LEAST_GAIN, **details))
+                verdicts.append(judge(title, where, mean_interval(ratio / model), least=LEAST_GAIN, **details))
     return verdicts
