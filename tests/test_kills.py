@@ -35,7 +35,7 @@ CONFIGURATION = """
 run: tiny
 cluster: {kind: inprocess}
 experiments: [time_to_accuracy]
-time_to_accuracy: {dimension: 60, mini_batch: 8, levels: [8], other_codings: [], trials: 4}
+time_to_accuracy: {dimension: 60, mini_batch: 8, levels: [8], other_codings: [], trials: 2}
 """
 #: Has loaded and compiled everything; runs each command it is told in a process of its own, which begins at once.
 LAUNCHER = """
@@ -100,9 +100,9 @@ COMMANDS = {
         ("trace.parquet", "trace.timing.parquet"),
     ),
     "trials": Command(
-        ("trials", "time_to_accuracy", "qsgd-s8", "--config", "../config.yaml", "--data", "../data", "-o", "."),
-        ("qsgd-s8.parquet",),
-        ("qsgd-s8.parquet", "qsgd-s8.timing.parquet"),
+        ("trials", "time_to_accuracy", "runs", "--config", "../config.yaml", "--data", "../data", "-o", "."),
+        ("runs.parquet",),
+        ("runs.parquet", "runs.timing.parquet"),
     ),
 }
 
@@ -116,10 +116,10 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     files = [str(ROOT / "config.yaml"), str(folder / "over.yaml")]
     assert main(["config", *files, "-o", str(folder / "config.yaml")]) == 0
     config = load([folder / "config.yaml"])
-    for setting in find_group(config, "time_to_accuracy", "qsgd-s8"):
-        for trial, name in enumerate(setting.datasets):
-            model = model_of(setting, config["seed"], trial)
-            write(model, folder / "data" / f"{name}.zarr", shards=setting.spec["workers"])
+    setting = find_group(config, "time_to_accuracy", "runs")[0]
+    for trial, name in enumerate(setting.datasets):
+        model = model_of(setting, config["seed"], trial)
+        write(model, folder / "data" / f"{name}.zarr", shards=setting.spec["workers"])
     return folder
 
 

@@ -176,10 +176,10 @@ def test_data_made_with_other_parameters_are_not_trained_on(
     folder = tmp_path / "data"
     for trial in range(3):
         assert main(["dataset", str(folder / f"time_to_accuracy-{trial}.zarr"), *DATA]) == 0
-    arguments = ["time_to_accuracy", "sgd-fp64", "--config", str(smoke), "--data", str(folder)]
+    arguments = ["time_to_accuracy", "runs", "--config", str(smoke), "--data", str(folder)]
     assert main(["trials", *arguments, "--output", str(tmp_path / "t")]) == 2
     assert "made with other parameters: n is 600, not 16000" in capsys.readouterr().err
-    assert not (tmp_path / "t/sgd-fp64.parquet").exists()
+    assert not (tmp_path / "t/runs.parquet").exists()
 
 
 @pytest.mark.parametrize("harm", ["missing", "truncated", "nan"])

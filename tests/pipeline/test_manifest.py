@@ -64,7 +64,7 @@ def test_data_sets_in_a_bucket_are_none_of_the_files_of_a_run(run: Path) -> None
     assert not [path for path in files.results() if path.suffix == ".zarr"]
 
 
-@pytest.mark.parametrize("missing", ["figures/qsgd_convergence.svg", "traces/time_to_accuracy/sgd-fp64.timing.parquet"])
+@pytest.mark.parametrize("missing", ["figures/qsgd_convergence.svg", "traces/time_to_accuracy/runs.timing.parquet"])
 def test_a_result_that_is_missing_is_an_error(run: Path, missing: str) -> None:
     (run / missing).unlink()
     with pytest.raises(DataError, match=f"{missing}: there is no such result"):

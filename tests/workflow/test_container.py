@@ -128,11 +128,11 @@ def test_snakemake_itself_runs_from_any_folder_given_a_home_with_ranks_on_a_clus
     snakefile, configuration = (str(container / "checkout" / name) for name in ("Snakefile", "tiny.yaml"))
     snakemake = str(container / "checkout/.venv/bin/snakemake")
     command = [f"HOME={container / 'work' / '.home'}", snakemake, "-s", snakefile, "--configfile", configuration]
-    trace = "results/other/traces/time_to_accuracy/qsgd-s8.parquet"
+    trace = "results/other/traces/time_to_accuracy/runs.parquet"
     changed = ["--config", "run=other", "experiments=[time_to_accuracy]"]
     done = _run(container, *command, "--cores", "2", *changed, "--", trace)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "train time_to_accuracy/qsgd-s8" in done.stderr
+    assert "train time_to_accuracy/runs" in done.stderr
     about = trace_files.read(trace_files.timing_path(container / "work" / trace)).about
     assert about["cluster"]["kind"] == "local"
     (temporary,) = container.glob("ttt*")

@@ -21,7 +21,7 @@ def snakemake(results: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 def test_a_run_reads_and_writes_its_data_sets_in_a_bucket(aws_environment: str, tmp_path: Path) -> None:
     bucket = boto3.resource("s3").create_bucket(Bucket="rows")
-    trace = "tiny/traces/time_to_accuracy/qsgd-s20.parquet"
+    trace = "tiny/traces/time_to_accuracy/runs.parquet"
     asked = ["data=s3://rows/runs", "--", str(tmp_path / "remote" / trace)]
     done = snakemake(tmp_path / "remote", *asked)
     assert done.returncode == 0, done.stderr

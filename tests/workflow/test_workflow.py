@@ -36,7 +36,7 @@ def test_a_run_leaves_claims_report_manifest_figures_and_traces(finished: Path) 
     for name in ("geometric_convergence", "qsgd_convergence", "iteration_time.timing"):
         assert (run / f"figures/{name}.png").stat().st_size > 10_000
         assert (run / f"figures/{name}.svg").stat().st_size > 5_000
-    assert (run / "traces/time_to_accuracy/qsgd-s8.timing.parquet").exists()
+    assert (run / "traces/time_to_accuracy/runs.timing.parquet").exists()
     assert not [path for path in finished.rglob("*") if ".part" in path.name]
 
 
@@ -199,14 +199,14 @@ def test_a_failing_job_shows_its_message_and_where_its_log_is(finished: Path) ->
     kept = shard.read_bytes()
     try:
         shard.write_bytes(kept[:-9])
-        target = "results/tiny/traces/time_to_accuracy/sgd-fp64.parquet"
+        target = "results/tiny/traces/time_to_accuracy/runs.parquet"
         done = _snakemake(finished, *CONFIGURED, "--forcerun", "train", "--", target)
     finally:
         shard.write_bytes(kept)
     text = done.stdout + done.stderr
     assert done.returncode != 0
     assert "time_to_accuracy-1.zarr/x/c/1/0: the shard has" in text
-    assert "logs/train/time_to_accuracy/sgd-fp64.log" in text
+    assert "logs/train/time_to_accuracy/runs.log" in text
     assert "Traceback" not in text
 
 

@@ -23,6 +23,8 @@ from relufit.experiments.framework.curves import typical_curve
 from relufit.experiments.framework.quantized import compressors, training
 
 NAME = "time_to_accuracy"
+#: All runs have one job and one cluster: to open one takes seconds, and on EC2 minutes.
+_GROUP = "runs"
 _PARTS = ["compute", "encode", "exchange", "wait", "decode", "update"]
 
 
@@ -62,6 +64,7 @@ class TimeToAccuracy:
                 data,
                 spec,
                 section["trials"],
+                group=_GROUP,
                 datasets=datasets,
                 cluster=dict(config["cluster"]),
             )
@@ -75,8 +78,8 @@ class TimeToAccuracy:
         section = config[NAME]
         exact: list[Verdict] = []
         curves, parts = [], []
+        evidence, trials = f"traces/{NAME}/{_GROUP}.timing.parquet", section["trials"]
         for name in _runs(section):
-            evidence, trials = f"traces/{NAME}/{name}.timing.parquet", section["trials"]
             exact += _exactness(name, results[name], timings[name], trials, evidence)
             joined = results[name].table.merge(timings[name].table, on=["trial", "iteration"])
             last = joined.groupby("trial").last()
