@@ -263,7 +263,10 @@ def test_the_best_ways_are_those_of_plans(config: dict[str, Any]) -> None:
 def test_scaling_is_the_iterations_of_theory_times_those_that_were_timed(config: dict[str, Any]) -> None:
     names = [setting.name for setting in EXPERIMENT.settings(config)]
     # With 24 and with 6 samples of each of two ranks.
-    assert [name for name in names if name.startswith("d") and "-m" in name] == [f"d{D}-K{RANKS}-m12", f"d{D}-K{RANKS}-m48"]
+    assert [name for name in names if name.startswith("d") and "-m" in name] == [
+        f"d{D}-K{RANKS}-m12",
+        f"d{D}-K{RANKS}-m48",
+    ]
     table = _made(config).tables["timing-scaling"].set_index(["batch", "source", "run", "workers"])
     run, both = "sgd-fp32-all_gather", (STRONG, WEAK)
     for batch in both:

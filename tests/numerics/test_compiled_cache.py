@@ -9,11 +9,12 @@ import subprocess
 import sys
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 from loop_checkouts import EARLIER, EDITS, FUTURE, LATER, PACKAGE, PLACES, Checkout, entries
 
-from relufit.numerics.compiled_cache import ROOMS
+from relufit.numerics.compiled_cache import ROOMS, _reached_digest
 
 
 @pytest.fixture(params=PLACES)
@@ -123,6 +124,18 @@ except IndexError:
     outputs = [own.start(program, NUMBA_BOUNDSCHECK=value).communicate() for value in ("0", "1", "0", "1")]
     assert outputs == [("", ""), ("checked\n", ""), ("", ""), ("checked\n", "")]
     assert len(list((own.package / "__pycache__" / "loops").iterdir())) == 1
+
+
+def test_loops_are_the_same_where_python_leaves_docstrings_out() -> None:
+    """To 3.12, where the place of a docstring among the constants stays."""
+    digests = []
+    for words, level in (("Add one.", 0), ("Add one.", 2), ("Add.", 0)):
+        made: dict[str, Any] = {"__name__": "made"}
+        exec(compile(f'def add(x):\n    """{words}"""\n    return x + 1\n', "made.py", "exec", optimize=level), made)
+        digests.append(_reached_digest(made["add"]))
+    assert digests[0] == digests[2]
+    if sys.version_info < (3, 13):
+        assert digests[0] == digests[1]
 
 
 def test_the_number_of_threads_and_of_cores_is_none_of_these_settings(own: Checkout) -> None:

@@ -22,6 +22,7 @@ run: links
 experiments: [link_speed]
 link_speed:
   cells: [{dimension: 2000, workers: 2, rates: [1.0e+7]}]
+  exchanges: [all_gather, all_reduce]
   rank_rows: 6
   iterations: [8, 8]
   trials: 2

@@ -181,7 +181,8 @@ def _reached_digest(function: FunctionType) -> str:
     total = hashlib.sha256()
     while waiting:
         current = waiting.pop(0)
-        total.update(repr((current.__module__, current.__qualname__, _code(current.__code__))).encode())
+        code = _code(current.__code__, current.__doc__)
+        total.update(repr((current.__module__, current.__qualname__, code)).encode())
         cells = [cell.cell_contents for cell in current.__closure__ or ()]
         names = [name for name in current.__code__.co_names if name in current.__globals__]
         for value in [*cells, *(current.__globals__[name] for name in names)]:
@@ -196,8 +197,11 @@ def _reached_digest(function: FunctionType) -> str:
     return total.hexdigest()
 
 
-def _code(code: CodeType) -> tuple[Any, ...]:
+def _code(code: CodeType, doc: str | None = None) -> tuple[Any, ...]:
+    """Return what a function does, without its docstring, which Python itself may leave out (``-OO``)."""
     constants = [_code(value) if isinstance(value, CodeType) else value for value in code.co_consts]
+    if doc is not None and constants[0] == doc:
+        constants[0] = None
     return code.co_code, constants, code.co_names, code.co_varnames
 
 
