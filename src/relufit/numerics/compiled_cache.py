@@ -19,6 +19,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
+from dis import opmap
 from functools import cache
 from pathlib import Path
 from types import CodeType, FunctionType
@@ -55,6 +56,7 @@ _HARMLESS = {
 #: How many versions of the sources have their loops kept in a folder.
 _KEPT = 4
 _DIGEST_BYTES = 32
+_NOTHING = opmap["NOP"]
 
 
 def compiled(function: Any) -> Any:  # noqa: ANN401 - numba's dispatchers are untyped
@@ -202,7 +204,9 @@ def _code(code: CodeType, doc: str | None = None) -> tuple[Any, ...]:
     constants = [_code(value) if isinstance(value, CodeType) else value for value in code.co_consts]
     if doc is not None and constants[0] == doc:
         constants[0] = None
-    return code.co_code, constants, code.co_names, code.co_varnames
+    # In the place of a docstring that is left out stands an instruction that does nothing.
+    does = [code.co_code[at : at + 2] for at in range(0, len(code.co_code), 2) if code.co_code[at] != _NOTHING]
+    return b"".join(does), constants, code.co_names, code.co_varnames
 
 
 def _candidates() -> Iterator[tuple[Path, bool]]:
