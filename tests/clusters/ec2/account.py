@@ -23,6 +23,8 @@ from typing import Any
 import boto3
 import psutil
 import yaml
+from botocore.exceptions import ClientError
+from botocore.parsers import ResponseParserError
 
 REGION, ZONE = "us-east-1", "us-east-1a"
 IMAGE = "relufit:test"
@@ -133,17 +135,26 @@ class Hypervisor:
 
     def _watch(self) -> None:
         while not self._over.wait(0.1):
-            alive = {one["InstanceId"]: one for one in self._account.instances("running")}
-            for identifier, one in alive.items():
-                if identifier not in self._running and self._role(one) not in self._dead:
-                    self._running[identifier] = self._boot(identifier, one["PrivateIpAddress"])
-            for identifier, process in list(self._running.items()):
-                if identifier not in alive and process.poll() is None:
-                    with suppress(ProcessLookupError):
-                        os.killpg(process.pid, signal.SIGKILL)
-                elif identifier in alive and process.poll() is not None:
-                    # `shutdown -h now`, which ends an instance that was asked for with that behaviour.
-                    self._account.ec2.terminate_instances(InstanceIds=[identifier])
+            try:
+                self._look()
+            except (ClientError, ResponseParserError) as error:
+                # moto's server fails now and then where tags are written while it lists them; the next look has them.
+                response = getattr(error, "response", {"ResponseMetadata": {"HTTPStatusCode": 500}})
+                if response["ResponseMetadata"]["HTTPStatusCode"] < 500:
+                    raise
+
+    def _look(self) -> None:
+        alive = {one["InstanceId"]: one for one in self._account.instances("running")}
+        for identifier, one in alive.items():
+            if identifier not in self._running and self._role(one) not in self._dead:
+                self._running[identifier] = self._boot(identifier, one["PrivateIpAddress"])
+        for identifier, process in list(self._running.items()):
+            if identifier not in alive and process.poll() is None:
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+            elif identifier in alive and process.poll() is not None:
+                # `shutdown -h now`, which ends an instance that was asked for with that behaviour.
+                self._account.ec2.terminate_instances(InstanceIds=[identifier])
 
     def _role(self, one: dict[str, Any]) -> str:
         names = [tag["Value"] for tag in one.get("Tags", ()) if tag["Key"] == "Name"]
