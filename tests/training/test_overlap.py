@@ -50,14 +50,14 @@ def test_a_rank_computes_the_next_gradient_before_it_has_those_of_the_others(
     exchange: str, delay: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Rank 1 computes the gradient of iteration 5 only once rank 0 has begun with that of iteration 6.
-    begun, came = threading.Event(), list[bool]()
+    next_gradient_begun, seen = threading.Event(), list[bool]()
 
     def gated(step: Any) -> Any:
         def take(self: Rank, iteration: int, w: np.ndarray) -> Any:
             if self.rank == 0 and iteration == 6:
-                begun.set()
+                next_gradient_begun.set()
             if self.rank == 1 and iteration == 5:
-                came.append(begun.wait(60))
+                seen.append(next_gradient_begun.wait(60))
             return step(self, iteration, w)
 
         return take
@@ -66,7 +66,7 @@ def test_a_rank_computes_the_next_gradient_before_it_has_those_of_the_others(
         monkeypatch.setattr(Rank, name, gated(getattr(Rank, name)))
     asked = spec(exchange, delay=delay)
     trace = Rig(asked, timeouts=CALM).run()
-    assert came == [True]
+    assert seen == [True]
     monkeypatch.undo()
     assert_same(trace, train(asked))
 

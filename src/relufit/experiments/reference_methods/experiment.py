@@ -28,9 +28,9 @@ from relufit.experiments.framework.curves import predicted_columns
 from relufit.experiments.framework.quantized import fresh_training, judge_ratio, planted, variances_of
 from relufit.experiments.reference_methods.delayed import TOLERANCE as DELAY_TOLERANCE
 from relufit.experiments.reference_methods.delayed import delayed, delayed_spec, expected_delayed
+from relufit.experiments.reference_methods.votes import expected_votes, vote_spec, votes
 
 NAME = "reference_methods"
-_MAJORITY = "majority"
 #: Tolerance of iterations, and of squared errors under label noise, against the prediction.
 TOLERANCE, NOISE_TOLERANCE = 0.07, 0.10
 #: From zero the relative error is 1; rounding moves it by less than this.
@@ -109,53 +109,6 @@ def expected_iterations(section: Mapping[str, Any], cell: Cell) -> float:
     return theory.iterations_to(curve, tolerance)
 
 
-class Vote(NamedTuple):
-    """signSGD by the majority of some ranks, on mini-batches."""
-
-    workers: int
-    mini_batch: int
-
-    @property
-    def name(self) -> str:
-        """The name of its setting."""
-        return f"{_MAJORITY}-K{self.workers}-m{self.mini_batch}"
-
-    @property
-    def words(self) -> str:
-        """What it is, in a report."""
-        return f"majority of K = {self.workers} ranks, m = {self.mini_batch}"
-
-    @property
-    def row(self) -> tuple[str, None, int, int, str, int]:
-        """Its fields in the table of methods."""
-        return _MAJORITY, None, self.mini_batch, self.workers, "moments", 0
-
-
-def votes(section: Mapping[str, Any]) -> list[Vote]:
-    """Return the votes of a section."""
-    return [Vote(workers, section["mini_batch"]) for workers in section["votes"]]
-
-
-def halved_step(section: Mapping[str, Any], vote: Vote) -> theory.HalvedStep:
-    """Return the step of a vote, and the iterations after which it is halved."""
-    start = theory.initial_error(**planted(section))
-    return theory.majority_halving(section["dimension"], vote.mini_batch, start, workers=vote.workers)
-
-
-def expected_votes(section: Mapping[str, Any], vote: Vote) -> float:
-    """Return the predicted iterations of a vote to the tolerance."""
-    start = theory.initial_error(**planted(section))
-    curve = theory.majority_curve(
-        section["dimension"],
-        vote.mini_batch,
-        halved_step(section, vote),
-        section["iterations"],
-        error_squared=start,
-        workers=vote.workers,
-    )
-    return theory.iterations_to(curve, section["tolerance"])
-
-
 class Averaged(NamedTuple):
     """Runs whose weights are averaged: the name of their setting, and their compressor."""
 
@@ -198,7 +151,7 @@ class ReferenceMethods:
                 for cell in cells(section)
             ),
             *(
-                Setting(NAME, vote.name, planted(section), _vote_spec(section, vote), section["trials"], group="votes")
+                Setting(NAME, vote.name, planted(section), vote_spec(section, vote), section["trials"], group="votes")
                 for vote in votes(section)
             ),
             *(
@@ -282,16 +235,6 @@ def _spec(section: Mapping[str, Any], cell: Cell) -> dict[str, Any]:
     spec |= {"gradient": cell.gradient, "initial_weights": cell.start}
     # As many iterations as the others would need to be at w*.
     return spec | {"iterations": min(spec["iterations"], math.ceil(due))} if cell.stays else spec
-
-
-def _vote_spec(section: Mapping[str, Any], vote: Vote) -> dict[str, Any]:
-    due, halved = expected_votes(section, vote), halved_step(section, vote)
-    return {
-        **fresh_training(section, {"name": _MAJORITY}, due, workers=vote.workers, mini_batch=vote.mini_batch),
-        "step_size": halved.step,
-        "halve_every": halved.every,
-        "exchange": BASELINE,
-    }
 
 
 def _averaged_spec(section: Mapping[str, Any], run: Averaged) -> dict[str, Any]:
