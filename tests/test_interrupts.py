@@ -141,8 +141,8 @@ async def work():
 for _ in range(500):
     runner = asyncio.Runner()
     runner.get_loop()
-    signal.setitimer(signal.ITIMER_REAL, draw.uniform(0.001, 0.01))
     try:
+        signal.setitimer(signal.ITIMER_REAL, draw.uniform(0.001, 0.01))
         runner.run(work())
     except KeyboardInterrupt:
         runner.close()
