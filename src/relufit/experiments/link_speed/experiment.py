@@ -290,7 +290,9 @@ class _Judging:
 
 def _timed(runs: Iterable[Run], cell: Mapping[str, Any], section: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Return what is timed in a cell, by name, with its points."""
-    return {run.name: {**run.options, "points": points_of(run, cell, section)} for run in runs}
+    return {
+        run.name: {**run.options, "initial_weights": run.start, "points": points_of(run, cell, section)} for run in runs
+    }
 
 
 def _evidence(ranks: int) -> str:
