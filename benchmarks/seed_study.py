@@ -44,6 +44,7 @@ TABLE = ROOT / "workflow/report/seed_study.csv"
 LONG = {
     "ablations",
     "batch_scaling",
+    "bits_frontier",
     "bits_to_accuracy",
     "initialization_scale",
     "local_steps",

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import statistics
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -29,12 +30,13 @@ from relufit.planning import (
     best,
     concurrent_processes,
     measure,
+    measuring,
     plan,
     predict,
     sweep,
     validate,
 )
-from relufit.planning.costs import Curve, label, mean, named, payload_bytes
+from relufit.planning.costs import Curve, combined, label, named, payload_bytes
 from relufit.planning.search import compressors
 from relufit.theory.network import Network, Work
 
@@ -44,7 +46,7 @@ PROBLEM = Problem(10_000)
 
 @pytest.fixture(scope="module")
 def measured() -> Costs:
-    return measure(tries=1)
+    return measure(tries=1, rounds=1)
 
 
 def test_what_is_measured_is_complete_and_positive(measured: Costs) -> None:
@@ -90,13 +92,22 @@ def _leave(meet: Callable[[], None]) -> None:
 
 
 def test_costs_of_several_processes_are_means_of_all(measured: Costs) -> None:
-    costs = measure(tries=1, at_once=2)
+    costs = measure(tries=1, at_once=2, rounds=1)
     assert {codec.name for codec in costs.codecs} == {codec.name for codec in measured.codecs}
     assert costs.row(10**6) > 0
     other = replace(measured, message=measured.message + 2.0, row=Curve(measured.row.sizes, (0.0, 0.0, 0.0)))
-    both = mean([measured, other])
+    both = combined([measured, other], statistics.fmean)
     assert both.message == pytest.approx(measured.message + 1.0)
     assert both.row(10**6) == pytest.approx(measured.row(10**6) / 2)
+
+
+def test_a_round_that_was_disturbed_does_not_count(measured: Costs, monkeypatch: pytest.MonkeyPatch) -> None:
+    def slowed(factor: float) -> Costs:
+        return combined([measured], lambda seconds: factor * seconds[0])
+
+    rounds = iter([slowed(1.0), slowed(5.0), slowed(1.1)])
+    monkeypatch.setattr(measuring, "_measure", lambda tries, meet: next(rounds))
+    assert measure() == slowed(1.1)
 
 
 def test_hosts_that_share_processors_take_their_turns() -> None:

@@ -7,12 +7,11 @@ import json
 import math
 import re
 from ast import literal_eval
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache, partial
 from inspect import signature
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 from relufit.compression import Compressor, make_compressor
@@ -182,12 +181,13 @@ class Costs:
             raise DataError(f"no costs of this version ({error!r})", where=str(path), remedy=again) from error
 
 
-def mean(measurements: Sequence[Costs]) -> Costs:
-    """Return the means of costs that were measured in the same way."""
+def combined(measurements: Sequence[Costs], average: Callable[[list[float]], float]) -> Costs:
+    """Return each cost's mean, median or other `average` over costs that were measured in the same way."""
     first = measurements[0]
 
     def curve(curves: Sequence[Curve]) -> Curve:
-        return Curve(curves[0].sizes, tuple(map(fmean, zip(*(c.seconds for c in curves), strict=True))))
+        seconds = zip(*(each.seconds for each in curves), strict=True)
+        return Curve(curves[0].sizes, tuple(average(list(same)) for same in seconds))
 
     def codec(codecs: Sequence[Codec]) -> Codec:
         return replace(codecs[0], encode=curve([c.encode for c in codecs]), decode=curve([c.decode for c in codecs]))
@@ -196,8 +196,8 @@ def mean(measurements: Sequence[Costs]) -> Costs:
         batch=curve([measurement.batch for measurement in measurements]),
         row=curve([measurement.row for measurement in measurements]),
         update=curve([measurement.update for measurement in measurements]),
-        message=fmean(measurement.message for measurement in measurements),
-        byte=fmean(measurement.byte for measurement in measurements),
+        message=average([measurement.message for measurement in measurements]),
+        byte=average([measurement.byte for measurement in measurements]),
         codecs=tuple(codec(each) for each in zip(*(measurement.codecs for measurement in measurements), strict=True)),
         machine=first.machine,
     )

@@ -1,4 +1,4 @@
-"""The costs of this machine, measured in a quarter of a minute: medians, after every loop has been compiled.
+"""The costs of this machine, measured in half a minute: medians, after every loop has been compiled.
 
 A part is timed as a member of a run has it: after a pause, in which the processor has gone to sleep and others have
 used its caches, because members wait for the network between their parts. In a loop without pauses the same takes half
@@ -21,7 +21,7 @@ from relufit.compression import Compressor, compressor_classes
 from relufit.compression.base import ScratchBuffer, joined
 from relufit.numerics import kernels
 from relufit.planning import concurrent_processes
-from relufit.planning.costs import Codec, Costs, Curve, mean
+from relufit.planning.costs import Codec, Costs, Curve, combined
 from relufit.planning.loopback_probe import messages
 from relufit.transport.frames import body_digest
 
@@ -31,7 +31,9 @@ SIGMAS = (0.15, 0.6, 2.0)
 SIZES = (2**10, 2**17, 2**20)
 #: Rows of a small batch and of a larger one, and of how many they are drawn: more than fit into a cache.
 _FEW_ROWS, _MANY_ROWS, _ROWS = 2, 34, 68
-_TRIES = 7
+#: How often all parts are measured, one after the other, and each of them at a time: what disturbs the machine for some
+#: seconds disturbs one of these rounds alone.
+_ROUNDS, _TRIES = 3, 3
 #: Seconds: as half a megabyte takes at 1 Gbit/s. Longer ones hardly make a difference.
 _PAUSE_SECONDS = 5e-3
 
@@ -39,30 +41,38 @@ _PAUSE_SECONDS = 5e-3
 Pause = Callable[[], None]
 
 
-def measure(tries: int = _TRIES, *, at_once: int = 1) -> Costs:
+def measure(tries: int = _TRIES, *, at_once: int = 1, rounds: int = _ROUNDS) -> Costs:
     """Return the costs of one core of this machine, and of its loopback.
 
-    Rows and vectors are as an iteration has them; every number is the median of some tries. It means something where
-    nothing else runs.
+    Rows and vectors are as an iteration has them; every number is the median over some rounds of the median of some
+    tries. It means something where nothing else runs.
 
     Parameters
     ----------
     tries : int
-        How often each part is tried.
+        How often each part is tried in a round.
     at_once : int
         So many processes measure the same at the same time, and the costs are their means: those of ranks that share a
         machine, its memory and, where they are more than there are, its processors. The calling program is imported
         again in each, as by `multiprocessing`.
+    rounds : int
+        How often all parts are measured, one after the other.
 
     Raises
     ------
     ClusterError
         If one of the processes ends early.
     """
-    measurements = (
-        concurrent_processes.run(partial(_measure, tries), at_once) if at_once > 1 else [_measure(tries, lambda: None)]
-    )
-    return mean(measurements)
+    if at_once > 1:
+        of_processes = concurrent_processes.run(partial(_rounds_of, tries, rounds), at_once)
+    else:
+        of_processes = [_rounds_of(tries, rounds, lambda: None)]
+    of_rounds = [combined(processes, statistics.fmean) for processes in zip(*of_processes, strict=True)]
+    return combined(of_rounds, statistics.median)
+
+
+def _rounds_of(tries: int, rounds: int, meet: Pause) -> list[Costs]:
+    return [_measure(tries, meet) for _ in range(rounds)]
 
 
 def _measure(tries: int, meet: Pause) -> Costs:

@@ -22,8 +22,6 @@ _ONLY: dict[str, Callable[[Exchange], bool]] = {
     "s4-packed": lambda exchange: not exchange.has_master,
     "sign": lambda exchange: not exchange.has_master,
 }
-#: Compressors that send numbers as they are, next to rounding.
-_PLAIN = "fp64", "fp32", "fp16"
 #: Levels over sqrt(d) at which QSGD with an entropy code takes the fewest bits to an error.
 _BEST = 0.6
 
@@ -58,11 +56,11 @@ class Run(NamedTuple):
     def start(self) -> str:
         """Where it starts if only its seconds matter, a key of `relufit.planted.starts.STARTS`.
 
-        Ranks draw random weights by themselves, which spares the exchange of moments. What SGD sends by all_reduce is
-        so long that the windows of TCP are wide enough only after that exchange: between eight hosts an iteration of
-        fp32 took 1.3 times as long without it, one of QSGD no longer.
+        Ranks draw random weights by themselves, which spares the exchange of moments. By all_reduce several messages
+        go to each rank at once, and for them the windows of TCP are wide enough only after that exchange: between four
+        hosts and more an iteration took 1.05 to 1.5 times as long without it.
         """
-        return "moments" if self.compressor["name"] in _PLAIN else "random"
+        return "moments" if self.exchange == BASELINE else "random"
 
 
 #: How the names of runs begin that are compared with SGD in fp32, and what they are called.
@@ -73,7 +71,7 @@ COMPARED = {QUANTIZED: "QSGD", SIGNS: "signs with error feedback"}
 def compressors(d: int) -> dict[str, Coded]:
     """Return the compressors by the names that a configuration has for them."""
     best = max(1, round(_BEST * math.sqrt(d)))
-    plain = {name: Coded(f"sgd-{name}", {"name": name}) for name in _PLAIN}
+    plain = {name: Coded(f"sgd-{name}", {"name": name}) for name in ("fp64", "fp32", "fp16")}
     quantized = {
         f"{ending}{coding}": Coded(f"qsgd-s{levels}-{coding}", {"name": "qsgd", "levels": levels, "coding": coding})
         for ending, levels in (("", best), ("s4-", 4))
