@@ -134,17 +134,17 @@ def _rounding_keys(patch: Patch, change: Callable[[int, int], tuple[int, int]]) 
     patch.setattr(rank, "streams", SimpleNamespace(key=changed))
 
 
-@noticed_by("one_step_contraction")
+@noticed_by("one_step_contraction", "qsgd-d20-")
 def ranks_share_the_stream_of_their_rounding(patch: Patch) -> None:
     _rounding_keys(patch, lambda rank, iteration: (0, iteration))
 
 
-@noticed_by("trajectory")
+@noticed_by("trajectory", "qsgd-")
 def the_rounding_is_the_same_in_every_iteration(patch: Patch) -> None:
     _rounding_keys(patch, lambda rank, iteration: (rank, 0))
 
 
-@noticed_by("one_step_contraction")
+@noticed_by("one_step_contraction", "qsgd-d20-")
 def ranks_share_the_stream_of_their_rows(patch: Patch) -> None:
     key = streams.key
 
@@ -155,17 +155,17 @@ def ranks_share_the_stream_of_their_rows(patch: Patch) -> None:
     patch.setattr(streams, "key", shared)
 
 
-@noticed_by("one_step_contraction")
+@noticed_by("one_step_contraction", "sgd-")
 def the_gradient_is_not_divided_by_the_batch(patch: Patch) -> None:
     _steps(patch, lambda worker, g: g * worker._plan.spec.batch_size)
 
 
-@noticed_by("one_step_contraction")
+@noticed_by("one_step_contraction", "qsgd-d20-")
 def the_gradient_is_divided_by_the_batch_of_a_rank(patch: Patch) -> None:
     _steps(patch, lambda worker, g: g * worker._plan.spec.workers)
 
 
-@noticed_by("one_step_contraction")
+@noticed_by("one_step_contraction", "sgd-")
 def the_step_is_half_as_large_again(patch: Patch) -> None:
     make_plan = training.make_plan
 
@@ -205,7 +205,7 @@ def decoding_drops_the_last_block(patch: Patch) -> None:
     _decoding(patch, cut)
 
 
-@noticed_by("one_step_contraction")
+@noticed_by("one_step_contraction", "qsgd-d20-")
 def the_error_of_rounding_is_remembered(patch: Patch) -> None:
     memories: WeakKeyDictionary[Rank, np.ndarray] = WeakKeyDictionary()  # a number of an object may be used again
     step = Rank.step
@@ -230,7 +230,7 @@ def the_error_of_rounding_is_remembered(patch: Patch) -> None:
     patch.setattr(Rank, "step", remembering)
 
 
-@noticed_by("geometric_convergence")
+@noticed_by("geometric_convergence", "with_replacement-")
 def rows_are_reshuffled_where_they_should_be_replaced(patch: Patch) -> None:
     patch.setitem(sampling.SAMPLINGS, "with_replacement", sampling.Reshuffled)
 
@@ -247,7 +247,7 @@ def _twice(patch: Patch, name: str) -> None:
     patch.setitem(sampling.SAMPLINGS, name, Repeating)
 
 
-@noticed_by("one_step_contraction")
+@noticed_by("one_step_contraction", "sgd-")
 def a_fresh_sample_is_taken_twice_in_a_batch(patch: Patch) -> None:
     _twice(patch, "fresh")
 
@@ -262,7 +262,7 @@ def a_row_is_taken_twice_in_a_reshuffled_batch(patch: Patch) -> None:
     _twice(patch, "reshuffled")
 
 
-@noticed_by("one_step_contraction")
+@noticed_by("one_step_contraction", "sgd-")
 def ranks_compute_with_the_weights_before_the_last(patch: Patch) -> None:
     step = Rank.step
     held: dict[int, np.ndarray] = {}
@@ -275,7 +275,7 @@ def ranks_compute_with_the_weights_before_the_last(patch: Patch) -> None:
     patch.setattr(Rank, "step", stale)
 
 
-@noticed_by("one_step_contraction")
+@noticed_by("one_step_contraction", "qsgd-d20-")
 def the_master_forgets_the_last_rank(patch: Patch) -> None:
     add = Master.add
     counts: dict[int, int] = {}
@@ -289,7 +289,7 @@ def the_master_forgets_the_last_rank(patch: Patch) -> None:
     patch.setattr(Master, "add", deaf)
 
 
-@noticed_by("one_step_contraction")
+@noticed_by("one_step_contraction", "qsgd-d200-")
 def the_owner_of_a_part_forgets_the_last_rank(patch: Patch) -> None:
     add, start = Reduction.add, Reduction.start
     counts: dict[int, int] = {}
@@ -308,7 +308,7 @@ def the_owner_of_a_part_forgets_the_last_rank(patch: Patch) -> None:
     patch.setattr(Reduction, "add", deaf)
 
 
-@noticed_by("one_step_contraction")
+@noticed_by("one_step_contraction", "qsgd-d200-")
 def the_encoded_sum_of_a_part_is_half_as_long(patch: Patch) -> None:
     encode = Reduction.encode
 
@@ -319,7 +319,7 @@ def the_encoded_sum_of_a_part_is_half_as_long(patch: Patch) -> None:
     patch.setattr(Reduction, "encode", short)
 
 
-@noticed_by("trajectory")
+@noticed_by("trajectory", "sgd-")
 def the_derivative_of_relu_is_one_everywhere(patch: Patch) -> None:
     def wrong(
         x: np.ndarray, y: np.ndarray, batch: np.ndarray, w: np.ndarray, share: float, out: np.ndarray

@@ -72,14 +72,19 @@ def linked(config: dict[str, Any]) -> dict[str, Any]:
     return {**config, "time_to_accuracy": {**config["time_to_accuracy"], **_SECTION, **_LENGTH}}
 
 
-def simulate(config: dict[str, Any]) -> Traces:
-    """Return the traces of the experiment; the serial engine runs beside the threads as on a cluster."""
+def simulate(config: dict[str, Any], beginnings: tuple[str, ...] = ("",)) -> Traces:
+    """Return the traces of the experiment, of settings whose names begin so.
+
+    The serial engine runs beside the threads as on a cluster.
+    """
     experiment = CATALOGUE["time_to_accuracy"]
     made, own = [], Traces({}, {})
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(procedures, "train", _train)
         patch.setattr(trials, "open_cluster", _open)
         for setting in experiment.settings(linked(config)):
+            if not setting.name.startswith(beginnings):
+                continue
             # The rows of a recipe: nothing is on disk.
             made.append(trials.simulate([replace(setting, datasets=())], config["seed"])[0])
     for traces in made:

@@ -44,7 +44,7 @@ def _copying(exchange: str, copies: Callable[[int], tuple[int, int]]) -> Plant:
 for _name, (_exchange, _copies) in COPIES.items():
     _plant = _copying(_exchange, _copies)
     _plant.__name__ = _name
-    noticed_by("time_to_accuracy")(_plant)
+    noticed_by("time_to_accuracy", "sgd-fp64" if _exchange == "master" else f"qsgd-s4-{_exchange}")(_plant)
 
 
 def _rows(patch: Patch, change: Callable[[Recorder, list[Any]], list[Any]]) -> None:
@@ -57,7 +57,7 @@ def _rows(patch: Patch, change: Callable[[Recorder, list[Any]], list[Any]]) -> N
     patch.setattr(Recorder, "record", wrong)
 
 
-@noticed_by("time_to_accuracy")
+@noticed_by("time_to_accuracy", "sgd-fp64")
 def the_weights_are_counted_for_one_rank(patch: Patch) -> None:
     for kind in (serial._InProcess, exchanges.master.Gather):
         broadcast: Any = kind.broadcast
@@ -69,13 +69,13 @@ def the_weights_are_counted_for_one_rank(patch: Patch) -> None:
         patch.setattr(kind, "broadcast", wrong)
 
 
-@noticed_by("time_to_accuracy")
+@noticed_by("time_to_accuracy", "sgd-fp64")
 def the_bytes_are_counted_without_the_header(patch: Patch) -> None:
     length = loop.length_of
     patch.setattr(loop, "length_of", lambda payload: length(payload) - 12)
 
 
-@noticed_by("time_to_accuracy")
+@noticed_by("time_to_accuracy", "sgd-fp64")
 def the_moments_of_the_initial_weights_are_not_counted(patch: Patch) -> None:
     initialise = Run._initialise
 
@@ -86,7 +86,7 @@ def the_moments_of_the_initial_weights_are_not_counted(patch: Patch) -> None:
     patch.setattr(Run, "_initialise", wrong)
 
 
-@noticed_by("time_to_accuracy")
+@noticed_by("time_to_accuracy", "sgd-fp64")
 def the_bytes_of_the_last_iteration_are_missing(patch: Patch) -> None:
     counted: WeakKeyDictionary[Recorder, list[Any]] = WeakKeyDictionary()
 
@@ -98,17 +98,17 @@ def the_bytes_of_the_last_iteration_are_missing(patch: Patch) -> None:
     _rows(patch, before)
 
 
-@noticed_by("batch_scaling")
+@noticed_by("batch_scaling", "m50")
 def the_loss_is_not_halved(patch: Patch) -> None:
     _rows(patch, lambda recorder, row: [*row[:2], 2 * row[2], *row[3:]])
 
 
-@noticed_by("batch_scaling")
+@noticed_by("batch_scaling", "m50")
 def the_loss_is_a_root(patch: Patch) -> None:
     _rows(patch, lambda recorder, row: [*row[:2], np.sqrt(row[2]), *row[3:]])
 
 
-@noticed_by("batch_scaling")
+@noticed_by("batch_scaling", "m50")
 def the_loss_is_that_of_the_row_before(patch: Patch) -> None:
     held: WeakKeyDictionary[Recorder, float] = WeakKeyDictionary()
 
@@ -164,7 +164,7 @@ def iterations_are_counted_from_the_second_on(patch: Patch) -> None:
     _rows(patch, lambda recorder, row: [row[0] - 1, *row[1:]])
 
 
-@noticed_by("batch_scaling")
+@noticed_by("batch_scaling", "m50")
 def the_tolerance_is_read_too_large(patch: Patch) -> None:
     decide = master.Master._decide
 

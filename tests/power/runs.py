@@ -36,9 +36,10 @@ def simulate(name: str, config: dict[str, Any]) -> Traces:
 def simulate_again(name: str, config: dict[str, Any], traces: Traces, beginnings: tuple[str, ...]) -> Traces:
     """Return these traces of an experiment, with those of settings whose names begin so made anew."""
     if name == "time_to_accuracy":
-        return linked.simulate(config)
-    settings = [setting for setting in CATALOGUE[name].settings(config) if setting.name.startswith(beginnings)]
-    again = trials.simulate(settings, config["seed"])[0]
+        again = linked.simulate(config, beginnings)
+    else:
+        settings = [setting for setting in CATALOGUE[name].settings(config) if setting.name.startswith(beginnings)]
+        again = trials.simulate(settings, config["seed"])[0]
     return Traces(*({**kept, **fresh} for kept, fresh in zip(traces, again, strict=True)))
 
 
