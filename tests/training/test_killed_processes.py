@@ -138,7 +138,7 @@ def test_a_rank_killed_before_the_first_iteration_is_replaced(client: Client, ex
     asked, done = spec(exchange), threading.Event()
 
     def kill() -> None:
-        while not done.is_set():
+        while not done.wait(0.01):
             pid = process_of(client, "rank-1")
             if pid is not None:
                 os.kill(pid, signal.SIGKILL)
@@ -249,7 +249,7 @@ def test_a_rank_that_is_ten_times_slower_is_waited_for(client: Client, exchange:
 
     def slow_down() -> None:
         pid = None
-        while pid is None and not ended.is_set():
+        while pid is None and not ended.wait(0.01):
             pid = process_of(client, "rank-1")
         process = psutil.Process(pid)
         while not ended.wait(0.002):  # of 20 ms it runs for 2

@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -185,6 +186,7 @@ def test_an_interrupt_is_one_line(tmp_path: Path) -> None:
         log = folder / head[-1].split()[-1]
         while "Shell command: relufit trials" not in log.read_text():
             assert running.poll() is None
+            time.sleep(0.05)
         # As a terminal does it: the signal goes to everything in the foreground.
         os.killpg(running.pid, signal.SIGINT)
         rest = running.stderr.read()
