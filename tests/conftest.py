@@ -22,6 +22,7 @@ from forked import FORKED, preload
 from hypothesis import HealthCheck, settings
 from living import alive, command_line
 from longest import LONGEST
+from loops import compile_side_by_side
 
 from relufit.clusters.emulated import findings as findings_module
 from relufit.clusters.emulated import probe
@@ -43,6 +44,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return
     ranks = {Path(__file__).parent / name: rank for rank, name in enumerate(LONGEST)}
     items.sort(key=lambda item: ranks.get(item.path, len(ranks)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes(config: pytest.Config) -> None:
+    """Compile loops before the processes of pytest-xdist begin, where all tests are run."""
+    if config.args_source is pytest.Config.ArgsSource.TESTPATHS:
+        compile_side_by_side()
 
 
 #: Credentials that open nothing.
