@@ -73,7 +73,7 @@ def test_no_plan_with_error_feedback_has_a_mini_batch_for_which_there_is_no_pred
     most = largest_batch(D) // WORKERS
     assert plan(PROBLEM, SLOW, COSTS, [WORKERS], rank_batch=most)["error_feedback"].any()
     assert not plan(PROBLEM, SLOW, COSTS, [WORKERS], rank_batch=most + 1)["error_feedback"].any()
-    with pytest.raises(ConfigError, match="where no iterations are predicted; give 4000 or fewer"):
+    with pytest.raises(ConfigError, match="where no iterations are predicted; give 2000 or fewer"):
         predict(PROBLEM, SLOW, COSTS, "relay", SIGN, WORKERS, 4008, error_feedback=True)
 
 
