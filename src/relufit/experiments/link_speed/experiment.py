@@ -22,7 +22,16 @@ from relufit.experiments.link_speed.model import EMPTY, Model
 from relufit.experiments.link_speed.overlap import ahead_runs, cell_of, computed_ahead, name_of, saved
 from relufit.experiments.link_speed.payoff import agreeing, marked, measured_gains
 from relufit.experiments.link_speed.planned import best_ways, held, planned, speed_up, together
-from relufit.experiments.link_speed.runs import QUANTIZED, SIGNS, Run, cell_name, points_of, runs_of, whole_runs
+from relufit.experiments.link_speed.runs import (
+    QUANTIZED,
+    SIGNS,
+    Run,
+    cell_name,
+    points_of,
+    runs_of,
+    start_of,
+    whole_runs,
+)
 from relufit.experiments.link_speed.scaling import cells_of, scaled, scaled_runs
 from relufit.experiments.link_speed.tables import curves_of, iterations_of
 from relufit.experiments.link_speed.verdicts import agreement, exactness, gains, quicker, reached, refused, same
@@ -290,9 +299,8 @@ class _Judging:
 
 def _timed(runs: Iterable[Run], cell: Mapping[str, Any], section: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Return what is timed in a cell, by name, with its points."""
-    return {
-        run.name: {**run.options, "initial_weights": run.start, "points": points_of(run, cell, section)} for run in runs
-    }
+    shared = {"initial_weights": start_of(cell)}
+    return {run.name: {**run.options, **shared, "points": points_of(run, cell, section)} for run in runs}
 
 
 def _evidence(ranks: int) -> str:
