@@ -54,10 +54,17 @@ PARTS = {"compressors": _compressors, "training": _training}
 
 
 def compile_side_by_side() -> None:
-    """Have each part done in a process of its own, and wait for all; what has been compiled before is only loaded."""
-    processes = [subprocess.Popen([sys.executable, __file__, part]) for part in PARTS]
-    for process in processes:
-        process.wait()
+    """Run each part in a process of its own, and wait for all; what has been compiled before is only loaded.
+
+    Raises
+    ------
+    RuntimeError
+        If a part fails, which prints why.
+    """
+    processes = {part: subprocess.Popen([sys.executable, __file__, part]) for part in PARTS}
+    codes = {part: process.wait() for part, process in processes.items()}
+    if any(codes.values()):
+        raise RuntimeError(f"loops were not compiled, codes {codes}")
 
 
 if __name__ == "__main__":

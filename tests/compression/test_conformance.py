@@ -22,8 +22,8 @@ BYTES = [check for check in compressor_checks() if check not in statistics.CHECK
 def representative() -> list[Case]:
     """Return every compressor, with a part of the combinations of QSGD's parameters.
 
-    Parameters take turns, so that any two are combined in every way, among those that are `packed` too; all
-    combinations are in `test_round_trips`, and in `test_distribution`, but for the coding.
+    Every value of a parameter meets every value of each other one, also among the cases that are `packed`.
+    `test_round_trips` has all combinations; so has `test_distribution`, with one coding.
     """
     cases = list(every_compressor())
     values = {

@@ -31,8 +31,8 @@ SIGMAS = (0.15, 0.6, 2.0)
 SIZES = (2**10, 2**17, 2**20)
 #: Rows of a small batch and of a larger one, and of how many they are drawn: more than fit into a cache.
 _FEW_ROWS, _MANY_ROWS, _ROWS = 2, 34, 68
-#: How often all parts are measured, one after the other, and each of them at a time: what disturbs the machine for some
-#: seconds disturbs one of these rounds alone.
+#: Rounds through all parts, and tries of a part in each round. Another program that runs for some seconds slows down
+#: one round, which the median leaves out.
 _ROUNDS, _TRIES = 3, 3
 #: Seconds: as half a megabyte takes at 1 Gbit/s. Longer ones hardly make a difference.
 _PAUSE_SECONDS = 5e-3
