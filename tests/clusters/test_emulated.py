@@ -104,6 +104,24 @@ def test_a_link_has_the_rate_that_was_asked_for(cluster: Emulated, rate: float) 
     assert any(measured_rate == pytest.approx(rate, rel=0.1) for measured_rate in measured)
 
 
+def test_connections_between_hosts_begin_with_wide_windows(cluster: Emulated) -> None:
+    workers = cluster.client.scheduler_info(n_workers=-1)["workers"]
+    addresses = {worker["name"]: address for address, worker in workers.items()}
+    host, _, port = addresses["host-0"].partition("//")[2].rpartition(":")
+
+    def first_window() -> int:
+        """Return the packets that a new connection may send before one is acknowledged, as `tcp_info` has it."""
+        import socket
+        import struct
+
+        with socket.create_connection((host, int(port)), 10) as connection:
+            told = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)
+        (window,) = struct.unpack_from("=I", told, 80)
+        return int(window)
+
+    assert list(cluster.client.run(first_window, workers=[addresses["host-1"]]).values()) == [32]
+
+
 @pytest.mark.parametrize("round_trip", [0.002, 0.02])
 def test_a_link_has_the_round_trip_that_was_asked_for(cluster: Emulated, round_trip: float) -> None:
     cluster.reshape(round_trip=round_trip)

@@ -84,8 +84,16 @@ def test_runs_that_are_compared_are_neighbours_and_every_other_trial_goes_the_ot
         order.append(spec.exchange)
         return run(self, spec)
 
+    serial, train = list[str](), emulated_trials.train
+
+    def counted(spec: Any, *client: Any) -> Any:
+        serial.extend([] if client else [f"{spec.compressor} {spec.exchange} {spec.iterations}"])
+        return train(spec, *client)
+
     monkeypatch.setattr(emulated_trials._Runs, "train", noted)
+    monkeypatch.setattr(emulated_trials, "train", counted)
     monkeypatch.setattr(emulated_trials, "_open", lambda _: (_NoHosts(), ""))
+    emulated_trials._cell.cache_clear()
     ways = {}
     for number in (0, 1):
         order.clear()
@@ -95,6 +103,9 @@ def test_runs_that_are_compared_are_neighbours_and_every_other_trial_goes_the_ot
         for names in ways[number].values():
             exchanges = [Run(name, {}, name.rpartition("-")[2]).exchange for name in names]
             assert len({exchange for exchange, _ in groupby(exchanges)}) == len(list(groupby(exchanges)))
+        # Trials have the same rows and draws, and one run of the serial engine for each of theirs.
+        assert outcome.measured["exact"]
+        assert len(serial) == len(set(serial)) > 0
     assert list(ways[0]) == CELL["rates"]
     assert ways[1] == {rate: names[::-1] for rate, names in ways[0].items()}
 

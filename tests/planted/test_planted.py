@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from relufit import planted, streams
 from relufit.errors import ConfigError
 from relufit.planted import INPUTS, PlantedModel
+from relufit.planted.rows import RecipeRows
 
 Array = NDArray[np.float64]
 #: Variance of the square of one coordinate: the fourth moment less one.
@@ -267,3 +268,28 @@ def test_shapes_that_do_not_fit_are_refused() -> None:
         with pytest.raises(ConfigError, match="shape"):
             planted.loss(w, x, y)
     assert planted.loss(w_star, x, y) == 0
+
+
+def test_rows_of_a_recipe_are_made_once_for_runs_that_follow_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = PlantedModel(n=40, d=6, seed=1)
+    source, made, rows = RecipeRows(model), list[tuple[int, int]](), PlantedModel.rows
+
+    def noted(self: PlantedModel, start: int, stop: int, *rest: object) -> object:
+        made.append((start, stop))
+        return rows(self, start, stop, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(PlantedModel, "rows", noted)
+    for workers, rank in ((2, 0), (2, 0), (2, 1), (4, 1), (2, 0)):
+        shard, size = source.shard(rank, workers), model.n // workers
+        expected = rows(model, rank * size, (rank + 1) * size)
+        assert [part.tobytes() for part in shard] == [part.tobytes() for part in expected]
+    assert made == [(0, 20), (20, 40), (10, 20), (0, 20)]
+    assert RecipeRows(PlantedModel(n=40, d=6, seed=2)).shard(0, 2).x.tobytes() != source.shard(0, 2).x.tobytes()
+
+
+def test_many_rows_of_a_recipe_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("relufit.planted.rows._KEPT_BYTES", 4 * 6 * 20 - 1)
+    source = RecipeRows(PlantedModel(n=40, d=6, seed=3))
+    first, second = source.shard(0, 2), source.shard(0, 2)
+    assert first.x.tobytes() == second.x.tobytes()
+    assert first.x is not second.x

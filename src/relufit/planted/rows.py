@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -96,7 +96,19 @@ class RecipeRows:
 
     def shard(self, rank: int, workers: int) -> Shard:
         """Return the rows of one rank of `workers`."""
-        return Shard(*self.model.rows(*shard_rows(self.n, workers)[rank], self.w_star))
+        start, stop = shard_rows(self.n, workers)[rank]
+        if 4 * self.d * (stop - start) <= _KEPT_BYTES:
+            return _kept(self.model, start, stop)
+        return Shard(*self.model.rows(start, stop, self.w_star))
+
+
+#: Rows of at most so many bytes are kept for the next run on them: short runs often follow each other.
+_KEPT_BYTES = 1 << 26
+
+
+@lru_cache(maxsize=1)
+def _kept(model: PlantedModel, start: int, stop: int) -> Shard:
+    return Shard(*model.rows(start, stop))
 
 
 class ArrayRows:

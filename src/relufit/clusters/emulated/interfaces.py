@@ -157,6 +157,15 @@ class Interfaces(AbstractContextManager["Interfaces"]):
         where = {"dst": network, "oif": self._index(name), "prefsrc": source, "scope": "link"}
         self._request(f"a route to {network} by {name}", lambda: self._netlink.route("add", **where))
 
+    def windows(self, network: str, name: str, source: str, packets: int) -> None:
+        """Let connections to a network, by an interface with that address, begin with windows of so many packets."""
+        where = {"dst": network, "oif": self._index(name), "prefsrc": source, "scope": "link", "proto": "kernel"}
+        metrics = {"initcwnd": packets, "initrwnd": packets}
+        self._request(
+            f"windows of {packets} packets by {name}",
+            lambda: self._netlink.route("replace", **where, metrics=metrics),
+        )
+
     def join(self, name: str, bridge: str | None) -> None:
         """Put a port on a switch, or take it from any."""
         self._ask("link", "set", name, master=self._index(bridge) if bridge else 0)

@@ -5,12 +5,14 @@ The hosts are opened once for all trials of a group, and their links given anoth
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import json
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from relufit.experiments.framework.base import Outcome, Trial
+from relufit.experiments.framework.base import Outcome, Trial, seed_of
 from relufit.planted import PlantedData, PlantedModel, generate
 from relufit.planted.stores import inside
 from relufit.training import Trace, TrainingSpec, train
@@ -20,9 +22,7 @@ if TYPE_CHECKING:
     from relufit.clusters import Cluster
     from relufit.clusters.emulated import Emulated
 
-#: The first iterations of a run do not count, one in three and these at least: connections find their pace. Most of it
-#: they find while moments are exchanged: without, eight hosts took 1.24 to 1.59 of the model's seconds for an iteration
-#: of fp32 by all-reduce, in place of 1.02 to 1.03, however long they had.
+#: The first iterations of a run do not count, one in three and these at least: connections find their pace.
 _WARM_UP = 2
 #: Rows of a rank in a run without a payload to speak of.
 _EMPTY_ROWS = 16
@@ -88,6 +88,68 @@ def _seconds(trace: Trace) -> dict[str, float]:
     return {"seconds": whole, **{part: float(timing[part].median()) for part in TIMINGS}}
 
 
+class _Serial(NamedTuple):
+    """A run of the serial engine: a digest of its weights, the bytes of an iteration up and down, and its seconds."""
+
+    weights: str
+    uplink: float
+    downlink: float
+    parts: dict[str, float]
+
+
+class _Cell:
+    """The runs of a cell, and what the serial engine makes of them.
+
+    All trials have the same rows and draws, so that one run of the serial engine is the oracle of each.
+
+    Parameters
+    ----------
+    data, runs, shared : dict
+        The planted data; the runs by name; what all of them have in common.
+    seeds : tuple of int
+        Of the data, and of the draws.
+    """
+
+    def __init__(
+        self, data: dict[str, Any], runs: dict[str, dict[str, Any]], shared: dict[str, Any], seeds: tuple[int, int]
+    ) -> None:
+        self._runs, self._shared, self._seed = runs, shared, seeds[1]
+        self._data = {**data, "seed": seeds[0]}
+        self._model = PlantedModel(**self._data)
+        self._oracles: dict[tuple[str, int], _Serial] = {}
+
+    def spec(self, name: str, iterations: int) -> TrainingSpec:
+        """Return a run between hosts, which make their rows themselves."""
+        return self._spec(name, iterations, self._model)
+
+    def serial(self, name: str, iterations: int) -> _Serial:
+        """Run the serial engine, which has the rows at hand."""
+        trace = train(self._spec(name, iterations, self._rows))
+        first, last = trace.table.iloc[0], trace.table.iloc[-1]
+        up, down = ((last[way] - first[way]) / last["iteration"] for way in ("uplink_bytes", "downlink_bytes"))
+        return _Serial(trace.summary["weights_sha256"], up, down, _seconds(trace))
+
+    def oracle(self, name: str, iterations: int) -> _Serial:
+        """Return what the serial engine made of a run, which it is asked for once."""
+        if (name, iterations) not in self._oracles:
+            self._oracles[name, iterations] = self.serial(name, iterations)
+        return self._oracles[name, iterations]
+
+    @cached_property
+    def _rows(self) -> PlantedData:
+        return generate(**self._data)
+
+    def _spec(self, name: str, iterations: int, rows: PlantedModel | PlantedData) -> TrainingSpec:
+        parameters = {key: value for key, value in self._runs[name].items() if key != "points"}
+        return TrainingSpec(dataset=rows, seed=self._seed, iterations=iterations, **self._shared, **parameters)
+
+
+@lru_cache(maxsize=1)
+def _cell(described: str) -> _Cell:
+    """Return the cell that a JSON text describes: the trials of a cell follow each other."""
+    return _Cell(**json.loads(described))
+
+
 def time_links(trial: Trial) -> Outcome:
     """Run a few iterations in each of several ways, at each of several rates.
 
@@ -96,34 +158,23 @@ def time_links(trial: Trial) -> Outcome:
     number of iterations, and what `relufit.TrainingSpec` takes. The table has the bytes of an iteration of each run, up
     and down; the timing has the seconds of an iteration and of its parts at each rate, and the bytes of frames and of
     interfaces. A run that is not timed has, at a rate of 0, the parts that the serial engine measures, for one rank.
+
+    Trials differ in nothing but the time at which they are run, and in the order of their runs.
     """
-    shared = dict(trial.setting.spec)
-    runs, empty, seeded = shared.pop("runs"), shared.pop("empty"), trial.seed_of("training")
-    model = PlantedModel(**trial.setting.data, seed=trial.seed_of("data"))
-    # The serial engine has the rows at hand, hosts make their own.
-    held = generate(**trial.setting.data, seed=trial.seed_of("data"))
+    setting, shared = trial.setting, dict(trial.setting.spec)
+    runs, empty = shared.pop("runs"), shared.pop("empty")
+    seeds = [seed_of(setting, trial.seed, what, 0) for what in ("data", "training")]
+    cell = _cell(json.dumps({"data": setting.data, "runs": runs, "shared": shared, "seeds": seeds}))
     hosts, refusal = _open(trial.cluster)
     about = _about(hosts, refusal)
-    rows, timing, oracles, exact, faults = [], [], dict[tuple[str, int], Trace](), [], 0
+    rows, timing, exact, faults = [], [], [], 0
     uncounted: set[str] = set()
-
-    def spec_of(name: str, iterations: int, rows: PlantedModel | PlantedData = model) -> TrainingSpec:
-        parameters = {key: value for key, value in runs[name].items() if key != "points"}
-        return TrainingSpec(dataset=rows, seed=seeded, iterations=iterations, **shared, **parameters)
-
-    def oracle_of(name: str, iterations: int) -> Trace:
-        if (name, iterations) not in oracles:
-            oracles[name, iterations] = train(spec_of(name, iterations, held))
-        return oracles[name, iterations]
-
     timed = {name: run["points"] if hosts else [] for name, run in runs.items()}
     for name, points in timed.items():
-        oracle = oracle_of(name, points[0][1] if points else 2 * _WARM_UP)
-        first, last = oracle.table.iloc[0], oracle.table.iloc[-1]
-        up, down = ((last[way] - first[way]) / last["iteration"] for way in ("uplink_bytes", "downlink_bytes"))
-        rows.append({"run": name, "uplink_bytes": up, "downlink_bytes": down})
+        serial = cell.oracle(name, points[0][1]) if points else cell.serial(name, 2 * _WARM_UP)
+        rows.append({"run": name, "uplink_bytes": serial.uplink, "downlink_bytes": serial.downlink})
         if not points:
-            timing.append({"run": name, "rate": 0.0, **_alone(oracle, shared["workers"])})
+            timing.append({"run": name, "rate": 0.0, **_alone(serial, shared["workers"])})
     links = _Runs(hosts) if hosts else None
     for rate in sorted({rate for points in timed.values() for rate, _ in points}):
         assert hosts
@@ -134,14 +185,14 @@ def time_links(trial: Trial) -> Outcome:
         ways = [(name, count) for name, points in timed.items() for at, count in points if at == rate]
         ways.sort(key=lambda way: runs[way[0]]["exchange"])
         for name, iterations in ways[:: -1 if trial.number % 2 else 1]:
-            trace, moved = links.train(spec_of(name, iterations))
-            exact.append(_counted(trace) and trace.weights.tobytes() == oracle_of(name, iterations).weights.tobytes())
+            trace, moved = links.train(cell.spec(name, iterations))
+            exact.append(_counted(trace) and trace.summary["weights_sha256"] == cell.oracle(name, iterations).weights)
             faults += len(trace.faults)
             uncounted |= set(trace.uncounted)
             timing.append({"run": name, "rate": rate, **_seconds(trace), **moved})
     if hosts and links:
         hosts.reshape(rate=empty["rate"])
-        timing += _empty(links, empty, shared["workers"], seeded)
+        timing += _empty(links, empty, shared["workers"], seeds[1])
     measured = {
         **about,
         "exact": all(exact),
@@ -170,9 +221,9 @@ def _empty(links: _Runs, empty: dict[str, Any], workers: int, seed: int) -> list
     return rows
 
 
-def _alone(oracle: Trace, workers: int) -> dict[str, float]:
+def _alone(serial: _Serial, workers: int) -> dict[str, float]:
     """Return the parts of an iteration as the serial engine has measured them, `compute` and `encode` for one rank."""
-    parts = _seconds(oracle)
+    parts = serial.parts
     return {**parts, "seconds": np.nan, "compute": parts["compute"] / workers, "encode": parts["encode"] / workers}
 
 

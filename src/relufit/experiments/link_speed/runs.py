@@ -84,16 +84,6 @@ def run_of(name: str, d: int) -> Run:
     return next(run for coded in compressors(d).values() if (run := coded.over(exchange)).name == name)
 
 
-def start_of(cell: Mapping[str, Any]) -> str:
-    """Return the weights at which runs of a cell start that are only timed, a key of `relufit.planted.starts.STARTS`.
-
-    Two ranks draw random weights by themselves, which spares the exchange of moments. More ranks send to several peers
-    at once, and for that the windows of TCP are wide enough only after that exchange. Without it an iteration took up
-    to 1.14 of the model's seconds between four hosts; of fp32 by all_reduce between eight, 1.4 of those with it.
-    """
-    return "random" if cell["workers"] == 2 else "moments"
-
-
 def cell_name(cell: Mapping[str, Any]) -> str:
     """Return the name of a cell of dimension and ranks, and of the mini-batch if the cell has samples of its own."""
     name = f"d{cell['dimension']}-K{cell['workers']}"
