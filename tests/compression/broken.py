@@ -150,3 +150,9 @@ class ToNearest(Broken):
 
     def dither(self, size: int, key: int) -> Array:
         return np.full(size, 0.5)
+
+
+class SecretDraws(Broken):
+    """It says that nothing is drawn."""
+
+    random: ClassVar[bool] = False

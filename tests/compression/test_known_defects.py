@@ -19,6 +19,7 @@ from broken import (
     OneGenerator,
     RandomHalf,
     Remembering,
+    SecretDraws,
     SharedStream,
     ShiftedStreams,
     SinglePrecision,
@@ -306,6 +307,7 @@ DEFECTS: list[tuple[type[Broken], str]] = [
     (SharedStream, "keys"),
     (ShiftedStreams, "independent_draws"),
     (ToNearest, "unbiased"),
+    (SecretDraws, "random"),
 ]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -12,6 +11,7 @@ import numpy as np
 import pytest
 
 from relufit import streams, training
+from relufit.compression.base import Compressor
 from relufit.compression.cast import Float64
 from relufit.compression.coding import positions
 from relufit.compression.qsgd import QSGD
@@ -127,11 +127,12 @@ def the_norm_is_the_largest_magnitude(patch: Patch) -> None:
 def _rounding_keys(patch: Patch, change: Callable[[int, int], tuple[int, int]]) -> None:
     """Change the rank and the iteration of the key that a rank rounds with; what else is drawn stays the same."""
 
-    def changed(seed: int, *, rank: int, iteration: int, **purpose: str) -> int:
-        rank, iteration = change(rank, iteration)
-        return streams.key(seed, rank=rank, iteration=iteration, **purpose)
+    key = rank.dither_key
 
-    patch.setattr(rank, "streams", SimpleNamespace(key=changed))
+    def changed(compressor: Compressor, seed: int, rank: int, iteration: int, *purpose: str) -> int:
+        return key(compressor, seed, *change(rank, iteration), *purpose)
+
+    patch.setattr(rank, "dither_key", changed)
 
 
 @noticed_by("one_step_contraction", "qsgd-d20-")

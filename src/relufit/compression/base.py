@@ -56,6 +56,8 @@ class Compressor(ABC):
     stateful: ClassVar[bool] = False
     #: Whether float64 numbers are decoded to what they were, so that an encoding leaves nothing out.
     exact: ClassVar[bool] = False
+    #: Whether a payload depends on the key, by whatever is drawn from its stream.
+    random: ClassVar[bool] = True
 
     @property
     def parameters(self) -> dict[str, Any]:

@@ -48,6 +48,7 @@ class _Float(Compressor):
     dtype: ClassVar[np.dtype[Any]]
     #: From this magnitude on a number would be rounded to infinity.
     beyond: ClassVar[float] = math.inf
+    random: ClassVar[bool] = False
 
     def encode(self, vector: np.ndarray, key: int) -> bytes:
         """Return the payload; nothing is drawn from `key`."""

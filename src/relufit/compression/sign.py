@@ -48,6 +48,7 @@ class _OneBit(Compressor):
     count: ClassVar[int]
     #: The header's parameter where bits follow: without values the header alone could not be told from a cut payload.
     marked: ClassVar[int] = 0
+    random: ClassVar[bool] = False
 
     def encode(self, vector: np.ndarray, key: int) -> bytes:
         """Return the payload; where nothing else is said, nothing is drawn from `key`."""
@@ -161,6 +162,7 @@ class Majority(_OneBit):
     kind: ClassVar[int] = 63
     count: ClassVar[int] = 0
     marked: ClassVar[int] = 1
+    random: ClassVar[bool] = True
 
     def _negative(self, vector: np.ndarray, key: int) -> np.ndarray:
         return _votes(vector, words(key))  # type: ignore[no-any-return]

@@ -37,6 +37,8 @@ class Largest(Sparse):
     `relufit.compression.coding.positions`. The zero vector is a header alone.
     """
 
+    random: ClassVar[bool] = False
+
     @property
     @abstractmethod
     def _kind(self) -> int:

@@ -8,6 +8,8 @@ import math
 import pickle
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
+
 from relufit.compression import Compressor, compressor_names, make_compressor
 from relufit.compression.lengths import payload_bits
 from relufit.testing.check import SIZES, Check, gaussian, neighbours, sent
@@ -91,6 +93,16 @@ def check_exact(compressor: Compressor) -> None:
             assert sent(compressor, vector, 1).tobytes() == vector.tobytes(), f"other numbers come back in {size}"
 
 
+def check_random(compressor: Compressor) -> None:
+    """What says that it draws nothing makes the same payload with every key."""
+    if not compressor.random:
+        for size in SIZES:
+            # Halves of it are integers: numbers are equal, and some are zero.
+            vector = np.round(2 * gaussian(size)) / 2
+            payloads = {compressor.encode(vector, key) for key in (0, 1, 2**127)}
+            assert len(payloads) == 1, f"payloads of {size} coordinates depend on the key"
+
+
 def check_family(compressor: Compressor) -> None:
     """Members of the family, which plans choose from, can be made for every size."""
     for resolution, make in type(compressor).family((0.1, 1.0)):
@@ -109,6 +121,7 @@ CHECKS = tuple(
             check_has_no_state,
             check_numbers,
             check_exact,
+            check_random,
             check_family,
             check_threads,
         ),

@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from relufit import streams
 from relufit.compression import Compressor
 from relufit.compression.base import Pieces, ScratchBuffer, joined
 from relufit.compression.cast import Float64
@@ -20,6 +19,7 @@ from relufit.numerics import kernels
 from relufit.planted.dataset import RowSource
 from relufit.planted.starts import needs_moments
 from relufit.training.ahead import Ahead
+from relufit.training.dither import dither_key
 from relufit.training.fused_sums import Descent, sum_and_step
 from relufit.training.gradients import GRADIENTS
 from relufit.training.residuals import Residual, sum_residual
@@ -155,7 +155,7 @@ class Rank:
         began, buffers = perf_counter(), self._buffers[iteration % len(self._buffers)]
         residuals, squares = self._compute(iteration, w, buffers.gradient)
         computed = perf_counter()
-        key = streams.key(self._seed, rank=self.rank, iteration=iteration)
+        key = dither_key(self._compressor, self._seed, self.rank, iteration)
         if self.residual:
             payload = self.residual.encode(self._compressor, buffers.gradient, key, iteration, buffers.whole)
         else:
@@ -171,7 +171,7 @@ class Rank:
         residuals, _ = self._compute(iteration, w, buffers.gradient)
         computed, payloads = perf_counter(), list[Pieces]()
         for owner, (part, scratch) in enumerate(zip(self._parts, buffers.parts, strict=True)):
-            key = streams.key(self._seed, rank=self.rank, iteration=iteration, purpose=f"dither of part {owner}")
+            key = dither_key(self._compressor, self._seed, self.rank, iteration, f"dither of part {owner}")
             vector = buffers.gradient[part]
             if not vector.size:
                 payloads.append(b"")

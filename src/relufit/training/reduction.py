@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from relufit import streams
 from relufit.compression.base import Pieces, ScratchBuffer
 from relufit.exchange import find_exchange
+from relufit.training.dither import dither_key
 from relufit.training.residuals import Residual
 from relufit.training.spec import Plan
 
@@ -60,7 +60,7 @@ class Reduction:
         """Return the payload of the sum, good until the next sum begins; without a byte where the part is empty."""
         if not self._sum.size:
             return b""
-        key = streams.key(self._seed, rank=self._owner, iteration=iteration, purpose="dither of the sum")
+        key = dither_key(self._compressor, self._seed, self._owner, iteration, "dither of the sum")
         if self._residual:
             return self._residual.encode(self._compressor, self._sum, key, iteration, self._scratch)
         return self._compressor.pieces(self._sum, key, self._scratch)
