@@ -26,6 +26,7 @@ _FORMS = {
     "top_k": [{"fraction": 0.3, "values": values} for values in ("fp32", "fp16")],
     "rand_k": [{"fraction": 0.3, "values": "fp16"}],
     "top_k_sign": [{"fraction": 0.3}],
+    "gradiveq": [{"values": "fp16"}],
 }
 
 

@@ -36,6 +36,10 @@ VALUES: dict[str, tuple[Any, ...]] = {
     "fraction": (0.01, 0.3, 1.0),
     "values": ("fp32", "fp16"),
     "scaled": (True, False),
+    "components": (1, 4),
+    "slice_size": (4, 32),
+    "window": (1,),
+    "period": (8,),
 }
 
 
@@ -283,7 +287,7 @@ REFERENCES: dict[str, Callable[[Case, Array], Rounding]] = {
     "rand_k": _rand_k,
     "top_k_sign": _top_k_sign,
 }
-ROTATED = {"eden"}
+ROTATED = {"eden", "gradiveq"}
 
 
 def every_compressor() -> Iterator[Case]:

@@ -112,7 +112,7 @@ def check_scale(compressor: Compressor, vector: Array) -> None:
         assert abs(ratios.mean() - 1) <= error + 2.0**-10
 
 
-@pytest.mark.parametrize("case", [*UNBIASED, *ROTATED], ids=str)
+@pytest.mark.parametrize("case", [*UNBIASED, *(case for case in ROTATED if not biased(case))], ids=str)
 def test_the_scale_of_a_vector_is_kept_on_average(case: Case) -> None:
     check_scale(case.compressor, np.random.default_rng(1).uniform(0.1, 1, 200))
 

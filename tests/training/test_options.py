@@ -16,6 +16,8 @@ from relufit.planted import PlantedModel
 from relufit.training import TrainingSpec, train
 
 MODEL = PlantedModel(210, 12, 3, noise_std=0.05)
+#: A projection that is learnt from two iterations of seven.
+GRADIVEQ = {"name": "gradiveq", "components": 1, "slice_size": 2, "window": 2, "period": 7}
 #: Options alone: a new one is a line here, and a part of a combination below.
 OPTIONS: dict[str, dict[str, Any]] = {
     "mean": {"average_from": 7},
@@ -24,6 +26,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "local": {"local_steps": 4},
     "local, fp64": {"local_steps": 4, "compressor": "fp64"},
     "local, fp32": {"local_steps": 4, "compressor": "fp32"},
+    "learnt": {"compressor": GRADIVEQ, "step_size": 0.1},
 }
 #: All options that go together, so that a run tests them all: the bits are others if one of them is lost.
 HALVED = {"average_from": 7, "delay": 4, "halve_every": 5, "step_size": 0.4}
@@ -32,7 +35,8 @@ FED_BACK = {
     **{"average_from": 5, "delay": 4, "local_steps": 2, "gradient": "glm_tron"},
     **{"error_feedback": True, "compressor": {"name": "sign"}, "step_size": 0.05, "copy_share": 1.0},
 }
-COMBINED = {"all with a halved step": HALVED, "all with local steps": LOCAL}
+LEARNT = {"average_from": 7, "error_feedback": True, "compressor": GRADIVEQ, "step_size": 0.1, "copy_share": 1.0}
+COMBINED = {"all with a halved step": HALVED, "all with local steps": LOCAL, "learnt with error feedback": LEARNT}
 #: Of an option, a value, and two others.
 VALUES: dict[str, tuple[Any, Any, Any]] = {
     "average_from": (7, None, 8),
@@ -85,7 +89,7 @@ def test_with_error_feedback_a_run_that_goes_back_ends_with_the_same_bits(exchan
     assert_same(Rig(asked, faults=[Fault("killed while it receives", 1, 45)]).run(), train(asked))
 
 
-@pytest.mark.parametrize("options", [{**HALVED, "halve_every": 50}, LOCAL], ids=COMBINED)
+@pytest.mark.parametrize("options", [{**HALVED, "halve_every": 50}, LOCAL, LEARNT], ids=COMBINED)
 @every_exchange
 def test_a_master_that_was_killed_goes_on_from_its_checkpoint(
     exchange: str, options: dict[str, Any], tmp_path: Path
@@ -111,6 +115,8 @@ STOPPED = {
     "all with a halved step, mean later": {**HALVED, "average_from": 30},
     "all with local steps": LOCAL,
     "all with error feedback": FED_BACK,
+    "learnt": {"compressor": GRADIVEQ, "step_size": 0.1, "local_steps": 4},
+    "learnt with error feedback": LEARNT,
 }
 
 

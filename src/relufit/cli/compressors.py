@@ -18,7 +18,7 @@ def add_compressor(part: argparse.ArgumentParser, default: str | None = None) ->
     """Add ``--compressor``, required unless it has a default, and the options of its parameters."""
     names = (
         "fp64, fp32, fp16, qsgd, ternary, natural, eden, scaled_qsgd, sign, one_bit, majority, top_k, top_k_sign, "
-        "rand_k, or the name of one that another installed package declares"
+        "rand_k, gradiveq, or the name of one that another installed package declares"
     )
     part.add_argument("--compressor", default=default, required=default is None, metavar="NAME", help=names)
     part.add_argument("--levels", type=int, help="quantization levels of qsgd, from 1 to 32767")

@@ -238,9 +238,39 @@ class Compressor(ABC):
         if all(parameter.default is not Parameter.empty for parameter in needed):
             yield 0.0, lambda size: cls()
 
+    def learner(self, parts: Sequence[tuple[int, int]]) -> Learner | None:
+        """Return what a run has to keep of a compressor that is learnt from it; None for all others.
+
+        Parameters
+        ----------
+        parts : sequence of (int, int)
+            Where the vectors that are encoded begin and end among the weights.
+        """
+        return None
+
     def anatomy(self, payload: bytes, size: int) -> Anatomy | None:
         """Return the parts of a payload of `size` coordinates; None where there are no levels."""
         return None
+
+
+class Learner(ABC):
+    """What a compressor learns from the weights of a run: whoever sees them has the same compressor, bit for bit."""
+
+    #: All that has to be known beside the weights to go on, float64.
+    state: np.ndarray
+
+    @abstractmethod
+    def take(self, iteration: int, weights: np.ndarray) -> None:
+        """Note the weights before an iteration; once more for the same one changes nothing."""
+
+    @abstractmethod
+    def restore(self, iteration: int, weights: np.ndarray, state: np.ndarray) -> None:
+        """Take up the state before an iteration with those weights."""
+
+    @property
+    @abstractmethod
+    def compressor(self) -> Compressor:
+        """The compressor of the iteration whose weights were taken last; it adds payloads one by one."""
 
 
 def payload_bound(size: int) -> int:

@@ -18,6 +18,7 @@ from typing import Any
 from relufit.compression.base import Compressor
 from relufit.compression.cast import Float16, Float32, Float64
 from relufit.compression.eden import Eden
+from relufit.compression.gradiveq import GradiVeQ
 from relufit.compression.natural import Natural
 from relufit.compression.qsgd import QSGD, Ternary
 from relufit.compression.rand_k import RandK
@@ -47,6 +48,7 @@ COMPRESSORS: dict[str, type[Compressor]] = {
         TopK,
         TopKSign,
         RandK,
+        GradiVeQ,
     )
 }
 

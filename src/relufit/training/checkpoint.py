@@ -49,6 +49,7 @@ def identity(plan: Plan, rows: str) -> dict[str, Any]:
         "d": plan.d,
         "step_size": plan.step,
         "residuals": Residuals(plan).size,
+        **({"learnt": plan.learnt} if plan.learnt else {}),
         "code": code_digest("training") + foreign_code(plan.compressor),
         "rows": rows,
     }
@@ -72,6 +73,8 @@ def write(path: str | os.PathLike[str], snapshot: Snapshot, made_by: dict[str, A
         parts.append(snapshot.mean.astype("<f8"))
     if _delay(made_by):
         parts.append(snapshot.past.astype("<f8"))
+    if "learnt" in made_by:
+        parts.append(snapshot.learnt.astype("<f8"))
     body = b"".join(part.tobytes() for part in parts)
     about = {
         "version": _VERSION,
@@ -150,7 +153,8 @@ def discard(path: str | os.PathLike[str], made_by: dict[str, Any]) -> str:
 def _limit(made_by: dict[str, Any]) -> int:
     """Return the most bytes of a checkpoint."""
     weights = made_by["d"] * (1 + _averages(made_by) + _delay(made_by))
-    body: int = 8 * (weights + made_by["residuals"] + _most_rows(made_by) * sum(_widths(made_by)))
+    vectors = weights + made_by["residuals"] + made_by.get("learnt", 0)
+    body: int = 8 * (vectors + _most_rows(made_by) * sum(_widths(made_by)))
     return len(_MAGIC) + _SEAL_BYTES + 8 + _MOST_HEADER + body
 
 
@@ -207,6 +211,8 @@ def _snapshot(about: dict[str, Any], body: memoryview, made_by: dict[str, Any]) 
         shapes.append([made_by["d"]])
     if _delay(made_by):
         shapes.append([_delay(made_by), made_by["d"]])
+    if "learnt" in made_by:
+        shapes.append([made_by["learnt"]])
     kinds = ["<i8" if number == _COUNTS else "<f8" for number in range(len(shapes))]
     if about["shapes"] != shapes or len(body) != 8 * sum(map(math.prod, shapes)):
         raise ValueError("shapes that do not fit")
@@ -216,7 +222,10 @@ def _snapshot(about: dict[str, Any], body: memoryview, made_by: dict[str, Any]) 
         at += parts[-1].nbytes
     weights, values, counts, seconds, left, *more = parts
     mean = more.pop(0) if _averages(made_by) else np.empty(0)
-    past = more.pop() if more else np.empty(0)
+    past = more.pop(0) if _delay(made_by) else np.empty(0)
+    learnt = more.pop() if more else np.empty(0)
+    if not np.isfinite(learnt).all():
+        raise ValueError("numbers that are not finite")
     outcome, first_error = about["outcome"], float.fromhex(about["first_error"])
     _check_rows(values[:, 0], seconds[:, 0], counts, iteration, outcome)
     if first_error < 0:
@@ -237,6 +246,7 @@ def _snapshot(about: dict[str, Any], body: memoryview, made_by: dict[str, Any]) 
         left.astype(np.float64),
         mean.astype(np.float64),
         past.astype(np.float64),
+        learnt.astype(np.float64),
     )
 
 

@@ -210,6 +210,9 @@ class Coordinator:
             self._send_state(links)
         if back:
             self._send_residuals(links)
+        # Ranks without weights of their own take up what is learnt of the compressor last.
+        if self._run.master.learner and not self._exchange_kind.replicas and self._run.begun:
+            self._send_state(links)
         self._run.advance(at_master(plan, links, self._residual), self._observer)
 
     def _go_back(self, iteration: int | None) -> bool:

@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from relufit.compression.base import length_of
+from relufit.compression.base import Compressor, length_of
 from relufit.exchange import find_exchange
 from relufit.training.master import Master
 from relufit.training.rank import Contribution
@@ -45,6 +45,9 @@ class Endpoint(Protocol):
 
     def moments(self) -> Iterator[bytes | memoryview]:
         """Yield each rank's part of the initial weights, in the order of the ranks."""
+
+    def use(self, compressor: Compressor) -> None:
+        """Take another compressor for what ranks of this process encode, and for sums, from the next broadcast on."""
 
     def broadcast(self, iteration: int, weights: np.ndarray, following: np.ndarray | None) -> int:
         """Set the ranks to work on these weights; return the payload bytes of weights that were sent for that.
@@ -88,6 +91,8 @@ class Snapshot:
         The mean of the weights where they are averaged, zeros before it begins; empty where they are not.
     past : (delay, d) float64
         The weights of the iterations before, see `relufit.training.delay.Delay`; empty without a delay.
+    learnt : (size,) float64
+        What is learnt of the compressor, see `relufit.compression.base.Learner`; empty where nothing is.
     """
 
     iteration: int
@@ -101,6 +106,7 @@ class Snapshot:
     residuals: np.ndarray = field(default_factory=lambda: np.empty(0), repr=False)
     mean: np.ndarray = field(default_factory=lambda: np.empty(0), repr=False)
     past: np.ndarray = field(default_factory=lambda: np.empty(0), repr=False)
+    learnt: np.ndarray = field(default_factory=lambda: np.empty(0), repr=False)
 
 
 class Callback:
@@ -148,6 +154,7 @@ class Run:
                 snapshot.outcome,
                 snapshot.mean,
                 snapshot.past,
+                snapshot.learnt,
             )
             self.recorder.restore(snapshot.rows, snapshot.seconds)
             self.uplink, self.downlink = snapshot.uplink, snapshot.downlink
@@ -199,6 +206,7 @@ class Run:
             self.outcome,
             mean=master.average.mean.copy() if master.average else np.empty(0),
             past=master.delay.past.copy() if master.delay else np.empty(0),
+            learnt=master.learner.state.copy() if master.learner else np.empty(0),
         )
 
     def trace(self, counted: dict[str, dict[str, int]] | None = None, faults: tuple[str, ...] = ()) -> Trace:
@@ -231,6 +239,8 @@ class Run:
         iteration, squares, talked, decode = master.iteration, 0.0, 0.0, 0.0
         collected = gradients = 0
         began = perf_counter()
+        if master.learner:
+            endpoint.use(master.learner.compressor)
         downlink = endpoint.broadcast(iteration, master.gradient_weights, master.following_weights)
         for index in range(self._collected):
             payload, residuals, _, _, its_gradients = endpoint.collect(index, iteration)

@@ -50,6 +50,8 @@ class Master:
         self.outcome: str | None = None
         #: The mean of the weights, None where there is none.
         self.average = Average(plan.spec.average_from, plan.d) if plan.spec.average_from is not None else None
+        #: What is learnt of the compressor, None where nothing is.
+        self.learner = plan.learner()
         #: The weights of the iterations before, None where no gradient is delayed.
         self.delay = Delay(plan.spec.delay, plan.d) if plan.spec.delay else None
         warm_up(plan.compressor, plan.spec.gradient)
@@ -72,6 +74,7 @@ class Master:
             self.average.take(0, self.weights)
         if self.delay:
             self.delay.begin(self.weights)
+        self._learn()
         self._decide()
 
     def restore(
@@ -82,10 +85,12 @@ class Master:
         outcome: str | None = None,
         mean: np.ndarray | None = None,
         past: np.ndarray | None = None,
+        learnt: np.ndarray | None = None,
     ) -> None:
         """Take up the state of a run between two iterations, or of one that has ended with that outcome.
 
-        The `mean` of the weights is part of it where they are averaged, and the `past` ones where there is a delay.
+        The `mean` of the weights is part of it where they are averaged, the `past` ones where there is a delay, and
+        what is `learnt` where the compressor is.
         """
         self.weights[:] = weights
         if self.delay:
@@ -95,6 +100,10 @@ class Master:
             assert mean is not None
             self.average.mean[:] = mean
         self.iteration, self.first_error = iteration, first_error
+        if self.learner:
+            assert learnt is not None
+            self.learner.restore(iteration, weights, learnt)
+            self._learn()
         self.error = relative_error(self.weights, self._w_star)
         self._limit = DIVERGENCE * max(1.0, first_error)
         self._decide()
@@ -151,6 +160,7 @@ class Master:
         self.error = math.sqrt(self._next / self._squares)
         if self.average:
             self.average.take(self.iteration, self.weights)
+        self._learn()
         self._decide()
 
     @property
@@ -184,6 +194,12 @@ class Master:
     def _add_held(self) -> None:
         self._compressor.sum(self._held, self._sum, fresh=self._fresh, scratch=self._scratch)
         self._held, self._fresh = [], False
+
+    def _learn(self) -> None:
+        """Take the compressor of the next iteration where it is learnt."""
+        if self.learner:
+            self.learner.take(self.iteration, self.weights)
+            self._compressor = self.learner.compressor
 
     def _decide(self) -> None:
         spec, outcome = self._plan.spec, None

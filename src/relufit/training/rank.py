@@ -61,7 +61,12 @@ def warm_up(compressor: Compressor, gradient: str) -> None:
     for vector in (np.arange(1.0, _WARM_UP_SIZE), np.arange(1.0, _WARM_UP_SIZE) // (_WARM_UP_SIZE - 1)):
         descent = Descent(np.zeros(vector.size), 1.0, vector)
         total, scratch = np.zeros(vector.size), np.empty(vector.size)
-        for kind in (compressor, EXACT):
+        kinds = [compressor, EXACT]
+        if learner := compressor.learner([(0, vector.size)]):
+            for iteration in range(2):
+                learner.take(iteration, (1 + iteration) * vector)
+                kinds.append(learner.compressor)
+        for kind in kinds:
             payload = joined(kind.pieces(vector, 0))
             for received in (payload, memoryview(bytearray(payload))):
                 kind.decode(received, vector.size, out=scratch)
@@ -93,7 +98,9 @@ class Rank:
 
     def __init__(self, plan: Plan, rank: int, rows: RowSource) -> None:
         self._plan, self.rank = plan, rank
-        self._compressor, self._seed, self._share = plan.compressor, plan.spec.seed, 1.0 / plan.spec.batch_size
+        self._seed, self._share = plan.spec.seed, 1.0 / plan.spec.batch_size
+        #: What its next step is encoded by.
+        self.compressor = plan.compressor
         self._shard = rows.shard(rank, plan.spec.workers)
         self._guard = Guard(*self._shard)
         self._sampler: Sampler = SAMPLINGS[plan.spec.sampling](
@@ -157,9 +164,9 @@ class Rank:
         computed = perf_counter()
         key = dither_key(self._compressor, self._seed, self.rank, iteration)
         if self.residual:
-            payload = self.residual.encode(self._compressor, buffers.gradient, key, iteration, buffers.whole)
+            payload = self.residual.encode(self.compressor, buffers.gradient, key, iteration, buffers.whole)
         else:
-            payload = self._compressor.pieces(buffers.gradient, key, buffers.whole, squares)
+            payload = self.compressor.pieces(buffers.gradient, key, buffers.whole, squares)
         return Contribution(payload, residuals, computed - began, perf_counter() - computed)
 
     def step_in_parts(self, iteration: int, w: np.ndarray) -> list[Contribution]:
@@ -176,9 +183,9 @@ class Rank:
             if not vector.size:
                 payloads.append(b"")
             elif self.residual:
-                payloads.append(self.residual.encode(self._compressor, vector, key, iteration, scratch, part))
+                payloads.append(self.residual.encode(self.compressor, vector, key, iteration, scratch, part))
             else:
-                payloads.append(self._compressor.pieces(vector, key, scratch))
+                payloads.append(self.compressor.pieces(vector, key, scratch))
         encoded = perf_counter()
         return [Contribution(payload, residuals, computed - began, encoded - computed) for payload in payloads]
 

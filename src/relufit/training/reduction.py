@@ -27,7 +27,9 @@ class Reduction:
         parts = find_exchange(plan.spec.exchange).parts(plan.d, plan.spec.workers)
         assert parts
         start, stop = parts[owner]
-        self._compressor, self._seed, self._owner, self._residual = plan.compressor, plan.spec.seed, owner, residual
+        self._seed, self._owner, self._residual = plan.spec.seed, owner, residual
+        #: What payloads of the next sum are read and the sum is encoded by.
+        self.compressor = plan.compressor
         size = stop - start
         self._sum, self._decoded, self._scratch = np.zeros(size), np.empty(size), ScratchBuffer()
         #: Payloads that are not in the sum yet, how many there can be, and how many ranks are still to come.
@@ -53,7 +55,7 @@ class Reduction:
             return
         self._held.append(payload)
         if len(self._held) == self._max_held or not self._missing:
-            self._compressor.sum(self._held, self._sum, fresh=self._fresh, scratch=self._decoded)
+            self.compressor.sum(self._held, self._sum, fresh=self._fresh, scratch=self._decoded)
             self._held, self._fresh = [], False
 
     def encode(self, iteration: int) -> Pieces:
@@ -62,5 +64,5 @@ class Reduction:
             return b""
         key = dither_key(self._compressor, self._seed, self._owner, iteration, "dither of the sum")
         if self._residual:
-            return self._residual.encode(self._compressor, self._sum, key, iteration, self._scratch)
-        return self._compressor.pieces(self._sum, key, self._scratch)
+            return self._residual.encode(self.compressor, self._sum, key, iteration, self._scratch)
+        return self.compressor.pieces(self._sum, key, self._scratch)

@@ -122,13 +122,13 @@ class StartMessage:
 def pack_state(snapshot: Snapshot, *, last: bool = False) -> bytes:
     """Return the state without its trace as a message; `last` if the run has ended."""
     head = _STATE.pack(snapshot.uplink, snapshot.downlink, snapshot.first_error, last)
-    vectors = (snapshot.weights, snapshot.mean, snapshot.past)
+    vectors = (snapshot.weights, snapshot.mean, snapshot.past, snapshot.learnt)
     return head + b"".join(vector.astype("<f8").tobytes() for vector in vectors)
 
 
 def state_limit(plan: Plan) -> int:
     """Return the bytes of a state."""
-    return _STATE.size + 8 * plan.d * plan.vectors
+    return _STATE.size + 8 * (plan.d * plan.vectors + plan.learnt)
 
 
 def unpack_state(header: Header, body: memoryview, plan: Plan) -> tuple[Snapshot, bool]:
@@ -143,9 +143,11 @@ def unpack_state(header: Header, body: memoryview, plan: Plan) -> tuple[Snapshot
         raise TransportError("a state of another size")
     uplink, downlink, first_error, last = _STATE.unpack_from(body)
     numbers = np.frombuffer(body, "<f8", offset=_STATE.size).astype(np.float64)
-    weights, mean, past = np.split(numbers, [plan.d, plan.d * (1 + plan.averages)])
+    ends = [plan.d, plan.d * (1 + plan.averages), plan.d * plan.vectors]
+    weights, mean, past, learnt = np.split(numbers, ends)
     past = past.reshape(-1, plan.d)
-    return Snapshot(header.iteration, weights, first_error, uplink, downlink, mean=mean, past=past), last
+    state = Snapshot(header.iteration, weights, first_error, uplink, downlink, mean=mean, past=past, learnt=learnt)
+    return state, last
 
 
 def pack_report(row: Row, seconds: Seconds, *, recorded: bool = True) -> bytes:

@@ -9,7 +9,7 @@ from time import perf_counter
 
 import numpy as np
 
-from relufit.compression.base import length_of
+from relufit.compression.base import Compressor, length_of
 from relufit.exchange import find_exchange
 from relufit.planted.dataset import RowSource
 from relufit.training.checkpoint import CheckpointManager, Observer
@@ -43,6 +43,12 @@ class _InProcess:
     def moments(self) -> Iterator[bytes]:
         for rank in self._ranks:
             yield rank.moments()
+
+    def use(self, compressor: Compressor) -> None:
+        for rank in self._ranks:
+            rank.compressor = compressor
+        for reduction in self._sums:
+            reduction.compressor = compressor
 
     def broadcast(self, iteration: int, weights: np.ndarray, following: np.ndarray | None = None) -> int:
         self._compute = self._encode = self._decode = 0.0
@@ -126,6 +132,8 @@ class SingleSteps:
     def step(self, iteration: int, weights: np.ndarray) -> float:
         """Return the relative error after one step from `weights`, (d,) float64, with the draws of an iteration."""
         self._master.weights[:] = weights
+        if self._master.learner:
+            self._endpoint.use(self._master.learner.compressor)
         self._endpoint.broadcast(iteration, weights)
         for index in range(self._endpoint.payloads):
             self._master.add(self._endpoint.collect(index, iteration).payload)

@@ -10,6 +10,7 @@ from typing import Any
 
 from relufit import parameters, streams, theory
 from relufit.compression import Compressor, make_compressor
+from relufit.compression.base import Learner
 from relufit.compression.lengths import payload_bits
 from relufit.errors import ConfigError
 from relufit.exchange import DEFAULT, find_exchange
@@ -188,6 +189,12 @@ class TrainingSpec:
                 where="average_from",
                 remedy="begin earlier, or give more iterations",
             )
+        if self.delay and self.compressor.learner([(0, 1)]):  # type: ignore[union-attr]  # made before
+            raise ConfigError(
+                "a delay, with a compressor that is learnt from steps which delayed gradients do not know",
+                where="delay",
+                remedy="give 0, or another compressor",
+            )
         if self.delay > self.iterations:
             raise ConfigError(
                 f"a delay of {self.delay} in a budget of {self.iterations} iterations",
@@ -251,6 +258,17 @@ class Plan:
     def vectors(self) -> int:
         """How many vectors of d numbers the state has: the weights, their mean, those of a delay."""
         return 1 + self.averages + self.spec.delay
+
+    def learner(self) -> Learner | None:
+        """Return what is learnt of the compressor, at its beginning; None where nothing is."""
+        parts = find_exchange(self.spec.exchange).parts(self.d, self.spec.workers)
+        return self.compressor.learner(parts or [(0, self.d)])
+
+    @property
+    def learnt(self) -> int:
+        """How many numbers the state has of what is learnt."""
+        learner = self.learner()
+        return learner.state.size if learner else 0
 
     @property
     def compressor(self) -> Compressor:

@@ -7,7 +7,7 @@ from time import perf_counter
 
 import numpy as np
 
-from relufit.compression.base import Pieces, length_of
+from relufit.compression.base import Compressor, Pieces, length_of
 from relufit.training.exchanges.base import Endpoints, OnRank, gradients_of, sum_notes
 from relufit.training.rank import Contribution, Rank
 from relufit.training.reduction import Reduction
@@ -27,6 +27,11 @@ class Reduce(OnRank):
         self._others = sorted(links, key=lambda other: (other - rank.rank) % plan.spec.workers)
         self._sum: Pieces = b""
         self._squares, self._gradients = [0.0] * plan.spec.workers, 0
+
+    def use(self, compressor: Compressor) -> None:
+        """Take another compressor."""
+        super().use(compressor)
+        self._reduction.compressor = compressor
 
     def broadcast(self, iteration: int, weights: np.ndarray, following: np.ndarray | None) -> int:
         """Send the parts of this rank's gradient, add up the part that it owns, and send the sum.

@@ -8,7 +8,7 @@ from time import perf_counter
 
 import numpy as np
 
-from relufit.compression.base import payload_bound
+from relufit.compression.base import Compressor, payload_bound
 from relufit.errors import TransportError
 from relufit.training.loop import Endpoint
 from relufit.training.rank import Contribution, Rank
@@ -122,6 +122,9 @@ class Gathering:
         for link in links:
             link.beside = links
 
+    def use(self, compressor: Compressor) -> None:
+        """Change nothing: nothing is encoded here."""
+
     def collect(self, index: int, iteration: int) -> Contribution:
         """Receive a rank's gradient."""
         header, body = self._receive(Kind.GRADIENT, index, iteration)
@@ -172,6 +175,10 @@ class OnRank:
         self._send(Kind.MOMENTS, 0, own, (0.0, 0.0, 0.0))
         for rank in range(self._ranks):
             yield own if rank == self._rank.rank else self._receive(Kind.MOMENTS, rank, 0)[1]
+
+    def use(self, compressor: Compressor) -> None:
+        """Take another compressor."""
+        self._rank.compressor = compressor
 
     def broadcast(self, iteration: int, weights: np.ndarray, following: np.ndarray | None) -> int:
         """Compute and send this rank's gradient, and begin with the next one if it can be."""

@@ -9,6 +9,7 @@ import numpy as np
 from relufit.compression.base import HEADER_BYTES, length_of
 from relufit.training.exchanges.base import Endpoints, Gathering
 from relufit.training.rank import EXACT, Rank
+from relufit.training.run_context import state_limit, unpack_state
 from relufit.training.spec import Plan
 from relufit.transport.frames import Kind, body_digest
 from relufit.transport.link import Link
@@ -37,8 +38,14 @@ class Gather(Gathering):
 def answer(plan: Plan, rank: Rank, link: Link, iteration: int | None) -> None:
     """Serve a master that sends the weights, of that iteration and on, or None to send the moments first.
 
-    Answers each set of weights with a gradient until told to stop.
+    Answers each set of weights with a gradient until told to stop. What is learnt of the compressor is learnt from
+    them, as at the master, whose state of it comes first.
     """
+    learner = plan.learner()
+    if learner and iteration is not None:
+        header, body = link.receive(Kind.STATE, limit=state_limit(plan), iteration=iteration)
+        state, _ = unpack_state(header, body, plan)
+        learner.restore(iteration, state.weights, state.learnt)
     if iteration is None:
         link.send(Kind.MOMENTS, rank.moments(), rank=rank.rank)
         iteration = 0
@@ -46,7 +53,11 @@ def answer(plan: Plan, rank: Rank, link: Link, iteration: int | None) -> None:
         header, body = link.receive(Kind.WEIGHTS, Kind.STOP, limit=HEADER_BYTES + 8 * plan.d, iteration=iteration)
         if header.kind is Kind.STOP:
             return
-        contribution = rank.step(iteration, EXACT.view(body, plan.d))
+        weights = EXACT.view(body, plan.d)
+        if learner:
+            learner.take(iteration, weights)
+            rank.compressor = learner.compressor
+        contribution = rank.step(iteration, weights)
         link.send(Kind.GRADIENT, contribution.payload, rank=rank.rank, iteration=iteration, notes=contribution[1:4])
         iteration += 1
         if plan.copies_at(iteration):

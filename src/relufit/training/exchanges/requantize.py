@@ -7,7 +7,7 @@ from time import perf_counter
 
 import numpy as np
 
-from relufit.compression.base import length_of
+from relufit.compression.base import Compressor, length_of
 from relufit.training.exchanges.base import Endpoints, OnRank, gradients_of, sum_notes
 from relufit.training.exchanges.relay import Relay
 from relufit.training.rank import Contribution, Rank
@@ -25,6 +25,10 @@ class Requantize(Relay):
     def __init__(self, plan: Plan, links: list[Link], residual: Residual | None = None) -> None:
         super().__init__(plan, links, residual)
         self._reduction, self._decode, self._work = Reduction(plan, 0, residual), 0.0, 0.0
+
+    def use(self, compressor: Compressor) -> None:
+        """Take another compressor."""
+        self._reduction.compressor = compressor
 
     def broadcast(self, iteration: int, weights: np.ndarray, following: np.ndarray | None) -> int:
         """Send nothing: every rank has the weights, and by its next gradient it has shown that it has the last sum."""
