@@ -213,7 +213,7 @@ def the_error_of_rounding_is_remembered(patch: Patch) -> None:
 
     def remembering(self: Rank, iteration: int, w: np.ndarray) -> Any:
         memory = memories.setdefault(self, np.zeros(self._plan.d))
-        compressor, kept = self._compressor, self
+        compressor, kept = self.compressor, self
 
         class Remembers:
             def pieces(self, v: np.ndarray, key: int, place: Any, squares: float) -> Any:
@@ -222,11 +222,11 @@ def the_error_of_rounding_is_remembered(patch: Patch) -> None:
                 memory[:] = wanted - compressor.decode(bytes(payload), v.size)
                 return payload
 
-        kept._compressor = Remembers()  # type: ignore[assignment]
+        kept.compressor = Remembers()  # type: ignore[assignment]
         try:
             return step(self, iteration, w)
         finally:
-            kept._compressor = compressor
+            kept.compressor = compressor
 
     patch.setattr(Rank, "step", remembering)
 

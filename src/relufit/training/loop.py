@@ -240,7 +240,7 @@ class Run:
         collected = gradients = 0
         began = perf_counter()
         if master.learner:
-            endpoint.use(master.learner.compressor)
+            endpoint.use(master.compressor)
         downlink = endpoint.broadcast(iteration, master.gradient_weights, master.following_weights)
         for index in range(self._collected):
             payload, residuals, _, _, its_gradients = endpoint.collect(index, iteration)

@@ -36,7 +36,9 @@ class Master:
     """
 
     def __init__(self, plan: Plan, w_star: np.ndarray) -> None:
-        self._plan, self._compressor, self._w_star = plan, plan.compressor, w_star
+        self._plan, self._w_star = plan, w_star
+        #: What payloads of the next step are read by.
+        self.compressor = plan.compressor
         self.weights, self._sum, self._scratch = np.zeros(plan.d), np.zeros(plan.d), np.empty(plan.d)
         #: Payloads that are not in the sum yet; whether nothing is in it; and the squared distance after the next step.
         self._held, self._fresh, self._next = list[Pieces](), True, math.nan
@@ -74,8 +76,8 @@ class Master:
             self.average.take(0, self.weights)
         if self.delay:
             self.delay.begin(self.weights)
-        self._learn()
         self._decide()
+        self._learn()
 
     def restore(
         self,
@@ -103,11 +105,11 @@ class Master:
         if self.learner:
             assert learnt is not None
             self.learner.restore(iteration, weights, learnt)
-            self._learn()
         self.error = relative_error(self.weights, self._w_star)
         self._limit = DIVERGENCE * max(1.0, first_error)
         self._decide()
         self.outcome = outcome or self.outcome
+        self._learn()
 
     def drop(self, *, weights: bool) -> None:
         """Forget what was added since the last update, and the `weights` too where they are not complete yet."""
@@ -142,7 +144,7 @@ class Master:
             self._next = kernels.descend_towards(descent.w, self._sum, descent.step, descent.target, self._sum)
         else:
             self._next = sum_and_step(
-                self._compressor, self._held, self._sum, descent, fresh=self._fresh, scratch=self._scratch
+                self.compressor, self._held, self._sum, descent, fresh=self._fresh, scratch=self._scratch
             )
         self._held, self._fresh, self._added = [], False, 0
 
@@ -160,8 +162,8 @@ class Master:
         self.error = math.sqrt(self._next / self._squares)
         if self.average:
             self.average.take(self.iteration, self.weights)
-        self._learn()
         self._decide()
+        self._learn()
 
     @property
     def gradient_weights(self) -> np.ndarray:
@@ -188,18 +190,18 @@ class Master:
         """Decode the sum of the next part to its place."""
         start, stop = self._parts[self._added]
         if stop > start:
-            self._compressor.decode(joined(payload), stop - start, out=self._sum[start:stop])
+            self.compressor.decode(joined(payload), stop - start, out=self._sum[start:stop])
         self._added += 1
 
     def _add_held(self) -> None:
-        self._compressor.sum(self._held, self._sum, fresh=self._fresh, scratch=self._scratch)
+        self.compressor.sum(self._held, self._sum, fresh=self._fresh, scratch=self._scratch)
         self._held, self._fresh = [], False
 
     def _learn(self) -> None:
-        """Take the compressor of the next iteration where it is learnt."""
-        if self.learner:
+        """Take the compressor of the next iteration where it is learnt; weights that have diverged teach nothing."""
+        if self.learner and self.outcome is None:
             self.learner.take(self.iteration, self.weights)
-            self._compressor = self.learner.compressor
+            self.compressor = self.learner.compressor
 
     def _decide(self) -> None:
         spec, outcome = self._plan.spec, None

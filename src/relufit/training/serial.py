@@ -133,7 +133,7 @@ class SingleSteps:
         """Return the relative error after one step from `weights`, (d,) float64, with the draws of an iteration."""
         self._master.weights[:] = weights
         if self._master.learner:
-            self._endpoint.use(self._master.learner.compressor)
+            self._endpoint.use(self._master.compressor)
         self._endpoint.broadcast(iteration, weights)
         for index in range(self._endpoint.payloads):
             self._master.add(self._endpoint.collect(index, iteration).payload)
