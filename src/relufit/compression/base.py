@@ -254,7 +254,10 @@ class Compressor(ABC):
 
 
 class Learner(ABC):
-    """What a compressor learns from the weights of a run: whoever sees them has the same compressor, bit for bit."""
+    """What a compressor learns from the weights of a run: whoever sees them has the same compressor, bit for bit.
+
+    Of the payloads of what is learnt one pass adds no more than the compressor says that it is learnt of.
+    """
 
     #: All that has to be known beside the weights to go on, float64.
     state: np.ndarray
@@ -270,7 +273,7 @@ class Learner(ABC):
     @property
     @abstractmethod
     def compressor(self) -> Compressor:
-        """The compressor of the iteration whose weights were taken last; it adds payloads one by one."""
+        """The compressor of the iteration whose weights were taken last."""
 
 
 def payload_bound(size: int) -> int:
