@@ -113,6 +113,8 @@ class Rank:
         )
         self._add_up = _kernel(plan.spec.gradient)
         self._local_steps, self._own_step = plan.spec.local_steps, plan.step * plan.spec.batch_size / plan.batch(rank)
+        #: Computes what is sent; returns the sum of squared residuals, and the energy of what is sent if that is known.
+        self._compute = self._compute_local_steps if self._local_steps > 1 else self._compute_gradient
         #: The rank's own weights, the gradient there, and the step along it.
         self._local = np.empty((3, plan.d)) if self._local_steps > 1 else np.empty((3, 0))
         exchange = find_exchange(plan.spec.exchange)
@@ -162,7 +164,7 @@ class Rank:
         began, buffers = perf_counter(), self._buffers[iteration % len(self._buffers)]
         residuals, squares = self._compute(iteration, w, buffers.gradient)
         computed = perf_counter()
-        key = dither_key(self._compressor, self._seed, self.rank, iteration)
+        key = dither_key(self.compressor, self._seed, self.rank, iteration)
         if self.residual:
             payload = self.residual.encode(self.compressor, buffers.gradient, key, iteration, buffers.whole)
         else:
@@ -178,7 +180,7 @@ class Rank:
         residuals, _ = self._compute(iteration, w, buffers.gradient)
         computed, payloads = perf_counter(), list[Pieces]()
         for owner, (part, scratch) in enumerate(zip(self._parts, buffers.parts, strict=True)):
-            key = dither_key(self._compressor, self._seed, self.rank, iteration, f"dither of part {owner}")
+            key = dither_key(self.compressor, self._seed, self.rank, iteration, f"dither of part {owner}")
             vector = buffers.gradient[part]
             if not vector.size:
                 payloads.append(b"")
@@ -189,16 +191,14 @@ class Rank:
         encoded = perf_counter()
         return [Contribution(payload, residuals, computed - began, encoded - computed) for payload in payloads]
 
-    def _compute(self, iteration: int, w: np.ndarray, out: np.ndarray) -> tuple[float, float]:
-        """Compute what is sent; return the sum of squared residuals at `w`, and the energy of what is sent if known.
+    def _compute_local_steps(self, iteration: int, w: np.ndarray, out: np.ndarray) -> tuple[float, float]:
+        """Compute the sum of the gradients on the way from `w`; return the sum of squared residuals at `w`, and NaN.
 
-        That is the gradient at `w`, or with local steps the sum of the gradients on the way. Those are divided by the
-        whole batch: the rank's own steps, which are along means over its part, are that much longer.
+        Gradients are divided by the whole batch: the rank's own steps, which are along means over its part, are that
+        much longer.
         """
         first = iteration * self._local_steps
-        residuals, energy = self._compute_gradient(first, w, out)
-        if self._local_steps == 1:
-            return residuals, energy
+        residuals, _ = self._compute_gradient(first, w, out)
         local, gradient, step = self._local
         np.copyto(local, w)
         np.copyto(gradient, out)

@@ -62,7 +62,7 @@ class Reduction:
         """Return the payload of the sum, good until the next sum begins; without a byte where the part is empty."""
         if not self._sum.size:
             return b""
-        key = dither_key(self._compressor, self._seed, self._owner, iteration, "dither of the sum")
+        key = dither_key(self.compressor, self._seed, self._owner, iteration, "dither of the sum")
         if self._residual:
             return self._residual.encode(self.compressor, self._sum, key, iteration, self._scratch)
         return self.compressor.pieces(self._sum, key, self._scratch)
