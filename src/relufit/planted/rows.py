@@ -16,6 +16,10 @@ from relufit.numerics import kernels
 from relufit.planted import PlantedData, PlantedModel
 from relufit.sources import code_digest
 
+#: Rows of at most so many bytes are kept for the next run on them in the same process: short runs often follow each
+#: other.
+_KEPT_BYTES = 1 << 26
+
 
 class Shard(NamedTuple):
     """The rows of one rank: x (rows, d) float32 and y (rows,) float64, mapped from the file where possible."""
@@ -100,10 +104,6 @@ class RecipeRows:
         if 4 * self.d * (stop - start) <= _KEPT_BYTES:
             return _kept(self.model, start, stop)
         return Shard(*self.model.rows(start, stop, self.w_star))
-
-
-#: Rows of at most so many bytes are kept for the next run on them: short runs often follow each other.
-_KEPT_BYTES = 1 << 26
 
 
 @lru_cache(maxsize=1)
