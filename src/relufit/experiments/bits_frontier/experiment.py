@@ -122,6 +122,8 @@ class _Judging:
         self._rows, self._steps = list[dict[str, Any]](), list[dict[str, Any]]()
         # Those of SGD in fp32 come first.
         self._sgd: dict[tuple[str, int], tuple[pd.Series, pd.Series]] = {}
+        #: Predictions by the names of runs: some are asked for more than once.
+        self._predicted: dict[str, tuple[pd.Series, pd.Series]] = {}
 
     def add(self, run: Run) -> None:
         """Hold a run against its prediction; SGD in fp32 comes before the others of its exchange and mini-batch."""
@@ -243,6 +245,11 @@ class _Judging:
 
     def _due(self, run: Run) -> tuple[pd.Series, pd.Series]:
         """Return the predictions of both, NaN where there is none."""
+        if run.name not in self._predicted:
+            self._predicted[run.name] = self._predict(run)
+        return self._predicted[run.name]
+
+    def _predict(self, run: Run) -> tuple[pd.Series, pd.Series]:
         section = {**self._section, "mini_batch": run.mini_batch}
         if run.searched:
             due = pd.Series(np.nan, index=range(len(self._spectra)))
