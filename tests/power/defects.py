@@ -216,6 +216,8 @@ def the_error_of_rounding_is_remembered(patch: Patch) -> None:
         compressor, kept = self.compressor, self
 
         class Remembers:
+            random = True
+
             def pieces(self, v: np.ndarray, key: int, place: Any, squares: float) -> Any:
                 wanted = v + memory
                 payload = compressor.encode(wanted, key)
