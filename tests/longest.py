@@ -21,6 +21,7 @@ LONGEST = (
     "clusters/test_page.py",
     "clusters/test_emulated_machine.py",
     "training/test_faults.py",
+    "training/test_options.py",
     "training/test_random_faults.py",
     "workflow/test_terminal.py",
     "numerics/test_compiled_cache.py",
