@@ -320,6 +320,22 @@ def test_only_what_the_machine_carries_is_timed(config: dict[str, Any]) -> None:
         assert not any(run["points"] for run in EXPERIMENT.settings(limited)[0].spec["runs"].values())
 
 
+def test_more_than_two_ranks_exchange_moments_first(config: dict[str, Any]) -> None:
+    config[NAME]["cells"] = [CELL, {**CELL, "workers": 4}]
+    starts = {
+        setting.spec["workers"]: {run["initial_weights"] for run in setting.spec["runs"].values()}
+        for setting in EXPERIMENT.settings(config)[:2]
+    }
+    assert starts == {2: {"random"}, 4: {"moments"}}
+
+
+def test_a_batch_of_few_rows_is_drawn_without_replacement(config: dict[str, Any]) -> None:
+    config[NAME].update(rank_rows=6, rank_batch=6)
+    assert EXPERIMENT.settings(config)[0].spec["sampling"] == "reshuffled"
+    config[NAME].update(rank_batch=7)
+    assert EXPERIMENT.settings(config)[0].spec["sampling"] == "with_replacement"
+
+
 def test_a_delay_saves_what_the_model_says_and_one_that_saves_nothing_is_refuted(config: dict[str, Any]) -> None:
     for overlapping, verdict in ((True, "confirmed"), (False, "refuted")):
         judged = _made(config, overlapping=overlapping)

@@ -29,6 +29,7 @@ from relufit.experiments.link_speed.runs import (
     cell_name,
     points_of,
     runs_of,
+    start_of,
     whole_runs,
 )
 from relufit.experiments.link_speed.scaling import cells_of, scaled, scaled_runs
@@ -95,7 +96,10 @@ class LinkSpeed:
         section: Mapping[str, Any],
     ) -> Setting:
         """Return the setting in which iterations of a cell are timed, and messages in the exchanges of `empty`."""
-        ranks = cell["workers"]
+        ranks, batch = cell["workers"], cell.get("rank_batch", section["rank_batch"])
+        # Without replacement a rank of which most rows are not active has an active one all the same: a gradient of
+        # zero is sent as a header alone.
+        sampling = "reshuffled" if batch <= section["rank_rows"] else "with_replacement"
         spec = {
             "runs": runs,
             "empty": {
@@ -105,7 +109,8 @@ class LinkSpeed:
                 "exchanges": list(empty),
             },
             "workers": ranks,
-            "batch_size": cell.get("rank_batch", section["rank_batch"]) * ranks,
+            "batch_size": batch * ranks,
+            "sampling": sampling,
             "step_size": _STEP,
         }
         return Setting(
@@ -298,8 +303,7 @@ class _Judging:
 
 def _timed(runs: Iterable[Run], cell: Mapping[str, Any], section: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Return what is timed in a cell, by name, with its points."""
-    # Ranks draw random weights by themselves, which spares the exchange of moments.
-    shared = {"initial_weights": "random"}
+    shared = {"initial_weights": start_of(cell)}
     return {run.name: {**run.options, **shared, "points": points_of(run, cell, section)} for run in runs}
 
 
