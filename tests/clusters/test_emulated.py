@@ -115,8 +115,8 @@ def test_connections_between_hosts_begin_with_wide_windows(cluster: Emulated) ->
         import struct
 
         with socket.create_connection((host, int(port)), 10) as connection:
-            told = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)
-        (window,) = struct.unpack_from("=I", told, 80)
+            tcp_info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)
+        (window,) = struct.unpack_from("=I", tcp_info, 80)
         return int(window)
 
     assert list(cluster.client.run(first_window, workers=[addresses["host-1"]]).values()) == [32]

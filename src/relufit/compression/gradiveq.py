@@ -48,18 +48,18 @@ class GradiVeQ(Compressor):
     """C(v) = P v, the projection of each slice of M coordinates on the same k dimensions; k coefficients are sent.
 
     Coordinates after the last whole slice are sent as they are. C is biased, so its `variance` is None, and an
-    orthogonal projection: ``||C(v) - v||^2 = ||v||^2 - ||C(v)||^2``, but for the rounding of values. It is linear: what
-    the sum of the values of payloads with one P stands for is the sum of what they are decoded to. In the exchanges
-    they are decoded first, so that bits do not depend on the exchange.
+    orthogonal projection: ``||C(v) - v||^2 = ||v||^2 - ||C(v)||^2``, apart from the rounding of values. It is linear, so
+    payloads with the same P could be summed without decoding them. The exchanges decode first, which keeps the bits
+    the same in all of them.
 
-    **In a run** P is learnt, as in the paper, in periods: vectors of the first `window` iterations of each are sent
+    **In a run** P is learnt in periods: vectors of the first `window` iterations of each are sent
     in fp32, and the others on the k principal components of the slices of the steps that the weights took in these,
     which are the sums of the gradients. All members find the same P in the same weights. Nothing can be learnt from
     sums that have been projected: their components are those of P, and what P leaves out would never be sent, with
     error feedback neither. With error feedback the first iteration of a period sends all that was left out before.
 
     **Alone**, as in `relufit compress`, P is drawn anew for each key, its k dimensions evenly over all directions:
-    ``E C(v) = (k/M) v`` and ``E ||C(v) - v||^2 = (1 - k/M) ||v||^2`` for every v of whole slices, as of so many random
+    ``E C(v) = (k/M) v`` and ``E ||C(v) - v||^2 = (1 - k/M) ||v||^2`` for every v of whole slices, as for so many random
     coordinates. That is `contraction`. What a learnt P keeps depends on the gradients: where they have no preferred
     direction it is the same k/M, of k/M of the bytes, and nothing is gained on `rand_k`. Errors of iterations with the
     same P are not independent, so that `encoding` has no moments for theory.

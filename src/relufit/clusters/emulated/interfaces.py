@@ -158,7 +158,7 @@ class Interfaces(AbstractContextManager["Interfaces"]):
         self._request(f"a route to {network} by {name}", lambda: self._netlink.route("add", **where))
 
     def windows(self, network: str, name: str, source: str, packets: int) -> None:
-        """Let connections to a network, by an interface with that address, begin with windows of so many packets."""
+        """Set the initial TCP windows, in packets, of connections to a network through an interface."""
         where = {"dst": network, "oif": self._index(name), "prefsrc": source, "scope": "link", "proto": "kernel"}
         metrics = {"initcwnd": packets, "initrwnd": packets}
         self._request(
