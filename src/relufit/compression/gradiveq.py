@@ -48,7 +48,7 @@ class GradiVeQ(Compressor):
     """C(v) = P v, the projection of each slice of M coordinates on the same k dimensions; k coefficients are sent.
 
     Coordinates after the last whole slice are sent as they are. C is biased, so its `variance` is None, and an
-    orthogonal projection: ``||C(v) - v||^2 = ||v||^2 - ||C(v)||^2``, apart from the rounding of values. It is linear, so
+    orthogonal projection: ``||C(v) - v||^2 = ||v||^2 - ||C(v)||^2``, apart from rounding of values. It is linear, so
     payloads with the same P could be summed without decoding them. The exchanges decode first, which keeps the bits
     the same in all of them.
 
