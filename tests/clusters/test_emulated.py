@@ -104,22 +104,24 @@ def test_a_link_has_the_rate_that_was_asked_for(cluster: Emulated, rate: float) 
     assert any(measured_rate == pytest.approx(rate, rel=0.1) for measured_rate in measured)
 
 
-def test_connections_between_hosts_begin_with_wide_windows(cluster: Emulated) -> None:
+def test_connections_between_hosts_begin_with_wide_windows_and_are_of_one_kind(cluster: Emulated) -> None:
     workers = cluster.client.scheduler_info(n_workers=-1)["workers"]
     addresses = {worker["name"]: address for address, worker in workers.items()}
     host, _, port = addresses["host-0"].partition("//")[2].rpartition(":")
 
-    def first_window() -> int:
-        """Return the packets that a new connection may send before one is acknowledged, as `tcp_info` has it."""
+    def first_window_and_kind() -> tuple[int, str]:
+        """Return the packets that a new connection may send before one is acknowledged, and its congestion control."""
         import socket
         import struct
 
         with socket.create_connection((host, int(port)), 10) as connection:
             tcp_info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)
+            kind = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16)
         (window,) = struct.unpack_from("=I", tcp_info, 80)
-        return int(window)
+        return int(window), kind.rstrip(b"\0").decode()
 
-    assert list(cluster.client.run(first_window, workers=[addresses["host-1"]]).values()) == [32]
+    asked = cluster.client.run(first_window_and_kind, workers=[addresses["host-1"]])
+    assert list(asked.values()) == [(32, cluster.describe()["congestion_control"])] == [(32, "reno")]
 
 
 @pytest.mark.parametrize("round_trip", [0.002, 0.02])

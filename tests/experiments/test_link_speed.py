@@ -320,13 +320,13 @@ def test_only_what_the_machine_carries_is_timed(config: dict[str, Any]) -> None:
         assert not any(run["points"] for run in EXPERIMENT.settings(limited)[0].spec["runs"].values())
 
 
-def test_more_than_two_ranks_exchange_moments_first(config: dict[str, Any]) -> None:
-    config[NAME]["cells"] = [CELL, {**CELL, "workers": 4}]
+def test_more_than_four_ranks_exchange_moments_first(config: dict[str, Any]) -> None:
+    config[NAME]["cells"] = [{**CELL, "workers": ranks} for ranks in (RANKS, 4, 8)]
     starts = {
         setting.spec["workers"]: {run["initial_weights"] for run in setting.spec["runs"].values()}
-        for setting in EXPERIMENT.settings(config)[:2]
+        for setting in EXPERIMENT.settings(config)[:3]
     }
-    assert starts == {2: {"random"}, 4: {"moments"}}
+    assert starts == {RANKS: {"random"}, 4: {"random"}, 8: {"moments"}}
 
 
 def test_a_batch_of_few_rows_is_drawn_without_replacement(config: dict[str, Any]) -> None:

@@ -299,6 +299,7 @@ class ScratchBuffer:
 
     def __init__(self) -> None:
         self._memory, self._start = np.empty(0, np.uint8), 0
+        self._view = memoryview(self._memory)
 
     def begin(self, start: bytes, capacity: int, *, zeros: bool = True) -> np.ndarray:
         """Begin a payload, over the one before, and return what follows `start`: (capacity,) uint8.
@@ -308,7 +309,8 @@ class ScratchBuffer:
         self._start, size = len(start), len(start) + capacity
         if self._memory.size < size:
             self._memory = np.empty(size, np.uint8)
-        self._memory[: self._start] = np.frombuffer(start, np.uint8)
+            self._view = memoryview(self._memory)
+        self._view[: self._start] = start
         body = self._memory[self._start : size]
         if zeros:
             body[:] = 0
@@ -316,7 +318,7 @@ class ScratchBuffer:
 
     def finish(self, length: int) -> memoryview:
         """Return the payload, which has that many bytes after its start."""
-        return self._memory[: self._start + length].data
+        return self._view[: self._start + length]
 
 
 def header(kind: int, version: int, parameter: int = 0) -> bytes:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from relufit.clusters.certificates import Pair, make
 from relufit.clusters.emulated.findings import Findings, probe
+from relufit.clusters.emulated.namespaces import CONGESTION_CONTROL
 from relufit.clusters.emulated.network import data_address
 from relufit.clusters.emulated.options import Options
 from relufit.clusters.emulated.session import Session
@@ -57,6 +58,7 @@ class Emulated:
             **asdict(self._link),
             "tls": self._options.tls,
             "mtu": MTU,
+            "congestion_control": CONGESTION_CONTROL,
             "burst_bytes": self._link.burst,
             "how": {"rate": "tbf", "delay": self._findings.delay, "loss": self._findings.loss},
             "measured": self._measured,

@@ -9,6 +9,7 @@ five to a byte, or from the low bit on, and the rest of the last byte is zero.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import ClassVar
 
 import numpy as np
@@ -55,6 +56,7 @@ class Packed(Coding):
         return 8.0 * _length(sum(size for size, _ in laws), s)
 
 
+@lru_cache(maxsize=1024)
 def _length(size: int, s: int) -> int:
     return -(-size // 5) if s == 1 else -(-size * width_of(s) // 8)
 
