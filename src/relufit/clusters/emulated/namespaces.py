@@ -9,8 +9,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 NAMESPACES = Path("/run/netns")
-#: How TCP between hosts finds its pace, whatever the machine has: every Linux lets everybody choose Reno. With BBR, which
-#: estimates a rate for each connection, short messages to three peers at once took up to 1.3 times as long.
+#: How TCP between hosts finds its pace, whatever the machine has: every Linux lets everybody choose Reno. With BBR,
+#: which estimates a rate for each connection, short messages to three peers at once took up to 1.3 times as long.
 CONGESTION_CONTROL = "reno"
 _CLONE_NEWNET = 0x40000000
 _MS_BIND = 4096
