@@ -299,7 +299,7 @@ class ScratchBuffer:
 
     def __init__(self) -> None:
         self._memory, self._start = np.empty(0, np.uint8), 0
-        self._view = memoryview(self._memory)
+        self._view = self._memory.data
 
     def begin(self, start: bytes, capacity: int, *, zeros: bool = True) -> np.ndarray:
         """Begin a payload, over the one before, and return what follows `start`: (capacity,) uint8.
@@ -309,7 +309,7 @@ class ScratchBuffer:
         self._start, size = len(start), len(start) + capacity
         if self._memory.size < size:
             self._memory = np.empty(size, np.uint8)
-            self._view = memoryview(self._memory)
+            self._view = self._memory.data
         self._view[: self._start] = start
         body = self._memory[self._start : size]
         if zeros:
