@@ -55,8 +55,8 @@ def inside(host: str) -> Iterator[None]:
         os.close(there)
 
 
-def keep_to_its_own() -> None:
-    """Have the network of this thread route loopback addresses, send no packet of IPv6, and run TCP as Reno.
+def configure_network() -> None:
+    """Have the network of this thread route loopback addresses, send no packet of IPv6, and run TCP with Reno.
 
     Raises
     ------

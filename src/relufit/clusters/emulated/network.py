@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from relufit.clusters.emulated.delay_backends import Delays
 from relufit.clusters.emulated.interfaces import Interfaces, bucket
-from relufit.clusters.emulated.namespaces import inside, keep_to_its_own, make
+from relufit.clusters.emulated.namespaces import configure_network, inside, make
 from relufit.clusters.emulated.shaping import Link
 from relufit.errors import ClusterError
 
@@ -64,7 +64,7 @@ class Network:
         ClusterError
             If the system refuses something.
         """
-        keep_to_its_own()
+        configure_network()
         with Interfaces() as switch:
             switch.loopback()
             for bridge in ("data", "control"):
@@ -131,7 +131,7 @@ class Network:
         try:
             make(host)
             with inside(host):
-                keep_to_its_own()
+                configure_network()
         except OSError as error:
             raise ClusterError(f"{host} cannot be made ({error.strerror})", where="cluster.emulated") from error
         for port, (interface, bridge) in _ports(host).items():

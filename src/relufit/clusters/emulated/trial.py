@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from relufit.clusters.emulated.interfaces import Interfaces, bucket, emulator
-from relufit.clusters.emulated.namespaces import keep_to_its_own, make, mount_memory
+from relufit.clusters.emulated.namespaces import configure_network, make, mount_memory
 from relufit.clusters.emulated.shaping import Link
 from relufit.errors import ClusterError
 
@@ -29,7 +29,7 @@ def main(tables: list[str]) -> list[tuple[str, str]]:
             "hosts": lambda: make("host-0"),
             "bridge": lambda: interfaces.bridge("data"),
             "veth": lambda: interfaces.pair("p0", "p1"),
-            "localnet": keep_to_its_own,
+            "localnet": configure_network,
             "tbf": lambda: interfaces.queue("p0", bucket(_LINK)),
             "netem": lambda: interfaces.queue("p0", emulator(_LINK)),
         }
