@@ -29,7 +29,6 @@ from relufit.experiments.link_speed.runs import (
     cell_name,
     points_of,
     runs_of,
-    start_of,
     whole_runs,
 )
 from relufit.experiments.link_speed.scaling import cells_of, scaled, scaled_runs
@@ -302,8 +301,11 @@ class _Judging:
 
 
 def _timed(runs: Iterable[Run], cell: Mapping[str, Any], section: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return what is timed in a cell, by name, with its points."""
-    shared = {"initial_weights": start_of(cell)}
+    """Return what is timed in a cell, by name, with its points.
+
+    Ranks draw random weights by themselves, which spares an exchange of moments.
+    """
+    shared = {"initial_weights": "random"}
     return {run.name: {**run.options, **shared, "points": points_of(run, cell, section)} for run in runs}
 
 

@@ -22,8 +22,6 @@ _ONLY: dict[str, Callable[[Exchange], bool]] = {
     "s4-packed": lambda exchange: not exchange.has_master,
     "sign": lambda exchange: not exchange.has_master,
 }
-#: So many ranks find their pace in the first iterations.
-_FEW = 4
 #: Levels over sqrt(d) at which QSGD with an entropy code takes the fewest bits to an error.
 _BEST = 0.6
 
@@ -84,15 +82,6 @@ def run_of(name: str, d: int) -> Run:
     """Return the run with a name."""
     exchange = next(exchange for exchange in EXCHANGES if name.endswith(f"-{exchange}"))
     return next(run for coded in compressors(d).values() if (run := coded.over(exchange)).name == name)
-
-
-def start_of(cell: Mapping[str, Any]) -> str:
-    """Return the weights at which runs of a cell start that are only timed, a key of `relufit.planted.starts.STARTS`.
-
-    Ranks draw random weights by themselves, which spares the exchange of moments. Eight send to so many peers at once
-    that they find their pace in that exchange: without it the shorter iterations by all-reduce took 1.08 times as long.
-    """
-    return "moments" if cell["workers"] > _FEW else "random"
 
 
 def cell_name(cell: Mapping[str, Any]) -> str:
