@@ -18,6 +18,8 @@ from relufit.theory.encodings import Encoding
 
 _HEADER = struct.Struct("<BBH")
 HEADER_BYTES = _HEADER.size
+#: The largest number of float32.
+_LARGEST_SINGLE = float(np.finfo(np.float32).max)
 _FLOATS = (np.dtype(np.float64), np.dtype(np.float32))
 
 
@@ -329,15 +331,17 @@ def header(kind: int, version: int, parameter: int = 0) -> bytes:
 def split(payload: Pieces, version: int) -> tuple[int, int, memoryview]:
     """Return the kind, the parameter and the body of a payload, or of its header and its body, after a check.
 
+    The body cannot be written to, so that compiled loops are compiled once for arrays that read from it.
+
     Raises
     ------
     PayloadError
         If it is shorter than a header, or of another version.
     """
     if isinstance(payload, tuple):
-        start, body = memoryview(payload[0]), memoryview(payload[1])
+        start, body = payload[0], memoryview(payload[1]).toreadonly()
     else:
-        view = memoryview(payload).cast("B")
+        view = memoryview(payload).toreadonly().cast("B")
         if len(view) < HEADER_BYTES:
             raise PayloadError(f"a payload of {len(view)} bytes has no header")
         start, body = view, view[HEADER_BYTES:]
@@ -372,7 +376,7 @@ def output_for(size: int, out: np.ndarray | None) -> np.ndarray:
 
 def check_range(numbers: np.ndarray, dtype: np.typing.DTypeLike) -> None:
     """Raise PayloadError for numbers too large for the type that they are decoded to."""
-    if dtype == np.float32 and np.max(numbers) > np.finfo(np.float32).max:
+    if dtype == np.float32 and np.max(numbers) > _LARGEST_SINGLE:
         raise PayloadError("numbers beyond the range of float32, which was asked for")
 
 

@@ -65,8 +65,8 @@ class _Float(Compressor):
         body, exponent = self._split(payload, size)
         vector = output_for(size, out)
         limit = self._limit(exponent, vector.dtype)
-        body.flags.writeable = False  # loops are compiled once for arrays of one kind
-        if read(8 * self.dtype.itemsize, body, *self._scales(exponent), vector) >= limit:
+        numbers = np.frombuffer(body, np.uint8)
+        if read(8 * self.dtype.itemsize, numbers, *self._scales(exponent), vector) >= limit:
             raise PayloadError(IN_PAYLOAD)
         return vector
 
@@ -82,7 +82,7 @@ class _Float(Compressor):
         """Return the numbers of payloads, read from where they are."""
         if not payloads:
             return None
-        return Terms.of([self._term(payload, size) for payload in payloads], PayloadError(IN_PAYLOAD))
+        return Terms.of([self._term(payload, size) for payload in payloads], IN_PAYLOAD)
 
     def variance(self, size: int) -> float:
         """Return 0: nothing is drawn."""
@@ -113,7 +113,7 @@ class _Float(Compressor):
         length = vector.size * self.dtype.itemsize
         return scratch.begin(header(self.kind, _VERSION, exponent & 0xFFFF), length, zeros=False)
 
-    def _split(self, payload: Pieces, size: int) -> tuple[np.ndarray, int]:
+    def _split(self, payload: Pieces, size: int) -> tuple[memoryview, int]:
         """Return the bytes of the numbers in a payload, and their exponent."""
         kind, parameter, body = split(payload, _VERSION)
         if kind != self.kind:
@@ -123,13 +123,12 @@ class _Float(Compressor):
         exponent = parameter - 2**16 if parameter >= 2**15 else parameter
         if exponent:
             self._check_exponent(exponent)
-        return np.frombuffer(body, np.uint8), exponent
+        return body, exponent
 
     def _term(self, payload: Pieces, size: int) -> VectorTerm | NarrowTerm:
         body, exponent = self._split(payload, size)
         limit = self._limit(exponent, np.dtype(np.float64))
-        body.flags.writeable = False
-        return NarrowTerm(body, 8 * self.dtype.itemsize, *self._scales(exponent), limit)
+        return NarrowTerm(np.frombuffer(body, np.uint8), 8 * self.dtype.itemsize, *self._scales(exponent), limit)
 
     @abstractmethod
     def _limit(self, exponent: int, dtype: np.dtype[Any]) -> int:
@@ -182,14 +181,12 @@ class Float64(_Float):
         return scratch.finish(body.size)
 
     def _vector(self, payload: Pieces, size: int) -> np.ndarray:
-        vector = self._split(payload, size)[0].view(self.dtype)
+        vector = np.frombuffer(self._split(payload, size)[0], self.dtype)
         # Compiled loops take numbers at their natural places.
         return vector if vector.flags.aligned else vector.copy()
 
     def _term(self, payload: Pieces, size: int) -> VectorTerm:
-        vector = self._vector(payload, size)
-        vector.flags.writeable = False
-        return VectorTerm(vector)
+        return VectorTerm(self._vector(payload, size))
 
     def _limit(self, exponent: int, dtype: np.dtype[Any]) -> int:
         return INFINITE_DOUBLE if dtype == np.float64 else _BEYOND_SINGLE

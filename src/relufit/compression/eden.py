@@ -142,9 +142,9 @@ class Eden(Compressor):
         seed, scale = _START.unpack_from(body)
         if not 0 < scale < math.inf or not math.isfinite(self._largest(scale, size)):
             raise PayloadError(f"a scale of {scale!r}, with which numbers may be beyond double precision")
-        check_range(np.array([self._largest(scale, size)]), vector.dtype)
+        if vector.dtype == np.float32:
+            check_range(np.array([self._largest(scale, size)]), vector.dtype)
         code = np.frombuffer(body, np.uint8, offset=_START.size)
-        code.flags.writeable = False  # loops are compiled once for arrays of one kind
         # Half of the memory of the result: it is filled from its beginning, behind what is read.
         rotated = vector.view(np.float32)[-size:]
         if not _decode(code, _codebook(bits)[1], bits, rotated):
@@ -184,7 +184,12 @@ class Eden(Compressor):
 
     def _largest(self, scale: float, size: int) -> float:
         """Return a number that the Euclidean norm of what is decoded does not exceed, rounding included."""
-        return 1.001 * scale * math.sqrt(size) * float(theory.lloyd_max(self.bits)[-1])
+        return 1.001 * scale * math.sqrt(size) * _largest_level(self.bits)
+
+
+@cache
+def _largest_level(bits: int) -> float:
+    return float(theory.lloyd_max(bits)[-1])
 
 
 @lru_cache(maxsize=1024)

@@ -86,9 +86,16 @@ def norms_of(v: np.ndarray, bucket: int, norm: str, squares: float = math.nan) -
     return largest.view(v.dtype).astype(np.float64)
 
 
-@compiled
 def check_norms(norms: np.ndarray) -> tuple[bool, bool]:
     """Tell whether all norms are finite and at least zero, and whether there is one above zero."""
+    if norms.size > 1:
+        return _check_norms(norms)  # type: ignore[no-any-return]
+    norm = norms.item()
+    return 0.0 <= norm < math.inf, norm > 0.0
+
+
+@compiled
+def _check_norms(norms: np.ndarray) -> tuple[bool, bool]:
     sound, some = True, False
     for norm in norms:
         sound &= 0.0 <= norm < math.inf

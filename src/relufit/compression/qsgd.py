@@ -33,7 +33,7 @@ from relufit.compression.base import (
 )
 from relufit.compression.choice import AUTO, check_coding, coding_of, name_of, shortest
 from relufit.compression.coding import CODINGS, Coding, Law
-from relufit.compression.coding.base import no_code
+from relufit.compression.coding.base import no_code_message
 from relufit.compression.coding.packed import Packed
 from relufit.compression.grid import Added, Restored, Rounded, check_norms, norms_of
 from relufit.compression.packed_terms import PackedTerm
@@ -137,15 +137,17 @@ class QSGD(Compressor):
         """Return the levels of payloads in a fixed width; vectors of zeros are left out."""
         if not self._coding(size).fixed_width:
             return None
-        parsed = [parts for payload in payloads if (parts := self._read(payload, size, np.float64))]
-        if not parsed or not all(coding.fixed_width for coding, _, _ in parsed):
-            return None
-        bucket = self._bucket(size)
-        terms = [
-            PackedTerm(Packed.checked(body, size, self.levels), norms.copy(), self.levels, bucket)
-            for _, norms, body in parsed
-        ]
-        return Terms.of(terms, no_code(size, self.levels))
+        bucket, terms = self._bucket(size), list[PackedTerm]()
+        for payload in payloads:
+            parsed = self._read(payload, size, np.float64)
+            if parsed is None:
+                continue
+            coding, norms, body = parsed
+            if not coding.fixed_width:
+                return None
+            # Compiled loops take numbers at their natural places.
+            terms.append(PackedTerm(Packed.checked(body, size, self.levels), norms.copy(), self.levels, bucket))
+        return Terms.of(terms, no_code_message(size, self.levels)) if terms else None
 
     def _give(self, payload: bytes | memoryview, vector: np.ndarray, how: type[Restored | Added]) -> bool:
         """Give the levels of a payload to a vector, and return whether there were any."""

@@ -72,6 +72,10 @@ class Sparse(Compressor):
         return None
 
 
+#: The bits of a magnitude, by the bytes of a number.
+_MAGNITUDES = {2: np.uint16(2**15 - 1), 4: np.uint32(2**31 - 1)}
+
+
 class Numbers(NamedTuple):
     """A format of the values that are sent: that of a cast, without the part of its header that is always the same.
 
@@ -114,7 +118,8 @@ class Numbers(NamedTuple):
     def magnitudes(self, body: bytes | memoryview) -> np.ndarray:
         """Return the bits of the magnitudes in a code, (count,): in the order of the magnitudes, 0 for zero."""
         start = HEADER_BYTES - len(self.left_out)
-        return np.frombuffer(body, self.bits, offset=start) & np.iinfo(self.bits).max >> 1  # type: ignore[no-any-return]
+        bits: np.ndarray = np.frombuffer(body, self.bits, offset=start)
+        return bits & _MAGNITUDES[self.bits.itemsize]
 
     def length(self, count: int) -> int:
         """Return the bytes of the code of `count` values."""

@@ -35,16 +35,16 @@ class Terms(NamedTuple):
         `MAX_FUSED` named tuples of one type, of which the first `used` are payloads.
     used : int
         From 1 to `MAX_FUSED`.
-    invalid : PayloadError
-        The error to raise if `add_block` finds a payload invalid.
+    invalid : str
+        What the error says that is raised if `add_block` finds a payload invalid.
     """
 
     terms: tuple[Any, ...]
     used: int
-    invalid: PayloadError
+    invalid: str
 
     @classmethod
-    def of(cls, terms: Sequence[Any], invalid: PayloadError) -> Terms:
+    def of(cls, terms: Sequence[Any], invalid: str) -> Terms:
         """Return 1 to `MAX_FUSED` terms; the loops take a fixed number, of which the last ones may not count."""
         return cls((*terms, *[terms[0]] * (MAX_FUSED - len(terms))), len(terms), invalid)
 
@@ -58,7 +58,7 @@ def sum_terms(terms: Terms, total: np.ndarray, fresh: bool) -> None:
         If a payload is invalid; `total` holds anything then.
     """
     if not _sum_terms(terms.terms, terms.used, total, fresh):
-        raise terms.invalid
+        raise PayloadError(terms.invalid)
 
 
 def add_block(term: Any, start: int, block: np.ndarray, levels: np.ndarray) -> bool:  # noqa: ANN401 - any term

@@ -74,7 +74,7 @@ class Largest(Sparse):
         k = self.count(vector.size)
         largest = largest_positions(vector, k)
         values, kept = self._write_values(vector[largest]) if largest.size else (b"", np.zeros(0, np.bool_))
-        sent = largest if kept.all() else largest[kept]
+        sent = largest if np.count_nonzero(kept) == kept.size else largest[kept]
         if not sent.size:
             return header(self._kind, _VERSION)
         code, fewer = positions.write_positions(sent, vector.size), sent.size < k
@@ -161,7 +161,7 @@ class TopK(Largest):
         numbers = NUMBERS[self.values]
         code = numbers.write(values)
         kept = numbers.magnitudes(code) > 0
-        if kept.any() and not kept.all():
+        if 0 < np.count_nonzero(kept) < kept.size:
             code = numbers.write(values[kept])
         return code, kept
 
@@ -169,7 +169,7 @@ class TopK(Largest):
         numbers = NUMBERS[self.values]
         values, magnitudes = numbers.read(body, count, dtype), numbers.magnitudes(body)
         least, most = numbers.tops
-        if not (magnitudes.min() > 0 and least <= magnitudes.max() <= most):
+        if not (np.count_nonzero(magnitudes) == count and least <= magnitudes.max() <= most):
             raise PayloadError("values that are zero, or not scaled to the range of their format")
         return values
 

@@ -69,7 +69,7 @@ class TopKSign(Largest):
             raise PayloadError(f"a mean magnitude of {scale}")
         check_range(np.array([scale]), dtype)
         bits = np.unpackbits(np.frombuffer(body[_SCALE.size :], np.uint8))
-        if bits[count:].any():
+        if np.count_nonzero(bits[count:]):
             raise PayloadError(f"bits after the signs of {count} coordinates")
         return np.array([scale, -scale], dtype)[bits[:count]]
 

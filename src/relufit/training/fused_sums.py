@@ -13,6 +13,7 @@ import numpy as np
 from relufit.compression import Compressor
 from relufit.compression.base import Pieces
 from relufit.compression.sums import Terms, add_block, begin_block
+from relufit.errors import PayloadError
 from relufit.numerics.compiled_cache import compiled
 from relufit.numerics.kernels import BLOCK, descend_block, descend_towards
 
@@ -69,7 +70,7 @@ def sum_terms_and_step(terms: Terms, total: np.ndarray, descent: Descent, *, fre
     """Do as `sum_and_step` with payloads that are terms already; `total` may be `descent.w`."""
     squares: float = _sum_and_step(terms.terms, terms.used, total, fresh, *descent)
     if squares < 0:
-        raise terms.invalid
+        raise PayloadError(terms.invalid)
     return squares
 
 

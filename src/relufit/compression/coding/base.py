@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import ClassVar
 
 import numpy as np
@@ -61,4 +62,10 @@ class Coding(ABC):
 
 def no_code(size: int, s: int) -> PayloadError:
     """Return the error of a body that codes something else."""
-    return PayloadError(f"a body that is not the code of {size} levels from -{s} to {s}")
+    return PayloadError(no_code_message(size, s))
+
+
+@lru_cache(maxsize=1024)
+def no_code_message(size: int, s: int) -> str:
+    """Return what that error says."""
+    return f"a body that is not the code of {size} levels from -{s} to {s}"

@@ -34,7 +34,7 @@ class Packed(Coding):
     def write(self, levels: Levels, s: int, start: bytes, scratch: ScratchBuffer) -> memoryview:
         """Return `start` and the bytes of `levels`."""
         length = _length(levels.size, s)
-        _encode(levels, levels.size, s, scratch.begin(start, length))
+        _encode(levels, levels.size, s, scratch.begin(start, length, zeros=False))
         return scratch.finish(length)
 
     def restore(self, body: np.ndarray, into: Levels, s: int) -> None:
@@ -45,10 +45,9 @@ class Packed(Coding):
 
     @staticmethod
     def checked(body: np.ndarray, size: int, s: int) -> np.ndarray:
-        """Return `body`, not to be written to, after a check that it is as long as the code of `size` levels."""
+        """Return `body` after a check that it is as long as the code of `size` levels."""
         if body.size != _length(size, s):
             raise PayloadError(f"{body.size} bytes of levels in place of {_length(size, s)}")
-        body.flags.writeable = False
         return body
 
     def expected_bits(self, laws: Sequence[Law], s: int) -> float:
