@@ -22,6 +22,7 @@ from relufit.experiments.link_speed.scaling import STRONG, WEAK
 from relufit.figures import plan_validation, predicted_speed_up
 from relufit.figures.link_runs import draw
 from relufit.planning import Host, Problem, best, plan
+from relufit.planted.starts import needs_moments
 from relufit.theory import network
 
 MESSAGE = 2e-4
@@ -320,13 +321,10 @@ def test_only_what_the_machine_carries_is_timed(config: dict[str, Any]) -> None:
         assert not any(run["points"] for run in EXPERIMENT.settings(limited)[0].spec["runs"].values())
 
 
-def test_more_than_four_ranks_exchange_moments_first(config: dict[str, Any]) -> None:
-    config[NAME]["cells"] = [{**CELL, "workers": ranks} for ranks in (RANKS, 4, 8)]
-    starts = {
-        setting.spec["workers"]: {run["initial_weights"] for run in setting.spec["runs"].values()}
-        for setting in EXPERIMENT.settings(config)[:3]
-    }
-    assert starts == {RANKS: {"random"}, 4: {"random"}, 8: {"moments"}}
+def test_runs_that_are_timed_exchange_no_moments(config: dict[str, Any]) -> None:
+    timed = [setting for setting in EXPERIMENT.settings(config) if setting.procedure == "time_links"]
+    assert timed
+    assert not any(needs_moments(setting.spec["initial_weights"]) for setting in timed)
 
 
 def test_a_batch_of_few_rows_is_drawn_without_replacement(config: dict[str, Any]) -> None:

@@ -182,8 +182,10 @@ class Float64(_Float):
 
     def _vector(self, payload: Pieces, size: int) -> np.ndarray:
         vector = np.frombuffer(self._split(payload, size)[0], self.dtype)
-        # Compiled loops take numbers at their natural places.
-        return vector if vector.flags.aligned else vector.copy()
+        if not vector.flags.aligned:  # compiled loops take numbers at their natural places, and arrays of one kind
+            vector = vector.copy()
+            vector.flags.writeable = False
+        return vector
 
     def _term(self, payload: Pieces, size: int) -> VectorTerm:
         return VectorTerm(self._vector(payload, size))

@@ -302,6 +302,8 @@ def _members(role: Role, workers: int) -> int:
 
 def _after_a_pause(plain: Iteration, loads: list[float], network: Network) -> Iteration:
     """Return the iteration with a burst on each of the links that take turns, whose busy seconds are given."""
+    if not network.burst:
+        return plain
     saved = sum(min(8 * network.burst / network.rate, load) for load in loads)
     busiest = max(loads)
     link = max(plain.link - saved, plain.link - max(0.0, plain.upper - busiest))

@@ -110,6 +110,8 @@ class LinkSpeed:
             "workers": ranks,
             "batch_size": batch * ranks,
             "sampling": sampling,
+            # Known to all ranks, which spares an exchange of moments; half of the rows are active there.
+            "initial_weights": "- w*",
             "step_size": _STEP,
         }
         return Setting(
@@ -301,12 +303,8 @@ class _Judging:
 
 
 def _timed(runs: Iterable[Run], cell: Mapping[str, Any], section: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return what is timed in a cell, by name, with its points.
-
-    Ranks draw random weights by themselves, which spares an exchange of moments.
-    """
-    shared = {"initial_weights": "random"}
-    return {run.name: {**run.options, **shared, "points": points_of(run, cell, section)} for run in runs}
+    """Return what is timed in a cell, by name, with its points."""
+    return {run.name: {**run.options, "points": points_of(run, cell, section)} for run in runs}
 
 
 def _evidence(ranks: int) -> str:
