@@ -60,7 +60,10 @@ class BitsFrontier:
     TABLES = ("methods", "search", "limit")
 
     def settings(self, config: Mapping[str, Any]) -> list[Setting]:
-        """Return a setting for each run; all share their data, and a job has those of one exchange and mini-batch."""
+        """Return a setting for each run; all share their data.
+
+        A job has those of one exchange and mini-batch with error feedback, or those without.
+        """
         section = config[NAME]
         return [
             Setting(

@@ -50,13 +50,17 @@ class Run:
     @property
     def group(self) -> str:
         """The job that it belongs to."""
-        return "unscaled" if self.paired else f"{self.exchange}-m{self.mini_batch}"
+        return self._cell + ("-feedback" if self.error_feedback and not self.paired else "")
 
     @property
     def name(self) -> str:
         """The name of its setting."""
         step = "" if self.factor is None else f"-step{self.factor:g}"
-        return f"{self.label}{step}-{self.group}".replace("=", "")
+        return f"{self.label}{step}-{self._cell}".replace("=", "")
+
+    @property
+    def _cell(self) -> str:
+        return "unscaled" if self.paired else f"{self.exchange}-m{self.mini_batch}"
 
     @property
     def words(self) -> str:
