@@ -118,8 +118,8 @@ class Numbers(NamedTuple):
     def magnitudes(self, body: bytes | memoryview) -> np.ndarray:
         """Return the bits of the magnitudes in a code, (count,): in the order of the magnitudes, 0 for zero."""
         start = HEADER_BYTES - len(self.left_out)
-        bits: np.ndarray = np.frombuffer(body, self.bits, offset=start)
-        return bits & _MAGNITUDES[self.bits.itemsize]
+        bits: np.ndarray = np.frombuffer(body, self.bits, offset=start) & _MAGNITUDES[self.bits.itemsize]
+        return bits
 
     def length(self, count: int) -> int:
         """Return the bytes of the code of `count` values."""
