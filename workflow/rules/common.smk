@@ -119,6 +119,12 @@ def machine_for(experiment, group):
     return capability(GROUPS[experiment, group], SEED, path)
 
 
+def longest_first(wildcards):
+    """Return a job's priority, from 0 to 1: a long job that began last would run alone at the end."""
+    seconds = expected_seconds(GROUPS[wildcards.experiment, wildcards.group])
+    return seconds / (1 + seconds)
+
+
 def dataset_options(setting, trial):
     """Return the options of `relufit dataset` for the data of one trial."""
     model = model_of(setting, SEED, trial)

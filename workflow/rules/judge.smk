@@ -15,6 +15,8 @@ for _name in CONFIG["experiments"]:
             tables=in_run(FILES.tables(_name)),
         log:
             f"{RUN}/logs/judge/{_name}.log",
+        # Verdicts are written as soon as there is what they need, before anything is trained that is still to come.
+        priority: 1
         conda:
             "../../envs/environment.yaml"
         params:

@@ -34,6 +34,7 @@ rule train:
         timings=f"{RUN}/traces/{{experiment}}/{{group}}.timing.parquet",
     log:
         f"{RUN}/logs/train/{{experiment}}/{{group}}.log",
+    priority: longest_first
     conda:
         "../../envs/environment.yaml"
     threads: lambda wildcards: workflow.cores if CATALOGUE[wildcards.experiment].TIMED else 1

@@ -374,7 +374,7 @@ def output_for(size: int, out: np.ndarray | None) -> np.ndarray:
     return out
 
 
-def check_range(numbers: np.ndarray, dtype: np.typing.DTypeLike) -> None:
+def check_range(numbers: np.ndarray | float, dtype: np.typing.DTypeLike) -> None:
     """Raise PayloadError for numbers too large for the type that they are decoded to."""
     if dtype == np.float32 and np.max(numbers) > _LARGEST_SINGLE:
         raise PayloadError("numbers beyond the range of float32, which was asked for")

@@ -63,12 +63,18 @@ class _Float(Compressor):
     def decode(self, payload: bytes | memoryview, size: int, out: np.ndarray | None = None) -> np.ndarray:
         """Return the vector, (size,) float64 or `out`."""
         body, exponent = self._split(payload, size)
-        vector = output_for(size, out)
-        limit = self._limit(exponent, vector.dtype)
-        numbers = np.frombuffer(body, np.uint8)
-        if read(8 * self.dtype.itemsize, numbers, *self._scales(exponent), vector) >= limit:
-            raise PayloadError(IN_PAYLOAD)
-        return vector
+        return self._fill(output_for(size, out), body, exponent)
+
+    def read(self, body: memoryview, exponent: int, out: np.ndarray) -> np.ndarray:
+        """Fill `out`, (d,) float64 or float32, with the numbers of a payload without its header, times 2^exponent.
+
+        Raises
+        ------
+        PayloadError
+            If they are not d numbers, or one is not finite.
+        """
+        self._check(body, exponent, out.size)
+        return self._fill(out, body, exponent)
 
     def add(self, payload: bytes | memoryview, total: np.ndarray, scratch: np.ndarray) -> None:
         """Add the vector of a payload to `total`; `scratch` is not needed."""
@@ -118,12 +124,21 @@ class _Float(Compressor):
         kind, parameter, body = split(payload, _VERSION)
         if kind != self.kind:
             raise PayloadError(f"a payload of kind {kind}, not {self.kind}")
+        exponent = parameter - 2**16 if parameter >= 2**15 else parameter
+        self._check(body, exponent, size)
+        return body, exponent
+
+    def _check(self, body: memoryview, exponent: int, size: int) -> None:
         if len(body) != size * self.dtype.itemsize:
             raise PayloadError(f"a body of {len(body)} bytes is no vector of {size} numbers in {self.dtype.str}")
-        exponent = parameter - 2**16 if parameter >= 2**15 else parameter
         if exponent:
             self._check_exponent(exponent)
-        return body, exponent
+
+    def _fill(self, vector: np.ndarray, body: memoryview, exponent: int) -> np.ndarray:
+        limit, numbers = self._limit(exponent, vector.dtype), np.frombuffer(body, np.uint8)
+        if read(8 * self.dtype.itemsize, numbers, *self._scales(exponent), vector) >= limit:
+            raise PayloadError(IN_PAYLOAD)
+        return vector
 
     def _term(self, payload: Pieces, size: int) -> VectorTerm | NarrowTerm:
         body, exponent = self._split(payload, size)

@@ -140,10 +140,10 @@ class Eden(Compressor):
         if len(body) != _START.size + self._length(size):
             raise PayloadError(f"a body of {len(body)} bytes is none of {size} coordinates in {bits} bits")
         seed, scale = _START.unpack_from(body)
-        if not 0 < scale < math.inf or not math.isfinite(self._largest(scale, size)):
+        largest = self._largest(scale, size)
+        if not 0 < scale < math.inf or not math.isfinite(largest):
             raise PayloadError(f"a scale of {scale!r}, with which numbers may be beyond double precision")
-        if vector.dtype == np.float32:
-            check_range(np.array([self._largest(scale, size)]), vector.dtype)
+        check_range(largest, vector.dtype)
         code = np.frombuffer(body, np.uint8, offset=_START.size)
         # Half of the memory of the result: it is filled from its beginning, behind what is read.
         rotated = vector.view(np.float32)[-size:]

@@ -139,7 +139,8 @@ class Natural(Compressor):
         (top,) = _TOP.unpack_from(body)
         if not 2 <= span <= top - _LEAST_EXPONENT + 1 or top > _LARGEST_EXPONENT:
             raise PayloadError(f"{span} exponents up to {top} are beyond double precision")
-        powers = np.append(0.0, np.ldexp(1.0, np.arange(top, top - span, -1)))
+        powers = np.zeros(1 + span)
+        np.ldexp(1.0, np.arange(top, top - span, -1), out=powers[1:])
         check_range(powers, vector.dtype)
         coding.restore(np.frombuffer(body[_TOP.size :], np.uint8), FromPowers(vector, powers), span)
         return vector

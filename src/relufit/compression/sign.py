@@ -76,10 +76,11 @@ class _OneBit(Compressor):
             return vector
         if len(body) != start + -(-size // 8):
             raise PayloadError(f"a body of {len(body)} bytes for {size} coordinates")
-        values = np.array(struct.unpack_from(f"<{self.count}d", body) or (1.0,))
-        if not np.isfinite(values).all() or np.signbit(values).any():
-            raise PayloadError("a magnitude that is negative or not finite")
-        check_range(values, vector.dtype)
+        values = struct.unpack_from(f"<{self.count}d", body) or (1.0,)
+        for value in values:
+            if not value < math.inf or math.copysign(1.0, value) < 0:
+                raise PayloadError("a magnitude that is negative or not finite")
+            check_range(value, vector.dtype)
         bits = np.frombuffer(body[start:], np.uint8)
         if bits[-1] >> (size - 1) % 8 > 1:
             raise PayloadError("bits after the last coordinate")

@@ -15,6 +15,7 @@ import numpy as np
 from relufit.compression.base import HEADER_BYTES, Compressor, output_for
 from relufit.compression.cast import Float16, Float32, header_of
 from relufit.errors import ConfigError, shown
+from relufit.numerics.compiled_cache import compiled
 from relufit.parameters import real
 
 _NOT_SENT = -0.0
@@ -113,13 +114,21 @@ class Numbers(NamedTuple):
         PayloadError
             If `body` is not the code of `count` numbers within the range of the type.
         """
-        return self.cast.decode(self.left_out + body, count, out=np.empty(count, dtype))
+        start = HEADER_BYTES - len(self.left_out)
+        exponent = int.from_bytes(body[:start], "little", signed=True)
+        return self.cast.read(body[start:], exponent, np.empty(count, dtype))
 
     def magnitudes(self, body: bytes | memoryview) -> np.ndarray:
         """Return the bits of the magnitudes in a code, (count,): in the order of the magnitudes, 0 for zero."""
-        start = HEADER_BYTES - len(self.left_out)
-        bits: np.ndarray = np.frombuffer(body, self.bits, offset=start) & _MAGNITUDES[self.bits.itemsize]
-        return bits
+        magnitudes: np.ndarray = self._bits(body) & _MAGNITUDES[self.bits.itemsize]
+        return magnitudes
+
+    def extremes(self, body: bytes | memoryview) -> tuple[int, int]:
+        """Return the least and the most of `magnitudes`."""
+        return _extremes(self._bits(body), _MAGNITUDES[self.bits.itemsize])  # type: ignore[no-any-return]
+
+    def _bits(self, body: bytes | memoryview) -> np.ndarray:
+        return np.frombuffer(body, self.bits, offset=HEADER_BYTES - len(self.left_out))
 
     def length(self, count: int) -> int:
         """Return the bytes of the code of `count` values."""
@@ -138,3 +147,12 @@ def check_values(name: object) -> None:
     """Raise ConfigError, with the known names, for an unknown format of values."""
     if not isinstance(name, str) or name not in NUMBERS:
         raise ConfigError(f"unknown values {shown(name)}", where="values", remedy=f"choose one of {', '.join(NUMBERS)}")
+
+
+@compiled
+def _extremes(bits: np.ndarray, mask: np.uint32) -> tuple[int, int]:
+    least, most = np.int64(mask), np.int64(0)
+    for number in bits:
+        magnitude = np.int64(number & mask)
+        least, most = min(least, magnitude), max(most, magnitude)
+    return least, most  # type: ignore[return-value]

@@ -49,8 +49,10 @@ class Largest(Sparse):
         """Return the bytes of the code of `count` values."""
 
     @abstractmethod
-    def _write_values(self, values: np.ndarray) -> tuple[bytes, np.ndarray]:
-        """Return the code of values, and which of them it has, (count,) bool: those that become zero are left out.
+    def _write_values(self, values: np.ndarray) -> tuple[bytes, np.ndarray | None]:
+        """Return the code of values, and which of them it has, (count,) bool, if it has not all of them.
+
+        Those that become zero are left out.
 
         Raises
         ------
@@ -73,8 +75,8 @@ class Largest(Sparse):
         vector = check_vector(vector)
         k = self.count(vector.size)
         largest = largest_positions(vector, k)
-        values, kept = self._write_values(vector[largest]) if largest.size else (b"", np.zeros(0, np.bool_))
-        sent = largest if np.count_nonzero(kept) == kept.size else largest[kept]
+        values, kept = self._write_values(vector[largest]) if largest.size else (b"", None)
+        sent = largest if kept is None else largest[kept]
         if not sent.size:
             return header(self._kind, _VERSION)
         code, fewer = positions.write_positions(sent, vector.size), sent.size < k
@@ -152,24 +154,24 @@ class TopK(Largest):
 
     @property
     def _kind(self) -> int:
-        return {"fp32": 66, "fp16": 67}[self.values]
+        return 66 if self.values == "fp32" else 67
 
     def _length(self, count: int) -> int:
         return NUMBERS[self.values].length(count)
 
-    def _write_values(self, values: np.ndarray) -> tuple[bytes, np.ndarray]:
+    def _write_values(self, values: np.ndarray) -> tuple[bytes, np.ndarray | None]:
         numbers = NUMBERS[self.values]
         code = numbers.write(values)
+        least, most = numbers.extremes(code)
+        if least:
+            return code, None
         kept = numbers.magnitudes(code) > 0
-        if 0 < np.count_nonzero(kept) < kept.size:
-            code = numbers.write(values[kept])
-        return code, kept
+        return numbers.write(values[kept]) if most else code, kept
 
     def _read_values(self, body: memoryview, count: int, dtype: np.typing.DTypeLike) -> np.ndarray:
         numbers = NUMBERS[self.values]
-        values, magnitudes = numbers.read(body, count, dtype), numbers.magnitudes(body)
-        least, most = numbers.tops
-        if not (np.count_nonzero(magnitudes) == count and least <= magnitudes.max() <= most):
+        values, (least, most) = numbers.read(body, count, dtype), numbers.extremes(body)
+        if not (least and numbers.tops[0] <= most <= numbers.tops[1]):
             raise PayloadError("values that are zero, or not scaled to the range of their format")
         return values
 

@@ -52,26 +52,21 @@ class TopKSign(Largest):
     def _length(self, count: int) -> int:
         return _SCALE.size + -(-count // 8)
 
-    def _write_values(self, values: np.ndarray) -> tuple[bytes, np.ndarray]:
-        magnitudes = np.abs(values).astype(np.float64)
-        largest = float(magnitudes.max())
-        if not math.isfinite(largest):
+    def _write_values(self, values: np.ndarray) -> tuple[bytes, None]:
+        largest, mean = _magnitudes(values)
+        if not largest < math.inf:
             raise PayloadError(NOT_FINITE)
-        # The sum of the magnitudes may be beyond the range of float64; divided by a power of two they are below 1.
-        exponent = math.frexp(largest)[1]
-        mean = math.ldexp(_sum(np.ldexp(magnitudes, -exponent)) / values.size, exponent)
-        code = _SCALE.pack(min(mean, largest)) + np.packbits(values < 0).tobytes()
-        return code, np.ones(values.size, np.bool_)
+        return _SCALE.pack(min(mean, largest)) + np.packbits(values < 0).tobytes(), None
 
     def _read_values(self, body: memoryview, count: int, dtype: np.typing.DTypeLike) -> np.ndarray:
         (scale,) = _SCALE.unpack_from(body)
         if not 0.0 < scale < math.inf:
             raise PayloadError(f"a mean magnitude of {scale}")
-        check_range(np.array([scale]), dtype)
-        bits = np.unpackbits(np.frombuffer(body[_SCALE.size :], np.uint8))
-        if np.count_nonzero(bits[count:]):
+        check_range(scale, dtype)
+        values = np.empty(count, dtype)
+        if not _restore(np.frombuffer(body[_SCALE.size :], np.uint8), scale, values):
             raise PayloadError(f"bits after the signs of {count} coordinates")
-        return np.array([scale, -scale], dtype)[bits[:count]]
+        return values
 
     def contraction(self, size: int) -> float:
         """Return delta, `relufit.theory.top_k_delta`."""
@@ -79,9 +74,24 @@ class TopKSign(Largest):
 
 
 @compiled
-def _sum(numbers: np.ndarray) -> float:
-    """Return the sum of float64 numbers, added one after the other."""
-    total = 0.0
-    for number in numbers:
-        total += number
-    return total
+def _magnitudes(values: np.ndarray) -> tuple[float, float]:
+    """Return the largest and the mean magnitude of numbers, infinity for the first if one is NaN or infinite."""
+    largest = 0.0
+    for value in values:
+        magnitude = abs(np.float64(value))
+        if not magnitude < math.inf:
+            return math.inf, math.inf
+        largest = max(largest, magnitude)
+    # The sum of the magnitudes may be beyond the range of float64; divided by a power of two they are below 1.
+    exponent, total = math.frexp(largest)[1], 0.0
+    for value in values:
+        total += math.ldexp(abs(np.float64(value)), -exponent)
+    return largest, math.ldexp(total / values.size, exponent)
+
+
+@compiled
+def _restore(bits: np.ndarray, scale: float, out: np.ndarray) -> bool:
+    """Write a magnitude with the sign of each bit, the highest of a byte first; tell whether there are no more."""
+    for k in range(out.size):
+        out[k] = -scale if bits[k >> 3] << (k & 7) & 128 else scale
+    return bits[-1] << (((out.size - 1) & 7) + 1) & 255 == 0  # type: ignore[no-any-return]

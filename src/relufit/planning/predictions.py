@@ -14,7 +14,7 @@ from relufit.errors import ConfigError
 from relufit.exchange import Exchange, find_exchange
 from relufit.instance_types import Instance
 from relufit.planning.costs import FEEDBACK, Costs, kind, vector_bytes
-from relufit.theory.network import FRAME_BYTES, Network, Work
+from relufit.theory.network import FRAME_BYTES, Iteration, Network, Work
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -282,7 +282,7 @@ class Way:
         rows = math.ceil(problem.rows / workers)
         first = Work(compute=rows / 2 * self._row, message=costs.message, byte=costs.byte)
         self._start = scheme.iteration(workers, theory.weights_bytes(d), d, host.network, first).upper
-        self._sent, hosts = scheme.sent(workers), workers + scheme.has_master
+        self._sent, self._hosts = scheme.sent(workers), workers + scheme.has_master
         held = _VECTORS + _RESIDUALS * error_feedback
         vectors = 8.0 * d * held + scheme.waiting_payloads(workers) * (payload + FRAME_BYTES)
         shard = rows * (4.0 * d + 8)
@@ -296,12 +296,25 @@ class Way:
             "omega": omega,
             "payload": payload,
             "start": self._start,
-            "hosts": hosts,
+            "hosts": self._hosts,
             "vectors": vectors,
             "shard": shard,
             "fits": host.memory is None or vectors <= host.memory,
             "shard_fits": host.memory is None or vectors + shard <= host.memory,
         }
+
+    def value(self, mini_batch: int, goal: str) -> float:
+        """Return what a run takes of a goal, ``"seconds"``, ``"dollars"`` or ``"bytes"``, as `predict` has it.
+
+        Raises
+        ------
+        ConfigError
+            As `predict`.
+        """
+        iterations, _, seconds = self._time(mini_batch)
+        if goal == "bytes":
+            return sum(self._bytes(iterations))
+        return seconds if goal == "seconds" else self._dollars(seconds)
 
     def predict(self, mini_batch: int) -> Prediction:
         """Return what a run takes with a mini-batch.
@@ -311,17 +324,8 @@ class Way:
         ConfigError
             If there are fewer samples in it than ranks, or with error feedback more than `largest_batch`.
         """
-        workers, fixed = self._workers, self._fixed
-        if mini_batch < workers:
-            what = f"{mini_batch} samples for {workers} ranks"
-            raise ConfigError(what, where="mini_batch", remedy="give each rank one")
-        d, price = self._problem.dimension, self._host.price
-        work = replace(self._work, compute=self._work.compute + math.ceil(mini_batch / workers) * self._row)
-        one = self._exchange.iteration(workers, self._payload, d, self._host.network, work)
-        iterations = self._iterations(mini_batch)
-        seconds = self._start + (math.ceil(iterations) * one.upper if iterations < math.inf else math.inf)
-        down = self._sent.down * self._payload + self._sent.weights * theory.weights_bytes(d)
-        paid = math.nan if price is None else fixed["hosts"] * price * max(seconds, _LEAST_SECONDS) / 3600
+        iterations, one, seconds = self._time(mini_batch)
+        uplink, downlink = self._bytes(iterations)
         return Prediction(
             mini_batch=mini_batch,
             iterations=iterations,
@@ -335,11 +339,32 @@ class Way:
             latency=one.latency,
             link=one.link,
             seconds=seconds,
-            uplink=iterations * self._sent.up * self._payload,
-            downlink=iterations * down,
-            dollars=paid,
-            **fixed,
+            uplink=uplink,
+            downlink=downlink,
+            dollars=self._dollars(seconds),
+            **self._fixed,
         )
+
+    def _time(self, mini_batch: int) -> tuple[float, Iteration, float]:
+        """Return the iterations, the seconds of one, and those of all with the start."""
+        workers, d = self._workers, self._problem.dimension
+        if mini_batch < workers:
+            what = f"{mini_batch} samples for {workers} ranks"
+            raise ConfigError(what, where="mini_batch", remedy="give each rank one")
+        work = replace(self._work, compute=self._work.compute + math.ceil(mini_batch / workers) * self._row)
+        one = self._exchange.iteration(workers, self._payload, d, self._host.network, work)
+        iterations = self._iterations(mini_batch)
+        whole = math.ceil(iterations) * one.upper if iterations < math.inf else math.inf
+        return iterations, one, self._start + whole
+
+    def _bytes(self, iterations: float) -> tuple[float, float]:
+        """Return the payload bytes of all iterations, up and down."""
+        down = self._sent.down * self._payload + self._sent.weights * theory.weights_bytes(self._problem.dimension)
+        return iterations * self._sent.up * self._payload, iterations * down
+
+    def _dollars(self, seconds: float) -> float:
+        price = self._host.price
+        return math.nan if price is None else self._hosts * price * max(seconds, _LEAST_SECONDS) / 3600
 
 
 def work_of(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -119,7 +118,7 @@ def plan(
                 row = best_batch(problem, host, costs, exchange, compressor, count, goal, rank_batch)
                 rows.append(row)
                 gains.append(_ratio(compared, _value(row, goal)))
-    table = pd.DataFrame([asdict(row) for row in rows]).assign(gain=gains)
+    table = pd.DataFrame([vars(row) for row in rows]).assign(gain=gains)
     table.insert(table.columns.get_loc("hosts"), "bytes", table["uplink"] + table["downlink"])  # type: ignore[arg-type]
     order = ["shard_fits", "fits", goal, "seconds", "workers"]
     ascending = [False, False, True, True, True]
@@ -161,7 +160,7 @@ def best_batch(
         most = largest_batch(problem.dimension)
         sizes = [*(size for size in sizes if size <= most), most - most % workers or workers]
     way = Way(problem, host, costs, exchange, compressor, workers, error_feedback=feedback)
-    return min(map(way.predict, sizes), key=lambda prediction: (_value(prediction, goal), prediction.mini_batch))
+    return way.predict(min(sizes, key=lambda size: (way.value(size, goal), size)))
 
 
 def _ratio(compared: float, value: float) -> float:
