@@ -33,7 +33,7 @@ SIZES = (2**10, 2**17, 2**20)
 _FEW_ROWS, _MANY_ROWS, _ROWS = 2, 34, 68
 #: Rounds through all parts, and tries of a part in each round. Another program that runs for some seconds slows down
 #: one round, which the median leaves out.
-_ROUNDS, _TRIES = 3, 3
+_ROUNDS, _TRIES = 3, 2
 #: Seconds: as half a megabyte takes at 1 Gbit/s. Longer ones hardly make a difference.
 _PAUSE_SECONDS = 5e-3
 

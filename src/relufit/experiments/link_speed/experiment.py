@@ -119,7 +119,7 @@ class LinkSpeed:
             name,
             {"n": section["rank_rows"] * ranks, "d": cell["dimension"], "noise_std": 0.1},
             spec,
-            section["trials"],
+            _trials(cell, section),
             procedure="time_links",
             group=f"iterations-K{ranks}",
             cluster=_hosts(section),
@@ -170,12 +170,23 @@ class LinkSpeed:
             f"{1e3 * section['round_trip']:g} ms, MTU {MTU}; cells of dimension and ranks "
             f"{', '.join(cell_name(cell) for cell in section['cells'])}; {section['rank_batch']} rows a rank and "
             f"iteration; at most {section['carried'] / 1e9:g} Gbit/s over all links, and {section['longest']:g} s an "
-            f"iteration, are timed; {section['trials']} trials; rows from disk with {cell_name(whole)}, "
+            f"iteration, are timed; {_count_trials(section)}; rows from disk with {cell_name(whole)}, "
             f"n/d = {whole['ratio']:g}, m = {whole['mini_batch']}, {whole['trials']} trials"
         )
         least, most = section["iterations"]
         budget = f"{least} to {most} iterations; whole runs {whole['iterations']}"
         return Judgement(setting, budget, judging.verdicts, judging.tables())
+
+
+def _trials(cell: Mapping[str, Any], section: Mapping[str, Any]) -> int:
+    """Return the number of trials of a cell."""
+    return int(cell.get("trials", section["trials"]))
+
+
+def _count_trials(section: Mapping[str, Any]) -> str:
+    """Return how many trials there are, in words."""
+    others = [f"{cell['trials']} with {cell_name(cell)}" for cell in section["cells"] if "trials" in cell]
+    return ", ".join([f"{section['trials']} trials", *others])
 
 
 class _Judging:
@@ -204,7 +215,7 @@ class _Judging:
 
     def add_cell(self, cell: Mapping[str, Any]) -> None:
         """Hold a cell's bytes against the interfaces', gains and seconds against the model, seconds against a plan."""
-        name, ranks, trials = cell_name(cell), cell["workers"], self._section["trials"]
+        name, ranks, trials = cell_name(cell), cell["workers"], _trials(cell, self._section)
         reports, evidence, model = self._iterations(cell)
         self._messages[ranks] = {**self._messages.get(ranks, {}), **model.messages}
         points = model.points()
@@ -226,7 +237,7 @@ class _Judging:
 
     def add_scaled(self, cell: Mapping[str, Any]) -> None:
         """Hold bytes against the interfaces' and seconds against a plan, in a cell with samples of its own."""
-        name, trials = cell_name(cell), self._section["trials"]
+        name, trials = cell_name(cell), _trials(cell, self._section)
         reports, evidence, model = self._iterations(cell)
         if reports[0]["refused"]:
             self._seconds.append(refused(_MODELLED, name, evidence, reports[0]["refused"]))

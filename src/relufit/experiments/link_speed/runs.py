@@ -12,10 +12,10 @@ from relufit.exchange import BASELINE, EXCHANGES, Exchange
 from relufit.experiments.framework.quantized import make
 from relufit.theory import network
 
-#: Compressors that are timed in some exchanges only: fp64 where weights travel, fp16 in the exchange that gains are
-#: compared with, an entropy code and few levels without a master.
+#: Compressors that are timed in some exchanges only: fp16 in the exchange that gains are compared with, an entropy code
+#: and few levels without a master. Others are in whole runs at most.
 _ONLY: dict[str, Callable[[Exchange], bool]] = {
-    "fp64": lambda exchange: not exchange.replicas,
+    "fp64": lambda _: False,
     "fp16": lambda exchange: exchange.name == BASELINE,
     "rans": lambda exchange: not exchange.has_master,
     "s4-rans": lambda _: False,

@@ -42,6 +42,7 @@ class Cell(Section):
     exchanges: Distinct[ExchangeName] = Field(
         default=LEFT_OUT, min_length=1, description="ways to exchange gradients, if not those of all cells"
     )
+    trials: Trials = Field(default=LEFT_OUT, description="trials, if not as many as in all cells")
 
 
 class Run(Section):
