@@ -143,6 +143,9 @@ class _FaultyListener:
         connection = self._inner.accept(seconds)
         return self._network.wrap(connection) if connection else None
 
+    def interrupt(self) -> None:
+        self._inner.interrupt()
+
     def close(self) -> None:
         self._inner.close()
 

@@ -72,6 +72,9 @@ class _WatchedListener:
         self._watched.accepted += connection is not None
         return connection
 
+    def interrupt(self) -> None:
+        self._listener.interrupt()
+
     def close(self) -> None:
         self._listener.close()
 

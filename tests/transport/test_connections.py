@@ -308,6 +308,18 @@ def test_a_listener_lets_in_one_after_the_other_and_waits_so_long_for_them(netwo
     listener.close()
 
 
+def test_a_listener_that_is_interrupted_waits_no_more(network: Network, thread: ThreadPoolExecutor) -> None:
+    listener = network.listen()
+    waiting = thread.submit(listener.accept, 100 * LONG)
+    with suppress(TimeoutError):
+        waiting.result(timeout=0.05)
+    assert not waiting.done()
+    listener.interrupt()
+    assert waiting.result(timeout=LONG) is None
+    assert thread.submit(listener.accept, 100 * LONG).result(timeout=LONG) is None
+    listener.close()
+
+
 def test_nobody_answers_at_a_listener_that_is_closed(network: Network) -> None:
     listener, other = network.listen(), network.listen()
     assert listener.address != other.address

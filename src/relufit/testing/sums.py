@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
 from relufit.compression import Compressor
@@ -10,7 +12,7 @@ from relufit.compression.sums import MAX_FUSED
 from relufit.errors import PayloadError
 from relufit.numerics.kernels import BLOCK, squared_distance
 from relufit.testing.check import Check, gaussian, same
-from relufit.training.fused_sums import Descent, sum_and_step
+from relufit.training.fused_sums import Descent, step_in_part, sum_and_step
 
 _SIZES = (1, 700, BLOCK + 1301)
 
@@ -53,6 +55,23 @@ def _check_sum(compressor: Compressor, size: int, count: int) -> None:
         assert squares == squared_distance(wanted, target), "the distance after the step is another"
 
 
+def check_steps_in_parts(compressor: Compressor) -> None:
+    """A step along a vector whose parts are encoded one by one is decoding all and then a step, to the last bit."""
+    for size in (5, 700, 2 * BLOCK + 1301):
+        ends = [0, size // 3, size // 3, size - 1, size]
+        parts = [(start, stop) for start, stop in pairwise(ends) if stop > start]
+        vector, w, target = gaussian(size, 3), gaussian(size, 7), gaussian(size, 8)
+        payloads = [compressor.encode(vector[start:stop], 1) for start, stop in parts]
+        total, squares, wanted = gaussian(size, 9), 0.0, np.zeros(size)
+        for part, payload in zip(parts, payloads, strict=True):
+            received = memoryview(bytearray(payload))
+            squares = step_in_part(compressor, received, part, total, Descent(w, 0.25, target), squares)
+            wanted[slice(*part)] += compressor.decode(payload, part[1] - part[0])
+        wanted = w - 0.25 * wanted
+        assert same(total, wanted), "a step along parts is not decoding and then a step"
+        assert squares == squared_distance(wanted, target), "the distance after steps in parts is another"
+
+
 def check_damaged_sums(compressor: Compressor) -> None:
     """An empty payload among those of a sum is refused with PayloadError."""
     size = 700
@@ -82,4 +101,4 @@ def _payloads(compressor: Compressor, size: int, count: int) -> list[Pieces]:
     return made
 
 
-CHECKS = tuple(map(Check, (check_add, check_sums, check_damaged_sums)))
+CHECKS = tuple(map(Check, (check_add, check_sums, check_steps_in_parts, check_damaged_sums)))

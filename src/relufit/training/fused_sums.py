@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from relufit.compression import Compressor
-from relufit.compression.base import Pieces
-from relufit.compression.sums import Terms, add_block, begin_block
+from relufit.compression.base import Pieces, joined
+from relufit.compression.sums import Terms, VectorTerm, add_block, begin_block
 from relufit.errors import PayloadError
 from relufit.numerics.compiled_cache import compiled
-from relufit.numerics.kernels import BLOCK, descend_block, descend_towards
+from relufit.numerics.kernels import BLOCK, descend_block, descend_towards, squared_distance
 
 
 class Descent(NamedTuple):
@@ -66,6 +66,49 @@ def sum_and_step(
     return descend_towards(w, total, step, target, total)  # type: ignore[no-any-return]
 
 
+def step_in_part(
+    compressor: Compressor, payload: Pieces, part: tuple[int, int], total: np.ndarray, descent: Descent, squares: float
+) -> float:
+    """Set a part of `total` to ``w - step * decoded``.
+
+    After all parts, one after the other, `total` and what is returned are those of one step along the whole vector.
+
+    Parameters
+    ----------
+    compressor : Compressor
+    payload : bytes
+        Of the part.
+    part : (int, int)
+        The first coordinate, where the part before has ended, and the one after the last.
+    total : (d,) float64
+        After an error the part may hold anything.
+    descent : Descent
+        `descent.w` stays as it is.
+    squares : float
+        What was returned for the part before, 0 for the first.
+
+    Returns
+    -------
+    float
+        The squared distance of `total` from `descent.target` so far: over the blocks that end in this part or before.
+
+    Raises
+    ------
+    PayloadError
+        If the payload is invalid.
+    """
+    start, stop = part
+    terms = compressor.terms([payload], stop - start)
+    if terms is None:
+        decoded = compressor.decode(joined(payload), stop - start, out=total[start:stop]).view()
+        decoded.flags.writeable = False
+        terms = Terms.of([VectorTerm(decoded)], "")
+    squares = _step_in_part(terms.terms, terms.used, start, stop, total, *descent, squares)
+    if squares < 0:
+        raise PayloadError(terms.invalid)
+    return squares
+
+
 def sum_terms_and_step(terms: Terms, total: np.ndarray, descent: Descent, *, fresh: bool) -> float:
     """Do as `sum_and_step` with payloads that are terms already; `total` may be `descent.w`."""
     squares: float = _sum_and_step(terms.terms, terms.used, total, fresh, *descent)
@@ -95,4 +138,37 @@ def _sum_and_step(
             if not add_block(terms[number], start, block, levels[: block.size]):
                 return -1.0
         squares += descend_block(w[start:stop], block, step, target[start:stop], out)
+    return squares
+
+
+@compiled
+def _step_in_part(
+    terms: tuple[Any, ...],
+    count: int,
+    start: int,
+    stop: int,
+    total: np.ndarray,
+    w: np.ndarray,
+    step: float,
+    target: np.ndarray,
+    squares: float,
+) -> float:
+    """Return the squared distance so far, or -1 if a term is invalid. A term may be the part of `total`."""
+    scratch, levels = np.empty(min(stop - start, BLOCK)), np.empty(BLOCK, np.int16)
+    # Distances are added block by block of the whole vector, whatever its parts are.
+    measured = start - start % BLOCK
+    for first in range(start, stop, BLOCK):
+        last = min(first + BLOCK, stop)
+        block = scratch[: last - first]
+        for k in range(block.size):
+            block[k] = 0.0
+        for number in range(count):
+            if not add_block(terms[number], first - start, block, levels[: block.size]):
+                return -1.0
+        for k in range(block.size):
+            total[first + k] = w[first + k] - step * block[k]
+        while measured + BLOCK <= last or measured < last == total.size:
+            end = min(measured + BLOCK, last)
+            squares += squared_distance(total[measured:end], target[measured:end])
+            measured = end
     return squares

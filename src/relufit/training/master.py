@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from relufit import streams
-from relufit.compression.base import Pieces, joined
+from relufit.compression.base import Pieces
 from relufit.errors import PayloadError
 from relufit.exchange import find_exchange
 from relufit.numerics import kernels
@@ -15,7 +15,7 @@ from relufit.planted import relative_error
 from relufit.planted.starts import STARTS, needs_moments
 from relufit.training.averaging import Average
 from relufit.training.delay import Delay
-from relufit.training.fused_sums import Descent, sum_and_step
+from relufit.training.fused_sums import Descent, step_in_part, sum_and_step
 from relufit.training.rank import EXACT, warm_up
 from relufit.training.spec import Plan
 
@@ -124,7 +124,7 @@ class Master:
         parts it is the sum of the next part.
         """
         if self._parts:
-            self._put(payload)
+            self._step_along(payload)
             return
         if len(self._held) == self._max_held:
             self._add_held()
@@ -139,14 +139,15 @@ class Master:
 
     def prepare(self) -> None:
         """Compute the next weights beside the present ones."""
-        descent = Descent(self.weights, self._step, self._w_star)
-        if self._parts:
-            self._next = kernels.descend_towards(descent.w, self._sum, descent.step, descent.target, self._sum)
-        else:
+        if not self._parts:
             self._next = sum_and_step(
-                self.compressor, self._held, self._sum, descent, fresh=self._fresh, scratch=self._scratch
+                self.compressor, self._held, self._sum, self._descent, fresh=self._fresh, scratch=self._scratch
             )
         self._held, self._fresh, self._added = [], False, 0
+
+    @property
+    def _descent(self) -> Descent:
+        return Descent(self.weights, self._step, self._w_star)
 
     @property
     def _step(self) -> float:
@@ -186,12 +187,13 @@ class Master:
         """The relative error of the mean of the weights, NaN before it begins; nothing where there is no mean."""
         return (self.average.error(self.iteration, self._w_star),) if self.average else ()
 
-    def _put(self, payload: Pieces) -> None:
-        """Decode the sum of the next part to its place."""
+    def _step_along(self, payload: Pieces) -> None:
+        """Compute the next weights in the next part, of whose sum it is the payload."""
         start, stop = self._parts[self._added]
+        squares = self._next if self._added else 0.0
         if stop > start:
-            self.compressor.decode(joined(payload), stop - start, out=self._sum[start:stop])
-        self._added += 1
+            squares = step_in_part(self.compressor, payload, (start, stop), self._sum, self._descent, squares)
+        self._next, self._added = squares, self._added + 1
 
     def _add_held(self) -> None:
         self.compressor.sum(self._held, self._sum, fresh=self._fresh, scratch=self._scratch)

@@ -20,7 +20,7 @@ from relufit.planted.dataset import RowSource
 from relufit.planted.starts import needs_moments
 from relufit.training.ahead import Ahead
 from relufit.training.dither import dither_key
-from relufit.training.fused_sums import Descent, sum_and_step
+from relufit.training.fused_sums import Descent, step_in_part, sum_and_step
 from relufit.training.gradients import GRADIENTS
 from relufit.training.residuals import Residual, sum_residual
 from relufit.training.sampling import SAMPLINGS, Sampler
@@ -72,6 +72,7 @@ def warm_up(compressor: Compressor, gradient: str) -> None:
                 kind.decode(received, vector.size, out=scratch)
                 kind.sum([received], total, fresh=True, scratch=scratch)
                 sum_and_step(kind, [received], total, descent, fresh=True, scratch=scratch)
+                step_in_part(kind, received, (0, vector.size), total, descent, 0.0)
 
 
 class _Buffers:

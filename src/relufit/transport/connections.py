@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import select
+import selectors
 import socket
 import ssl
 import struct
@@ -76,7 +77,10 @@ class Listener(Protocol):
         """What `connect` takes."""
 
     def accept(self, seconds: float) -> Connection | None:
-        """Return the next connection, None if none came in that time."""
+        """Return the next connection, None if none came in that time or after `interrupt`."""
+
+    def interrupt(self) -> None:
+        """Have `accept` wait no more, in whichever thread it does."""
 
     def close(self) -> None:
         """Let nobody in any more."""
@@ -320,6 +324,12 @@ class _TcpListener:
     def __init__(self, host: str, context: ssl.SSLContext | None) -> None:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._socket = socket.create_server((host, 0), family=family, backlog=512)
+        self._socket.setblocking(False)
+        self._interruption, self._interrupter = socket.socketpair()
+        self._selector = selectors.DefaultSelector()
+        self._interrupter.setblocking(False)
+        for awaited in (self._socket, self._interruption):
+            self._selector.register(awaited, selectors.EVENT_READ)
         self._context = context
         if context is not None:
             # A client that closes with tickets unread would have the system drop what it sent last.
@@ -327,10 +337,10 @@ class _TcpListener:
         self.address: tuple[str, int] = self._socket.getsockname()[:2]
 
     def accept(self, seconds: float) -> Connection | None:
-        self._socket.settimeout(seconds)
+        self._selector.select(seconds)
         try:
             connection, _ = self._socket.accept()
-        except (TimeoutError, BlockingIOError, ConnectionError):
+        except (BlockingIOError, ConnectionError):
             return None
         try:
             if self._context is None:
@@ -341,8 +351,14 @@ class _TcpListener:
             connection.close()
             return None
 
+    def interrupt(self) -> None:
+        with suppress(OSError):  # it is closed, or was interrupted again and again
+            self._interrupter.send(b"!")
+
     def close(self) -> None:
-        self._socket.close()
+        self._selector.close()
+        for each in (self._socket, self._interruption, self._interrupter):
+            each.close()
 
 
 class Tcp:

@@ -82,11 +82,17 @@ class _MemoryListener:
     def __init__(self, network: Memory, address: tuple[str, int]) -> None:
         self._network, self.address = network, address
         self._condition, self._arrived, self._closed = Condition(), deque[Connection](), False
+        self._interrupted = False
 
     def accept(self, seconds: float) -> Connection | None:
         with self._condition:
-            self._condition.wait_for(lambda: self._arrived or self._closed, seconds)
+            self._condition.wait_for(lambda: self._arrived or self._closed or self._interrupted, seconds)
             return self._arrived.popleft() if self._arrived else None
+
+    def interrupt(self) -> None:
+        with self._condition:
+            self._interrupted = True
+            self._condition.notify_all()
 
     def arrive(self, connection: Connection) -> None:
         with self._condition:

@@ -145,6 +145,7 @@ class Rendezvous:
     def close(self) -> None:
         """Turn everybody away who was not taken, and listen no more."""
         self._stop.set()
+        self._listener.interrupt()
         self._thread.join()
         self._listener.close()
         for caller in self._callers:
