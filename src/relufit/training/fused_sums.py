@@ -15,7 +15,8 @@ from relufit.compression.base import Pieces, joined
 from relufit.compression.sums import Terms, VectorTerm, add_block, begin_block
 from relufit.errors import PayloadError
 from relufit.numerics.compiled_cache import compiled
-from relufit.numerics.kernels import BLOCK, descend_block, descend_towards, squared_distance
+from relufit.numerics.kernels import BLOCK, descend_block, descend_towards
+from relufit.numerics.simd import dots
 
 
 class Descent(NamedTuple):
@@ -154,7 +155,7 @@ def _step_in_part(
     squares: float,
 ) -> float:
     """Return the squared distance so far, or -1 if a term is invalid. A term may be the part of `total`."""
-    scratch, levels = np.empty(min(stop - start, BLOCK)), np.empty(BLOCK, np.int16)
+    scratch, levels = np.empty(min(total.size, BLOCK)), np.empty(BLOCK, np.int16)
     # Distances are added block by block of the whole vector, whatever its parts are.
     measured = start - start % BLOCK
     for first in range(start, stop, BLOCK):
@@ -165,10 +166,14 @@ def _step_in_part(
         for number in range(count):
             if not add_block(terms[number], first - start, block, levels[: block.size]):
                 return -1.0
+        before, after = w[first:last], total[first:last]
         for k in range(block.size):
-            total[first + k] = w[first + k] - step * block[k]
+            after[k] = before[k] - step * block[k]
         while measured + BLOCK <= last or measured < last == total.size:
             end = min(measured + BLOCK, last)
-            squares += squared_distance(total[measured:end], target[measured:end])
+            some, reached, aim = scratch[: end - measured], total[measured:end], target[measured:end]
+            for k in range(some.size):
+                some[k] = reached[k] - aim[k]
+            squares += dots((some,), some)[0]
             measured = end
     return squares
