@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
+from relufit.clusters import KINDS
 from relufit.clusters.address.options import AddressSection
 from relufit.clusters.ec2.options import Options as Ec2Section
 from relufit.clusters.emulated.options import NetworkSection
@@ -18,23 +19,13 @@ from relufit.pipeline.config_values import parse_mapping, plain
 from relufit.schema import LEFT_OUT, Section, checked
 from relufit.transport.timeouts import Timeouts
 
-#: Those of `relufit.clusters.KINDS`, which takes long to import; a test holds them equal.
-KINDS = (
-    "inprocess",
-    "local",
-    "address",
-    "ssh",
-    "emulated",
-    "ec2",
-)
-
 
 class ClusterSection(Section):
     """Where ranks run that exchange bytes."""
 
     WHERE: ClassVar[str] = "cluster"
 
-    kind: Literal[KINDS] = Field(  # type: ignore[valid-type]
+    kind: Literal[tuple(KINDS)] = Field(  # type: ignore[valid-type]
         description="this process; processes of this machine; a running scheduler; hosts over SSH, emulated, or on EC2"
     )
     timeouts: Timeouts = Field(default_factory=Timeouts, description="how long ranks wait for each other, in seconds")
