@@ -39,7 +39,7 @@ def extended(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("*.pyc"))
     changes = _AFTER.findall(PAGE)
     files = [file for file in _NEW.findall(PAGE) if not (folder / file[0]).exists()]
-    assert (len(files), len(changes)) == (8, 7)
+    assert (len(files), len(changes)) == (8, 6)
     for name, content in files:
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(content, encoding="utf-8")

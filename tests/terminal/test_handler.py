@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 import logging
+import threading
 from typing import Any
 
 import pytest
 
+from relufit.terminal import handler
 from relufit.terminal.display import WIDTH, Display
 from relufit.terminal.handler import OWN, Handler
 
@@ -91,6 +93,31 @@ def test_an_interrupt_is_one_line_and_the_jobs_that_it_ends_are_no_failures() ->
     show("At least one job did not complete successfully.", logging.ERROR, event="error", exception="WorkflowError")
     assert len(show.lines) == 1
     assert show.lines[0].startswith("relufit: interrupted, 0 of 0 jobs are done and kept")
+
+
+@pytest.mark.parametrize("how", ["died with <Signals.SIGINT: 2>.", "returned non-zero exit status 130."])
+def test_an_interrupt_that_is_noticed_after_a_job_has_ended_by_it_makes_no_failure_of_it(
+    how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handler, "_NOTICED_SECONDS", 60.0)
+    show = Shown()
+    show.job(1)
+    show(f"Command 'x > {LOG}' {how}", logging.ERROR, event="error", exception="RuleException")
+    noticed = threading.Timer(0.1, setattr, (show.handler.progress, "interrupted", True))
+    noticed.start()
+    show("Error in rule", logging.ERROR, event="job_error", jobid=1, rule_name="train", log=[LOG])
+    noticed.join()
+    assert show.lines == []
+
+
+def test_a_job_that_is_interrupted_alone_has_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(handler, "_NOTICED_SECONDS", 0.01)
+    show = Shown()
+    show.job(1)
+    died = f"Command 'x > {LOG}' died with <Signals.SIGINT: 2>."
+    show(died, logging.ERROR, event="error", exception="RuleException")
+    show("Error in rule", logging.ERROR, event="job_error", jobid=1, rule_name="train", log=[LOG])
+    assert show.lines[0] == "FAILED train e/g1"
 
 
 def test_an_interrupt_that_is_raised_again_is_shown_once() -> None:

@@ -43,6 +43,7 @@ def render(folder: Path, config: Mapping[str, Any]) -> str:
     ways, gains = (style.read(folder / "tables" / f"{name}.csv") for name in TABLES)
     section = config[_EXPERIMENT]
     given = ways["rank_batch"].notna()
+    trials = sorted({cell.get("trials", section["trials"]) for cell in section["cells"]})
     timed = [_timed(row) for row in gains.to_dict("records") if row["rank_batch"] == section["rank_batch"]]
     return (
         templates(autoescape=False)
@@ -53,7 +54,7 @@ def render(folder: Path, config: Mapping[str, Any]) -> str:
             timed=timed,
             samples=section["rank_batch"],
             round_trip=1e3 * section["round_trip"],
-            trials=section["trials"],
+            trials=" to ".join(str(count) for count in dict.fromkeys((trials[0], trials[-1]))),
         )
     )
 

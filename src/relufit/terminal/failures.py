@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -38,10 +39,16 @@ def status_of(message: str) -> str | None:
     match = _STATUS.search(message)
     if match is None:
         return None
-    code, signal = match.groups()
-    if signal or int(code) > 128:
-        return _KILLED.format(signal=signal or f"signal {int(code) - 128}")
+    code, name = match.groups()
+    if name or int(code) > 128:
+        return _KILLED.format(signal=name or f"signal {int(code) - 128}")
     return f"ended with exit status {code}"
+
+
+def by_interrupt(message: str) -> bool:
+    """Tell whether Snakemake says that an interrupt has ended a command."""
+    match = _STATUS.search(message)
+    return match is not None and (match[2] == "SIGINT" or match[1] == str(128 + signal.SIGINT))
 
 
 def of_job(name: str, logs: Iterable[str], status: str | None) -> list[str]:

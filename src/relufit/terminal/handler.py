@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from time import monotonic, sleep
 from typing import Any
 
 from relufit.terminal import failures
@@ -25,6 +26,8 @@ _EXITING = "Exiting because a job execution failed"
 _INTERRUPTED = "Terminating processes on user request"
 _STOPPING = "Will exit after finishing currently running jobs"
 _DRY_RUN = "This was a dry-run"
+#: Seconds for an interrupt that has ended a job to be noticed here too.
+_NOTICED_SECONDS = 2.0
 
 
 @dataclass
@@ -160,15 +163,22 @@ class Handler(logging.Handler):
     def _job_error(self, record: logging.LogRecord) -> bool:
         fields = vars(record)
         job = self.progress.jobs.pop(fields["jobid"], None)
-        if self.progress.interrupted:
-            return True
-        self.progress.failed += 1
         logs = [str(log) for log in fields["log"]]
         status = next((text for text in self._statuses if any(log in text for log in logs)), None)
+        if self._is_interrupted(status):
+            return True
+        self.progress.failed += 1
         name = job.name if job else str(fields["rule_name"])
         for line in failures.of_job(name, logs, failures.status_of(status) if status else None):
             self.display.full(line)
         return True
+
+    def _is_interrupted(self, status: str | None) -> bool:
+        """Tell whether the run is interrupted; a job that the same interrupt has ended may be seen a moment sooner."""
+        end = monotonic() + (_NOTICED_SECONDS if status and failures.by_interrupt(status) else 0.0)
+        while not self.progress.interrupted and monotonic() < end:
+            sleep(0.01)
+        return self.progress.interrupted
 
     def _error(self, record: logging.LogRecord) -> bool:
         message = record.getMessage()
