@@ -22,9 +22,10 @@ from relufit.training.coordinator import Coordinator
 from relufit.training.member import Member
 from relufit.training.run_context import RunContext
 from relufit.training.spec import make_plan
-from relufit.transport.connections import Connection, Listener, Network, Tcp
+from relufit.transport.connections import Connection, Listener, Network
 from relufit.transport.frames import HEADER_BYTES
 from relufit.transport.memory import Memory
+from relufit.transport.tcp import Tcp
 
 TOKEN = bytes(range(32))
 #: So that it is soon noticed who is stopped. On a busy machine others may be given up too, which no run minds.

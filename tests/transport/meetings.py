@@ -11,10 +11,11 @@ from time import monotonic, sleep
 import pytest
 from distributed.security import Security
 
-from relufit.transport.connections import Connection, Network, Tcp
+from relufit.transport.connections import Connection, Network
 from relufit.transport.frames import Kind, body_digest, pack
 from relufit.transport.greeting import TOKEN_BYTES
 from relufit.transport.memory import Memory
+from relufit.transport.tcp import Tcp
 
 RUN, TOKEN = 2**63 + 5, bytes(range(TOKEN_BYTES))
 NETWORKS = ("tcp", "tls", "memory")

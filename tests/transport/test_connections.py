@@ -30,8 +30,9 @@ from meetings import (
 )
 
 from relufit.errors import TransportError
-from relufit.transport.connections import Connection, Encrypted, Network, Plain, Tcp, is_loopback
+from relufit.transport.connections import Connection, Encrypted, Network, Plain, is_loopback
 from relufit.transport.memory import Memory
+from relufit.transport.tcp import Tcp
 
 Ends = tuple[Connection, Connection]
 

@@ -17,7 +17,7 @@ from meetings import (
     views,
 )
 
-from relufit.transport.connections import Tcp
+from relufit.transport.tcp import Tcp
 
 
 def trusting(context: ssl.SSLContext) -> ssl.SSLContext:

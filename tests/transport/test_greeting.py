@@ -15,7 +15,7 @@ from callers import Caller, sealed
 from meetings import LONG, RUN, TOKEN, frame, get, make_network, put, until, yes
 
 from relufit.errors import TransportError
-from relufit.transport.connections import Connection, Listener, Network, Tcp
+from relufit.transport.connections import Connection, Listener, Network
 from relufit.transport.frames import HEADER_BYTES, VERSION, Kind, unpack
 from relufit.transport.greeting import (
     CHALLENGE_BYTES,
@@ -29,6 +29,7 @@ from relufit.transport.greeting import (
 from relufit.transport.link import Link
 from relufit.transport.memory import Memory, MemoryConnection
 from relufit.transport.reception import Rendezvous, join
+from relufit.transport.tcp import Tcp
 
 SECRET_PLAN = {"name": "not for strangers", "worker": "tcp://127.0.0.1:1"}
 

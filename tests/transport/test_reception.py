@@ -24,10 +24,11 @@ from receptions import (
 
 from relufit.errors import TransportError
 from relufit.transport import reception
-from relufit.transport.connections import Network, Tcp
+from relufit.transport.connections import Network
 from relufit.transport.frames import Kind
 from relufit.transport.greeting import ABOUT_BYTES
 from relufit.transport.link import Link
+from relufit.transport.tcp import Tcp
 
 
 def test_members_are_kept_by_rank_until_they_are_asked_for(network: Network, receive: Open) -> None:

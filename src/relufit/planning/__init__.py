@@ -8,7 +8,8 @@ from relufit.planning.contention import Machine
 from relufit.planning.costs import Codec, Costs
 from relufit.planning.measuring import measure
 from relufit.planning.payoff import payoff
-from relufit.planning.predictions import Host, Problem, predict
+from relufit.planning.predictions import predict
+from relufit.planning.problem import Host, Problem
 from relufit.planning.search import best, plan
 from relufit.planning.sweep import sweep
 from relufit.planning.validation import validate

@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from relufit.transport.connections import Tcp
 from relufit.transport.frames import Kind
 from relufit.transport.link import Link
+from relufit.transport.tcp import Tcp
 
 if TYPE_CHECKING:
     from relufit.transport.connections import Connection

@@ -8,7 +8,7 @@ import pandas as pd
 
 from relufit.planning.comparators import BASELINE, Comparator
 from relufit.planning.costs import Costs
-from relufit.planning.predictions import Host, Problem
+from relufit.planning.problem import Host, Problem
 from relufit.planning.search import best, plan
 from relufit.theory.network import Network
 

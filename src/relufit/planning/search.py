@@ -15,7 +15,8 @@ from relufit.errors import ConfigError
 from relufit.exchange import EXCHANGES, find_exchange
 from relufit.planning.comparators import BASELINE, Comparator
 from relufit.planning.costs import Costs
-from relufit.planning.predictions import Host, Prediction, Problem, Way, largest_batch
+from relufit.planning.predictions import Prediction, Way, largest_batch
+from relufit.planning.problem import Host, Problem
 
 #: Levels over the root of the dimension: fewest bytes are sent near .6; where others cost more, finer ones are better.
 SIGMAS = (0.05, 0.1, 0.2, 0.3, 0.45, 0.6, 0.8, 1.0, 1.5, 2.5, 4.0)

@@ -11,7 +11,8 @@ import pandas as pd
 from relufit.compression import make_compressor
 from relufit.exchange import EXCHANGES
 from relufit.planning.costs import Costs
-from relufit.planning.predictions import Host, Problem, predict
+from relufit.planning.predictions import predict
+from relufit.planning.problem import Host, Problem
 from relufit.theory.network import Network
 
 #: Levels over the root of the dimension: about where fewest bytes are sent.

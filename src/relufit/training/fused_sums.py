@@ -104,7 +104,7 @@ def step_in_part(
         decoded = compressor.decode(joined(payload), stop - start, out=total[start:stop]).view()
         decoded.flags.writeable = False
         terms = Terms.of([VectorTerm(decoded)], "")
-    squares = _step_in_part(terms.terms, terms.used, start, stop, total, *descent, squares)
+    squares = _step_in_part(terms.terms[0], start, stop, total, *descent, squares)
     if squares < 0:
         raise PayloadError(terms.invalid)
     return squares
@@ -144,8 +144,7 @@ def _sum_and_step(
 
 @compiled
 def _step_in_part(
-    terms: tuple[Any, ...],
-    count: int,
+    term: Any,  # noqa: ANN401 - any term
     start: int,
     stop: int,
     total: np.ndarray,
@@ -154,19 +153,17 @@ def _step_in_part(
     target: np.ndarray,
     squares: float,
 ) -> float:
-    """Return the squared distance so far, or -1 if a term is invalid. A term may be the part of `total`."""
+    """Return the squared distance so far, or -1 if the term is invalid. It may be the part of `total`."""
     scratch, levels = np.empty(min(total.size, BLOCK)), np.empty(BLOCK, np.int16)
     # Distances are added block by block of the whole vector, whatever its parts are.
     measured = start - start % BLOCK
     for first in range(start, stop, BLOCK):
         last = min(first + BLOCK, stop)
         block = scratch[: last - first]
-        for k in range(block.size):
-            block[k] = 0.0
-        for number in range(count):
-            if not add_block(terms[number], first - start, block, levels[: block.size]):
-                return -1.0
         before, after = w[first:last], total[first:last]
+        begin_block(after, True, block)
+        if not add_block(term, first - start, block, levels[: block.size]):
+            return -1.0
         for k in range(block.size):
             after[k] = before[k] - step * block[k]
         while measured + BLOCK <= last or measured < last == total.size:

@@ -22,8 +22,8 @@ from relufit.training.member import Member
 from relufit.training.run_context import RunContext
 from relufit.training.spec import Plan
 from relufit.training.trace import Trace
-from relufit.transport.connections import Tcp
 from relufit.transport.protection import frames_in_clear
+from relufit.transport.tcp import Tcp
 from relufit.transport.timeouts import Timeouts
 
 if TYPE_CHECKING:
