@@ -14,6 +14,7 @@ import numpy as np
 from relufit.errors import ConfigError
 
 _INT64 = range(-(2**63), 2**63)
+_UINT64 = 2**64 - 1
 _NUMBERS, _WORD = struct.Struct("<qqq"), np.dtype("<u4")
 
 
@@ -55,6 +56,24 @@ def _check(**numbers: object) -> None:
 def generator(stream: int) -> np.random.Generator:
     """Return numpy's counter-based Philox generator at the start of the stream with that key."""
     return np.random.Generator(np.random.Philox(key=stream))
+
+
+class Generators:
+    """The generators of one stream after the other, as `generator` returns them, in the memory of one.
+
+    Making a generator takes longer than drawing a hundred numbers. It can be used in one thread at a time.
+    """
+
+    def __init__(self) -> None:
+        self._philox = np.random.Philox(key=0)
+        self._start = self._philox.state
+        self._generator = np.random.Generator(self._philox)
+
+    def at(self, stream: int) -> np.random.Generator:
+        """Return the generator at the start of the stream with that key; the one before it is at the start as well."""
+        self._start["state"]["key"][:] = stream & _UINT64, stream >> 64
+        self._philox.state = self._start
+        return self._generator
 
 
 def words(stream: int) -> np.ndarray:

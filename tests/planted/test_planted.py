@@ -145,18 +145,18 @@ def test_noise_scales_with_its_standard_deviation() -> None:
 def test_fresh_samples_follow_the_model_and_are_new() -> None:
     model = PlantedModel(100, 9, 7)
     w_star = model.weights()
-    x, y = model.fresh(300, streams.key(1), w_star)
-    again, _ = model.fresh(300, streams.key(1), w_star)
+    x, y = model.fresh(300, streams.generator(streams.key(1)), w_star)
+    again, _ = model.fresh(300, streams.generator(streams.key(1)), w_star)
     np.testing.assert_allclose(y, np.maximum(x.astype(np.float64) @ w_star, 0), rtol=0, atol=1e-14)
     assert x.tobytes() == again.tobytes()
     assert not common_rows(x, model.rows(0, 100)[0])
-    assert not common_rows(x, model.fresh(300, streams.key(2), w_star)[0])
+    assert not common_rows(x, model.fresh(300, streams.generator(streams.key(2)), w_star)[0])
 
 
 def test_fresh_samples_have_the_noise_of_the_model() -> None:
     # |z| < 4.5 for the mean square of 20,000 standardised residuals: fails with probability 7e-6.
     model = PlantedModel(100, 3, 7, noise_std=0.5)
-    x, y = model.fresh(20_000, streams.key(1), model.weights())
+    x, y = model.fresh(20_000, streams.generator(streams.key(1)), model.weights())
     noise = (y - np.maximum(x.astype(np.float64) @ model.weights(), 0)) / 0.5
     assert abs((noise**2).mean() - 1) * math.sqrt(10_000) < 4.5
 

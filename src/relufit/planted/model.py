@@ -141,15 +141,14 @@ class PlantedModel:
             first, last = max(start, block * size), min(stop, (block + 1) * size)
             part = slice(first - block * size, last - block * size)
             draw = streams.generator(streams.key(self.seed, iteration=block, purpose="inputs"))
-            x[first - start : last - start] = INPUTS[self.inputs](draw, size, self.d)[part]
+            x[first - start : last - start] = INPUTS[self.inputs](draw, part.stop, self.d)[part]
             if self.noise_std:
                 draw = streams.generator(streams.key(self.seed, iteration=block, purpose="noise"))
-                noise[first - start : last - start] = draw.standard_normal(size)[part]
+                noise[first - start : last - start] = draw.standard_normal(part.stop)[part]
         return x, self._labels(x, noise, w_star)
 
-    def fresh(self, count: int, stream: int, w_star: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return `count` new samples of the same model, drawn from the stream with key `stream`."""
-        draw = streams.generator(stream)
+    def fresh(self, count: int, draw: np.random.Generator, w_star: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return `count` new samples of the same model, drawn by `draw`."""
         x = INPUTS[self.inputs](draw, count, self.d)
         return x, self._labels(x, draw.standard_normal(count) if self.noise_std else np.empty(count), w_star)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
 from time import perf_counter
@@ -29,6 +30,8 @@ from relufit.training.spec import Plan
 #: How the weights travel to the ranks, and the moments of the initial weights from them: exactly.
 EXACT = Float64()
 _WARM_UP_SIZE = 600
+#: The loops that have run in this process.
+_warm = set[tuple[type[Compressor], str, str]]()
 
 
 class Contribution(NamedTuple):
@@ -52,7 +55,14 @@ def _kernel(gradient: str) -> Callable[..., tuple[float, float]]:
 
 
 def warm_up(compressor: Compressor, gradient: str) -> None:
-    """Load or compile every loop of a run, so that no iteration's clock includes that."""
+    """Load or compile every loop of a run, once in a process, so that no iteration's clock includes that."""
+    loops = (type(compressor), json.dumps(compressor.description), gradient)
+    if loops not in _warm:
+        _run_loops(compressor, gradient)
+        _warm.add(loops)
+
+
+def _run_loops(compressor: Compressor, gradient: str) -> None:
     x, y, total = np.ones((4, 8), np.float32), np.ones(4), np.empty(8)
     kernels.moment_sum(x, y, total)
     _kernel(gradient)(x, y, np.arange(4), y.repeat(2), 1.0, total)

@@ -110,12 +110,12 @@ class Fresh:
     ) -> None:
         assert model is not None  # `check` has seen to it
         self._seed, self._rank, self._model, self._w_star = seed, rank, model, w_star
-        self._all = np.arange(batch)
+        self._all, self._generators = np.arange(batch), streams.Generators()
 
     def draw(self, iteration: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return x, y and the row numbers of the batch."""
         stream = streams.key(self._seed, rank=self._rank, iteration=iteration, purpose="fresh")
-        return *self._model.fresh(len(self._all), stream, self._w_star), self._all
+        return *self._model.fresh(len(self._all), self._generators.at(stream), self._w_star), self._all
 
     @staticmethod
     def check(batch_size: int, rows: list[int], model: PlantedModel | None) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 #: Columns of the results: the same on every engine, machine and run.
 COLUMNS = ("iteration", "relative_error", "loss", "uplink_bytes", "downlink_bytes")
+_WHOLE = ("iteration", "uplink_bytes", "downlink_bytes")
 #: The column after them where weights are averaged.
 AVERAGE = "average_error"
 #: Columns of the timings, seconds.
@@ -195,16 +196,12 @@ class Recorder:
         mean: np.ndarray | None = None,
     ) -> Trace:
         """Return the trace; `mean` is that of the weights if there is one."""
-        import pandas as pd  # which ranks and masters have no other use for
-
         plan, spec = self._plan, self._plan.spec
-        whole = dict.fromkeys(("iteration", "uplink_bytes", "downlink_bytes"), "int64")
-        columns = [*COLUMNS, AVERAGE][: len(self.rows[0])]
-        table = pd.DataFrame(self.rows, columns=columns).astype(whole)
-        timing = pd.DataFrame(self.seconds, columns=["iteration", "elapsed", *TIMINGS]).astype({"iteration": "int64"})
+        table = _frame((*COLUMNS, AVERAGE)[: len(self.rows[0])], self.rows)
+        timing = _frame(("iteration", "elapsed", *TIMINGS), self.seconds)
         summary = {
             "outcome": outcome,
-            "iterations": int(table["iteration"].iloc[-1]),
+            "iterations": self.rows[-1][0],
             "step_size": plan.step,
             "step_rule": self._rule(),
             "omega": plan.omega,
@@ -216,6 +213,14 @@ class Recorder:
         if mean is not None:
             summary["average_sha256"] = _digest(mean)
         return Trace(table, timing, weights, summary, counted, faults, mean)
+
+
+def _frame(columns: Sequence[str], rows: Sequence[tuple[float, ...]]) -> pd.DataFrame:
+    """Return rows as a table."""
+    import pandas as pd  # which ranks and masters have no other use for
+
+    values = zip(columns, zip(*rows, strict=True), strict=True)
+    return pd.DataFrame({name: np.array(column, "i8" if name in _WHOLE else "f8") for name, column in values})
 
 
 def _digest(weights: np.ndarray) -> str:

@@ -109,7 +109,7 @@ def _solve(trial: Trial) -> Outcome:
     solution = solver(x, y, start, near=lambda w: relative_error(w, w_star) <= tolerance, **spec)
     error = relative_error(solution.weights, w_star)
     row = {"iterations": solution.iterations, "start": relative_error(start, w_star), "relative_error": error}
-    table = pd.DataFrame([{**row, "reached": error <= tolerance, "active": np.count_nonzero(y > 0)}])
+    table = pd.DataFrame({**row, "reached": error <= tolerance, "active": np.count_nonzero(y > 0)}, index=[0])
     return Outcome(table, {}, _elapsed(began), {})
 
 
@@ -185,7 +185,7 @@ def _ship_rows(trial: Trial) -> Outcome:
             np.concatenate(inputs), np.concatenate(labels), w, near=lambda w: False
         ).weights
     row = {"rows": sum(map(len, labels)), "payload_bytes": sent, "relative_error": relative_error(w, w_star)}
-    return Outcome(pd.DataFrame([row]), {}, _elapsed(began), {})
+    return Outcome(pd.DataFrame(row, index=[0]), {}, _elapsed(began), {})
 
 
 def _elapsed(began: float) -> pd.DataFrame:

@@ -14,6 +14,7 @@ from pathlib import Path
 from time import perf_counter, time
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from relufit.claims import trace_files
@@ -231,7 +232,8 @@ def _telling(progress: ProgressCallback | None, done: int, total: int) -> Traini
 
 
 def _stack(tables: list[pd.DataFrame]) -> pd.DataFrame:
-    return pd.concat([table.assign(trial=trial) for trial, table in enumerate(tables)], ignore_index=True)
+    trials = np.repeat(np.arange(len(tables)), [len(table) for table in tables])
+    return pd.concat(tables, ignore_index=True).assign(trial=trials)
 
 
 def code_of(settings: Sequence[Setting]) -> str:
