@@ -6,6 +6,7 @@ Statistical tests are seeded and pass if |z| < 4: a right prediction fails one w
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -180,6 +181,29 @@ def test_a_step_of_zero_keeps_the_error_and_no_iterations_leave_the_start() -> N
         theory.fixed_data_curve(*spectrum, 100, 10, 0.0, 5, initial_error_squared=0.3), 0.3, rtol=1e-14
     )
     assert theory.fixed_data_curve(*spectrum, 100, 10, 0.1, 0, initial_error_squared=0.3).shape == (1,)
+
+
+def _plain(**until: float) -> np.ndarray:
+    spectrum = theory.marchenko_pastur(4)
+    return theory.fixed_data_curve(*spectrum, 100, 10, 0.05, 400, initial_error_squared=1.0, **until)
+
+
+def _with_feedback(**until: float) -> np.ndarray:
+    spectrum = theory.marchenko_pastur(4)
+    return theory.feedback_curve(*spectrum, 100, 10, 0.05, 400, initial_error_squared=1.0, delta=0.5, **until)
+
+
+def _from_anywhere(**until: float) -> np.ndarray:
+    return theory.global_curve(100, 10, 0.05, 400, norm_squared=1.5, inner=0.2, **until)
+
+
+@pytest.mark.parametrize("curve", [_plain, _with_feedback, _from_anywhere])
+def test_a_curve_ends_with_the_first_error_at_most_that_asked_for(curve: Callable[..., np.ndarray]) -> None:
+    whole = curve()
+    for until in (0.1, whole[17], whole[0], 0.0):
+        below = np.flatnonzero(whole <= until)
+        due = whole[: below[0] + 1] if below.size else whole
+        assert curve(until=until).tobytes() == due.tobytes()
 
 
 def test_a_diverging_curve_ends_in_infinity_and_never_reaches_the_tolerance() -> None:

@@ -16,10 +16,11 @@ Array = NDArray[np.float64]
 _STEP_DIGITS, _PRECISION = 6, 1e-9
 
 
-def curve_of(errors: Iterable[float], iterations: int) -> Array:
+def curve_of(errors: Iterable[float], iterations: int, until: float | None = None) -> Array:
     """Return the squared errors after 0, 1, ... steps, infinite after the last one of `errors` and in place of NaN.
 
-    `errors` may be a generator without an end, which takes a step when the next error is asked for.
+    `errors` may be a generator without an end, which takes a step when the next error is asked for. The first error
+    that is at most `until` is the last one.
 
     Raises
     ------
@@ -30,6 +31,9 @@ def curve_of(errors: Iterable[float], iterations: int) -> Array:
     with np.errstate(over="ignore", invalid="ignore"):
         for t, error in zip(range(curve.size), errors, strict=False):
             curve[t] = error
+            if until is not None and error <= until:
+                curve = curve[: t + 1]
+                break
     curve[np.isnan(curve)] = np.inf  # inf - inf, after an overflow
     return curve
 

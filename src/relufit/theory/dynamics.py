@@ -65,6 +65,7 @@ def global_curve(
     omega: float = 0.0,
     workers: int = 1,
     sum_omega: float = 0.0,
+    until: float | None = None,
 ) -> Array:
     """Return the squared relative error of SGD on fresh samples after 0, 1, ... steps, from anywhere.
 
@@ -89,10 +90,12 @@ def global_curve(
         Number of steps, 0 or more.
     norm_squared, inner : float
         ``||w||^2`` and ``<w, w*>`` at the start, for ``||w*|| = 1``; ``inner^2 <= norm_squared``.
+    until : float, optional
+        The curve ends with the first squared error that is at most that.
 
     Returns
     -------
-    array, shape (iterations + 1,)
+    array, shape (iterations + 1,), or shorter
         Infinite where it exceeds the range of floats.
 
     Raises
@@ -117,7 +120,7 @@ def global_curve(
             along, gap = along - step * mean.along, gap - step * mean.along
             across = math.hypot(across - step * mean.across, step * math.sqrt(spread))
 
-    return curve_of(errors(), iterations)
+    return curve_of(errors(), iterations, until)
 
 
 def _coordinates(norm_squared: float, inner: float) -> tuple[float, float]:

@@ -134,6 +134,7 @@ def feedback_curve(
     delta: float | Encoding,
     workers: int = 1,
     sum_delta: float | Encoding = EXACT,
+    until: float | None = None,
 ) -> Array:
     """Return the expected squared error after 0, 1, ... steps with error feedback on a fixed data set.
 
@@ -144,14 +145,14 @@ def feedback_curve(
 
     Parameters
     ----------
-    eigenvalues, weights, d, m, step, iterations, initial_error_squared
+    eigenvalues, weights, d, m, step, iterations, initial_error_squared, until
         As of `fixed_data_curve`.
     delta, workers, sum_delta
         As of `feedback_rate`.
 
     Returns
     -------
-    array, shape (iterations + 1,)
+    array, shape (iterations + 1,), or shorter
         In the unit of `initial_error_squared`; infinite where it exceeds the range of floats.
 
     Raises
@@ -172,7 +173,7 @@ def feedback_curve(
             yield squared(moments).sum()
             moments = advance(moments)
 
-    return curve_of(errors(), iterations)
+    return curve_of(errors(), iterations, until)
 
 
 def fixed_data_moments(
@@ -193,9 +194,11 @@ def fixed_data_moments(
     """
     d, m, own = whole("d", d), whole("m", m), worker_batch(m, workers)
 
+    curvature = eigenvalues**2
+
     def scattered(b: float, h: Array) -> Array:
         all_together = (2 * d / b * (h @ eigenvalues))[..., None] * weights * eigenvalues
-        squares: Array = (1 - 1 / b) * eigenvalues**2 * h + all_together
+        squares: Array = (1 - 1 / b) * curvature * h + all_together
         return squares
 
     advance = _recursion(
@@ -246,6 +249,7 @@ def _recursion(
 ) -> Callable[[Array], Array]:
     """Return the map of the seven moments, (7, ..., nodes), to those after a step."""
     move, left, left_again = step * eigenvalues, 1 - first.gain, 1 - second.gain
+    twice, square = 2 * move, move**2
 
     def advance(moments: Array) -> Array:
         s, x, y, e1, e12, f, g = moments
@@ -254,23 +258,21 @@ def _recursion(
         with_exact = s + x + y
         batch, own = step**2 * scatter.of(scatter.m, h), step**2 * scatter.of(scatter.own, h)
         # What a rank encodes: its square, its product with that of another rank, with the mean over ranks, and with f.
-        one = e1 + 2 * move * with_own + own
-        two = e12 + 2 * move * with_own + move**2 * h
+        pulled = twice * with_own
+        one, two = e1 + pulled + own, e12 + pulled + square * h
         mean, summed = (one + (workers - 1) * two) / workers, g + move * with_sum
         errors = weights * (first.noise * one.sum(-1, keepdims=True))
         encoded = x + move * (with_exact - with_own) - batch
         total = first.gain**2 * mean + errors / workers + f + 2 * first.gain * summed
-        return np.stack(
-            [
-                s - 2 * move * with_exact + batch,
-                left * encoded,
-                left_again * (first.gain * encoded + y - move * with_sum),
-                left**2 * one + errors,
-                left**2 * two,
-                left_again**2 * total + weights * (second.noise * total.sum(-1, keepdims=True)),
-                left_again * (left * (first.gain * mean + summed) - errors / workers),
-            ]
-        )
+        after = np.empty_like(moments)
+        after[0] = s - twice * with_exact + batch
+        after[1] = left * encoded
+        after[2] = left_again * (first.gain * encoded + y - move * with_sum)
+        after[3] = left**2 * one + errors
+        after[4] = left**2 * two
+        after[5] = left_again**2 * total + weights * (second.noise * total.sum(-1, keepdims=True))
+        after[6] = left_again * (left * (first.gain * mean + summed) - errors / workers)
+        return after
 
     return advance
 

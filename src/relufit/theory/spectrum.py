@@ -126,6 +126,7 @@ def fixed_data_curve(
     omega: float = 0.0,
     workers: int = 1,
     sum_omega: float = 0.0,
+    until: float | None = None,
 ) -> Array:
     """Return the expected squared error after 0, 1, ... steps on a fixed data set, drawn with replacement.
 
@@ -153,10 +154,12 @@ def fixed_data_curve(
         As in `contraction`.
     initial_error_squared : float or array, shape (nodes,)
         A number is spread evenly over all directions; an array, as of `initial_profile`, is the p_j.
+    until : float, optional
+        The curve ends with the first squared error that is at most that.
 
     Returns
     -------
-    array, shape (iterations + 1,)
+    array, shape (iterations + 1,), or shorter
         In the unit of `initial_error_squared`; infinite where it exceeds the range of floats.
 
     Raises
@@ -181,7 +184,7 @@ def fixed_data_curve(
             yield error
             p = kept * p + first * by_first + second * by_second
 
-    return curve_of(errors(), iterations)
+    return curve_of(errors(), iterations, until)
 
 
 def compression_noise(d: int, m: int, b: float, noise: float, sum_omega: float) -> tuple[float, float]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable
 from time import perf_counter
@@ -56,7 +55,7 @@ def _kernel(gradient: str) -> Callable[..., tuple[float, float]]:
 
 def warm_up(compressor: Compressor, gradient: str) -> None:
     """Load or compile every loop of a run, once in a process, so that no iteration's clock includes that."""
-    loops = (type(compressor), json.dumps(compressor.description), gradient)
+    loops = (type(compressor), repr(compressor.parameters), gradient)
     if loops not in _warm:
         _run_loops(compressor, gradient)
         _warm.add(loops)

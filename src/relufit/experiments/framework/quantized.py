@@ -25,8 +25,6 @@ from relufit.experiments.framework.base import Setting
 from relufit.experiments.framework.counted_exchanges import payload_bytes
 from relufit.experiments.framework.procedures import model_of
 
-_SHORTEST_CURVE = 1024
-
 
 class Spectrum(NamedTuple):
     """What `relufit.theory.fixed_data_curve` takes of the data, as of `relufit.theory.instance_spectrum`."""
@@ -244,13 +242,10 @@ def _curve(
         rate = formulas.rate(d, m, step, **encoded)
         return theory.initial_error(**planted(section)) * rate ** np.arange(section["iterations"] + 1)
     eigenvalues, weights, start = spectrum or limiting_spectrum(section)
-    length = max(iterations, _SHORTEST_CURVE)
-    while True:
-        length = min(length, section["iterations"])
-        curve = formulas.curve(eigenvalues, weights, d, m, step, length, initial_error_squared=start, **encoded)
-        if curve[-1] <= section["tolerance"] ** 2 or length >= section["iterations"]:
-            return curve
-        length *= 2
+    budget, until = section["iterations"], section["tolerance"] ** 2
+    of_length = partial(formulas.curve, eigenvalues, weights, d, m, step, initial_error_squared=start, **encoded)
+    curve = of_length(budget, until=until)
+    return curve if len(curve) > min(iterations, budget) else of_length(min(iterations, budget))
 
 
 def _encoded(method: Method, d: int, workers: int) -> dict[str, Any]:

@@ -29,8 +29,6 @@ from relufit.experiments.framework.quantized import omega_of, planted, sgd_or_qs
 NAME = "trajectory"
 #: Tolerance of ln error^2 at the end of a run.
 TOLERANCE = 0.2
-#: Steps of a curve that is computed first; it is doubled until the run ends on it.
-_SHORTEST_CURVE = 512
 
 
 def _known(section: Mapping[str, Any], run: Mapping[str, Any]) -> dict[str, Any]:
@@ -60,13 +58,7 @@ def predicted_curve(section: Mapping[str, Any], run: Mapping[str, Any]) -> np.nd
 @lru_cache(maxsize=256)
 def _curve_to(end: float, iterations: int, **start: Any) -> np.ndarray:  # noqa: ANN401 - what theory.global_curve takes
     """Return the curve to the first error that is at most `end`, or over all iterations; it cannot be written to."""
-    length = min(_SHORTEST_CURVE, iterations)
-    # The recursion does not depend on how far it goes.
-    while math.isnan(ended := theory.iterations_to(curve := theory.global_curve(iterations=length, **start), end)):
-        if length == iterations:
-            break
-        length = min(2 * length, iterations)
-    curve = curve if math.isnan(ended) else curve[: math.ceil(ended) + 1]
+    curve = theory.global_curve(iterations=iterations, until=end**2, **start)
     curve.flags.writeable = False
     return curve
 
