@@ -15,7 +15,13 @@ from relufit.compression.cast import Float64
 from relufit.experiments.framework import trials
 from relufit.experiments.framework.base import Setting
 
-SPEC: dict[str, Any] = {"compressor": "fp64", "workers": 2, "batch_size": 10, "iterations": 40, "sampling": "with_replacement"}
+SPEC: dict[str, Any] = {
+    "compressor": "fp64",
+    "workers": 2,
+    "batch_size": 10,
+    "iterations": 40,
+    "sampling": "with_replacement",
+}
 #: Vectors that the ranks of a trial encode.
 VECTORS = SPEC["workers"] * SPEC["iterations"]
 SETTINGS = [
