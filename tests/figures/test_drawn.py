@@ -232,6 +232,24 @@ def test_links_that_were_not_timed_are_the_model_alone() -> None:
     assert not [text for text in legend.get_texts() if "measured" in text.get_text()]
 
 
+def test_of_an_exchange_that_a_cell_does_not_have_there_is_no_panel() -> None:
+    measured, model = _tables("link_speed.timing")
+    whole, exchanges = (
+        len(model.groupby(["cell", "exchange"])),
+        [name for name in style.EXCHANGES if name in set(model["exchange"])],
+    )
+    cell = model["cell"].iloc[0]
+    left = model[(model["cell"] != cell) | (model["exchange"] == exchanges[0])]
+    with style.in_house():
+        figure = _function("link_speed.timing")([measured, left])
+        figure.draw_without_rendering()
+    panels = [axes for axes in figure.axes if axes.get_visible()]
+    assert len(panels) == whole - len(exchanges) + 1
+    assert sum(bool(axes.get_title()) for axes in panels) == model["cell"].nunique()
+    assert sum(bool(axes.get_xlabel()) for axes in panels) == model["cell"].nunique()
+    assert sum(bool(axes.get_ylabel()) for axes in panels) == len(exchanges)
+
+
 def test_points_above_the_ratio_of_the_bytes_are_open() -> None:
     measured, model = _tables("link_speed.timing")
     slow = measured["compressor"] == "sgd-fp32"

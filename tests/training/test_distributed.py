@@ -180,6 +180,21 @@ def test_of_arrays_a_rank_is_sent_its_own_part_alone(client: Client, monkeypatch
     assert sum(sent) < 1.1 * (data.x.nbytes + data.y.nbytes)
 
 
+def test_of_a_recipe_the_planted_weights_are_not_sent(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, sent = PlantedModel(300, 20_000, 1), []
+    submit = client.submit
+
+    def spy(task: Callable[..., object], *arguments: object, **options: object) -> object:
+        sent.append(len(pickle.dumps(arguments)))
+        return submit(task, *arguments, **options)
+
+    monkeypatch.setattr(client, "submit", spy)
+    asked = spec(model, workers=3, iterations=2)
+    assert_same(train(asked, client), train(asked))
+    assert len(sent) == 4
+    assert max(sent) < 20_000
+
+
 def test_the_optimal_step_is_that_of_theory_and_is_recorded(client: Client) -> None:
     summary = train(spec(workers=5, compressor=QSGD), client).summary
     omega = theory.qsgd_variance(12, 4)

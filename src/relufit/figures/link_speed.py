@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import pandas as pd
@@ -35,16 +36,26 @@ def draw(tables: list[pd.DataFrame]) -> Figure:
             timed, lines = (
                 table[(table["cell"] == cell) & (table["exchange"] == exchange)] for table in (measured, model)
             )
-            open_points |= _panel(axes, timed, lines, _ratios(model[model["cell"] == cell], exchange))
-        row[0].set_ylabel(style.EXCHANGES[exchange].replace(", ", ",\n"))
-    for axes, cell in zip(panels[0], cells, strict=True):
+            axes.set_visible(not lines.empty)
+            if not lines.empty:
+                open_points |= _panel(axes, timed, lines, _ratios(model[model["cell"] == cell], exchange))
+        first = _shown(row)[0]
+        first.set_ylabel(style.EXCHANGES[exchange].replace(", ", ",\n"))
+        first.tick_params(labelleft=True)
+    for column, cell in zip(panels.T, cells, strict=True):
         d, ranks = cell.removeprefix("d").split("-K")
-        axes.set_title(f"$d$ = {style.thousands(int(d))}, $K$ = {ranks}")
-    for axes in panels[-1]:
-        axes.set_xlabel("link rate, Mbit/s")
+        shown = _shown(column)
+        shown[0].set_title(f"$d$ = {style.thousands(int(d))}, $K$ = {ranks}")
+        shown[-1].set_xlabel("link rate, Mbit/s")
+        shown[-1].tick_params(labelbottom=True)
     figure.supylabel("iteration of SGD in fp32 over one of QSGD, seconds over seconds", fontsize="medium")
     _legend(figure, timed=not measured.empty, open_points=open_points)
     return figure
+
+
+def _shown(panels: Iterable[Axes]) -> list[Axes]:
+    """Return the panels of exchanges that a cell has."""
+    return [axes for axes in panels if axes.get_visible()]
 
 
 def _ratios(model: pd.DataFrame, exchange: str) -> dict[str, float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from functools import cached_property, lru_cache
 from typing import NamedTuple, Protocol
 
@@ -77,21 +77,23 @@ class RowSource(Protocol):
         """Return the rows of one rank of `workers`."""
 
 
-@dataclass(frozen=True)
 class RecipeRows:
-    """Rows that each rank makes for itself, as `relufit.planted.PlantedModel` says."""
+    """Rows that each rank makes for itself, as `relufit.planted.PlantedModel` says.
 
-    model: PlantedModel
+    A rank is sent the recipe alone: the planted weights are as long as a gradient, and made sooner than they come.
+    """
 
-    def __post_init__(self) -> None:
-        """Make the planted weights once."""
-        object.__setattr__(self, "n", self.model.n)
-        object.__setattr__(self, "d", self.model.d)
-        object.__setattr__(self, "w_star", self.model.weights())
+    def __init__(self, model: PlantedModel) -> None:
+        self.model, self.n, self.d = model, model.n, model.d
 
-    n: int = field(init=False)
-    d: int = field(init=False)
-    w_star: np.ndarray = field(init=False)
+    def __reduce__(self) -> tuple[object, ...]:
+        """Return how to make it again from the recipe."""
+        return type(self), (self.model,)
+
+    @cached_property
+    def w_star(self) -> np.ndarray:
+        """The planted weights, (d,) float64, made when they are first asked for."""
+        return self.model.weights()
 
     @property
     def digest(self) -> str:

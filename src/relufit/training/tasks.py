@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from threading import Event
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 from distributed import Variable, get_worker
 
 from relufit.errors import TransportError
-from relufit.planted.dataset import RowSource, Shard
+from relufit.planted.dataset import RecipeRows, RowSource, Shard
 from relufit.training.checkpoint import CheckpointManager
 from relufit.training.coordinator import Coordinator
 from relufit.training.hearing import address_variable
@@ -66,7 +67,13 @@ class NoRows:
     model = None
 
     def __init__(self, rows: RowSource) -> None:
-        self.n, self.d, self.w_star, self.digest = rows.n, rows.d, rows.w_star, rows.digest
+        self.n, self.d, self.digest = rows.n, rows.d, rows.digest
+        self._planted = rows if isinstance(rows, RecipeRows) else rows.w_star
+
+    @property
+    def w_star(self) -> np.ndarray:
+        """The planted weights, (d,) float64: of a recipe they are made here."""
+        return self._planted.w_star if isinstance(self._planted, RecipeRows) else self._planted
 
     def shard(self, rank: int, workers: int) -> Shard:
         """Refuse."""
