@@ -283,8 +283,18 @@ def test_rows_of_a_recipe_are_made_once_for_runs_that_follow_each_other(monkeypa
         shard, size = source.shard(rank, workers), model.n // workers
         expected = rows(model, rank * size, (rank + 1) * size)
         assert [part.tobytes() for part in shard] == [part.tobytes() for part in expected]
-    assert made == [(0, 20), (20, 40), (10, 20), (0, 20)]
+    assert made == [(0, 20), (20, 40), (10, 20)]
     assert RecipeRows(PlantedModel(n=40, d=6, seed=2)).shard(0, 2).x.tobytes() != source.shard(0, 2).x.tobytes()
+
+
+def test_of_the_rows_that_are_kept_those_asked_for_last_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("relufit.planted.rows._KEPT_BYTES", 2 * 4 * 6 * 10)
+    source = RecipeRows(PlantedModel(n=40, d=6, seed=4))
+    shards = [source.shard(rank, 4).x for rank in (0, 1)]
+    assert source.shard(0, 4).x is shards[0]
+    source.shard(2, 4)
+    assert source.shard(0, 4).x is shards[0]
+    assert source.shard(1, 4).x is not shards[1]
 
 
 def test_many_rows_of_a_recipe_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict
-from functools import cached_property, lru_cache
+from functools import cached_property
+from threading import Lock
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -16,9 +17,9 @@ from relufit.numerics import kernels
 from relufit.planted import PlantedData, PlantedModel
 from relufit.sources import code_digest
 
-#: Rows of at most so many bytes are kept for the next run on them in the same process: short runs often follow each
-#: other.
-_KEPT_BYTES = 1 << 26
+#: Rows of at most so many bytes together are kept for the next run on them in the same process: short runs often follow
+#: each other, and a cluster may give a process another rank in each.
+_KEPT_BYTES = 1 << 27
 
 
 class Shard(NamedTuple):
@@ -103,14 +104,31 @@ class RecipeRows:
     def shard(self, rank: int, workers: int) -> Shard:
         """Return the rows of one rank of `workers`."""
         start, stop = shard_rows(self.n, workers)[rank]
-        if 4 * self.d * (stop - start) <= _KEPT_BYTES:
-            return _kept(self.model, start, stop)
-        return Shard(*self.model.rows(start, stop, self.w_star))
+        kept = _KEPT.take(asked := (self.model, start, stop))
+        return _KEPT.put(asked, kept or Shard(*self.model.rows(start, stop, self.w_star)))
 
 
-@lru_cache(maxsize=1)
-def _kept(model: PlantedModel, start: int, stop: int) -> Shard:
-    return Shard(*model.rows(start, stop))
+class _LastShards:
+    """The shards that were put there last, `_KEPT_BYTES` at most."""
+
+    def __init__(self) -> None:
+        self._shards, self._lock = dict[tuple[PlantedModel, int, int], Shard](), Lock()
+
+    def take(self, asked: tuple[PlantedModel, int, int]) -> Shard | None:
+        """Return a shard if it is there, and forget it."""
+        with self._lock:
+            return self._shards.pop(asked, None)
+
+    def put(self, asked: tuple[PlantedModel, int, int], shard: Shard) -> Shard:
+        """Keep a shard and return it."""
+        with self._lock:
+            self._shards[asked] = shard
+            while sum(kept.x.nbytes for kept in self._shards.values()) > _KEPT_BYTES:
+                del self._shards[next(iter(self._shards))]
+        return shard
+
+
+_KEPT = _LastShards()
 
 
 class ArrayRows:
