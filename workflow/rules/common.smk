@@ -119,10 +119,24 @@ def machine_for(experiment, group):
     return capability(GROUPS[experiment, group], SEED, path)
 
 
+def threads_of(experiment):
+    """Return how many processors a job has: all of them where a clock is read, or for the data that this is done on."""
+    return workflow.cores if CATALOGUE[experiment].TIMED else 1
+
+
+def first_of_all(experiment):
+    """Return a priority above that of as many jobs as there are processors where a job needs all of them, else 0.
+
+    Whenever one job of several ends another one begins, so that all processors are free at the beginning, or at the end,
+    when the verdicts on what took longest would be left to do.
+    """
+    return 1 + (workflow.cores or 1) if CATALOGUE[experiment].TIMED else 0
+
+
 def longest_first(wildcards):
-    """Return a job's priority, from 0 to 1: a long job that began last would run alone at the end."""
+    """Return the priority of trials, from 0 to 1 with others: a long job that began last would run alone at the end."""
     seconds = expected_seconds(GROUPS[wildcards.experiment, wildcards.group])
-    return seconds / (1 + seconds)
+    return first_of_all(wildcards.experiment) + seconds / (1 + seconds)
 
 
 def dataset_options(setting, trial):

@@ -7,8 +7,10 @@ rule dataset:
         DATASET if REMOTE else directory(DATASET),
     log:
         f"{RUN}/logs/dataset/{{dataset}}.log",
+    priority: lambda wildcards: first_of_all(DATASETS[wildcards.dataset][0].experiment)
     conda:
         "../../envs/environment.yaml"
+    threads: lambda wildcards: threads_of(DATASETS[wildcards.dataset][0].experiment)
     params:
         code=code_digest("dataset"),
         model=lambda wildcards: dataset_options(*DATASETS[wildcards.dataset]),
@@ -37,7 +39,7 @@ rule train:
     priority: longest_first
     conda:
         "../../envs/environment.yaml"
-    threads: lambda wildcards: workflow.cores if CATALOGUE[wildcards.experiment].TIMED else 1
+    threads: lambda wildcards: threads_of(wildcards.experiment)
     resources:
         effort=lambda wildcards: ceil(
             expected_seconds(GROUPS[wildcards.experiment, wildcards.group])
