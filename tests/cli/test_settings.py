@@ -31,9 +31,22 @@ for words in json.loads(sys.argv[1]):
 _LINEAR = """
 import hashlib, numpy as np
 from relufit import planted, theory
+from relufit.compression import make_compressor
 from relufit.solvers.least_squares import fit
 x, y, w_star = planted.generate(500, 200, 1)
-results = [fit(x[y > 0], y[y > 0]), *theory.instance_spectrum(x, y, w_star)]
+spectrum = theory.instance_spectrum(x, y, w_star)
+results = [fit(x[y > 0], y[y > 0]), *spectrum]
+results.append(theory.descent_curve(*spectrum[:2], 0.9, 10**6, initial_error_squared=spectrum[2]))
+for name, parameters in (
+    *(("top_k", {"fraction": fraction}) for fraction in (0.01, 0.05)), ("top_k_sign", {"fraction": 0.2}),
+    *(("eden", {"bits": bits}) for bits in (1, 2, 4)), ("natural", {}), ("sign", {}), ("one_bit", {}),
+    *(("qsgd", {"levels": levels, "norm": norm}) for levels in (4, 3000) for norm in ("l2", "max")),
+):
+    compressor = make_compressor(name, **parameters)
+    for d in (6, 125, 1000, 100_000):
+        known = [*compressor.encoding(d), compressor.variance(d) or 0.0, compressor.expected_bits(d) or 0.0]
+        results.append(np.array(known))
+results.append(np.array([theory.qsgd_sum_variance(d, 300, 64) for d in (125, 100_000)]))
 print(*(hashlib.sha256(array.tobytes()).hexdigest() for array in results))
 """
 _QUANTIZER = ["--compressor", "qsgd", "--levels", "4"]

@@ -11,6 +11,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from relufit.numerics.blas import one_blas_thread
 from relufit.theory._checks import above_threshold, nonnegative, positive, spectrum, squared_start, whole
 
 Array = NDArray[np.float64]
@@ -42,6 +43,7 @@ def descent_optimal_step(ratio: float) -> float:
     return 2 / (1 + 2 / above_threshold(ratio))
 
 
+@one_blas_thread()
 def descent_curve(
     eigenvalues: ArrayLike, weights: ArrayLike, step: float, iterations: int, *, initial_error_squared: ArrayLike
 ) -> Array:

@@ -13,6 +13,7 @@ import numpy as np
 import scipy
 from numpy.typing import NDArray
 
+from relufit.numerics.blas import one_blas_thread
 from relufit.theory._checks import whole
 
 Array = NDArray[np.float64]
@@ -41,6 +42,7 @@ def lloyd_max(bits: int) -> Array:
     return np.concatenate([-above[::-1], above])
 
 
+@one_blas_thread()
 def eden_variance(d: int, bits: int) -> float:
     """Return the relative variance omega of EDEN with 1 to 4 bits a coordinate, over uniformly distributed directions.
 

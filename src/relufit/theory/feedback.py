@@ -305,6 +305,7 @@ def top_delta(fraction: float, *, signs: bool = False) -> float:
 
 
 @lru_cache(maxsize=4096)
+@one_blas_thread()
 def top_k_delta(d: int, k: int, *, signs: bool = False) -> float:
     """Return the share of the squared norm of a Gaussian vector that its k largest coordinates keep, in the mean.
 

@@ -17,6 +17,7 @@ import scipy
 from numpy.polynomial import Chebyshev
 from numpy.typing import NDArray
 
+from relufit.numerics.blas import one_blas_thread
 from relufit.theory._checks import positive, whole
 
 Array = NDArray[np.float64]
@@ -117,6 +118,7 @@ def natural_variance_bound() -> float:
     return 1 / 8
 
 
+@one_blas_thread()
 def natural_probabilities(d: int) -> Array:
     """Return P(level = l), l = 1 .. 64, of one coordinate of natural compression on Gaussian vectors: an approximation.
 
@@ -187,6 +189,7 @@ def _gaussian(sigma: float) -> _Cells:
     return _Cells(sigma * g - cell[:-1, None], mass, mass, 0.0)
 
 
+@one_blas_thread()
 def _maximum(d: int, levels: int) -> _Cells:
     # The largest M of d normal magnitudes has P(M < m) = erf(m / sqrt 2)^d = exp(-e^-y), with y from -inf to inf:
     # in y the trapezoidal rule converges geometrically, and at this step, 1/4, to about e^-39.

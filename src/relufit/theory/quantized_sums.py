@@ -6,6 +6,7 @@ import numpy as np
 import scipy
 from numpy.typing import NDArray
 
+from relufit.numerics.blas import one_blas_thread
 from relufit.theory._checks import whole
 from relufit.theory.quantization import level_probabilities
 
@@ -15,6 +16,7 @@ Array = NDArray[np.float64]
 _QUANTILES = 32
 
 
+@one_blas_thread()
 def qsgd_sum_variance(d: int, levels: int, workers: int) -> float:
     """Return the relative variance of QSGD's encoding of a sum of vectors that QSGD has encoded with as many levels.
 
