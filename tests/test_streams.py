@@ -75,6 +75,18 @@ def test_a_generator_starts_at_the_beginning_of_its_stream() -> None:
     assert not np.array_equal(first, streams.generator(streams.key(11, rank=3)).random(5))
 
 
+def test_one_generator_after_the_other_draws_as_new_ones_do() -> None:
+    generators = streams.Generators()
+    for stream in (5, 2**128 - 1, streams.key(11, rank=2), 5):
+        again, new = generators.at(stream), streams.generator(stream)
+        for draw in (again, new):  # half of a word is left over
+            draw.standard_normal(7, dtype=np.float32)
+            draw.integers(0, 2**20, 3, dtype=np.uint32)
+        assert again.bit_generator.state["buffer_pos"] == new.bit_generator.state["buffer_pos"]
+        np.testing.assert_array_equal(again.standard_normal(50), new.standard_normal(50))
+        np.testing.assert_array_equal(again.integers(0, 9, 5, dtype=np.int8), new.integers(0, 9, 5, dtype=np.int8))
+
+
 @given(st.integers(0, 2**128 - 1))
 def test_the_words_of_a_key_make_up_the_key(stream: int) -> None:
     words = streams.words(stream)
