@@ -86,9 +86,9 @@ def test_runs_that_are_compared_are_neighbours_and_every_other_trial_goes_the_ot
 
     serial, train = list[str](), emulated_trials.train
 
-    def counted(spec: Any, *client: Any, **options: Any) -> Any:
+    def counted(spec: Any, *client: Any) -> Any:
         serial.extend([] if client else [f"{spec.compressor} {spec.exchange} {spec.iterations}"])
-        return train(spec, *client, **options)
+        return train(spec, *client)
 
     monkeypatch.setattr(emulated_trials._Runs, "train", noted)
     monkeypatch.setattr(emulated_trials, "train", counted)

@@ -14,7 +14,7 @@ from typing import Any
 import cloudpickle
 import numpy as np
 import pytest
-from distributed import Client, Future, LocalCluster, Worker
+from distributed import Client, LocalCluster, Worker
 from traces import assert_same
 
 from relufit import planted, theory, training
@@ -146,24 +146,6 @@ def test_a_path_a_recipe_and_arrays_give_the_same_bits(client: Client, tmp_path:
     expected = train(spec(workers=3, compressor=QSGD))
     for data in (tmp_path / "data", tmp_path / "other", MODEL, planted.generate(210, 12, 3, noise_std=0.05)):
         assert_same(train(spec(data, workers=3, compressor=QSGD), client), expected)
-
-
-@pytest.mark.parametrize("exchange", ["master", "all_gather"])
-@pytest.mark.parametrize("workers", [5, 6])  # with six the master is beside a rank
-def test_weights_that_are_not_wanted_are_not_brought(
-    client: Client, workers: int, exchange: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked = spec(workers=workers, compressor=QSGD, exchange=exchange, average_from=3)
-    brought, bring = list[Any](), Future.result
-    monkeypatch.setattr(Future, "result", lambda *to, **how: brought.append(bring(*to, **how)) or brought[-1])
-    trace, expected = train(asked, client, bring_weights=False), train(asked)
-    assert trace.summary == expected.summary
-    assert trace.table.equals(expected.table)
-    assert trace.weights.shape == (0,)
-    assert trace.average is None
-    first = brought[0][0] if workers == 6 else brought[0]
-    assert first.weights.size == 0
-    assert first.average is None
 
 
 def test_of_arrays_a_rank_is_sent_its_own_part_alone(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -217,7 +217,7 @@ def test_an_interrupted_run_leaves_no_process_and_no_half_file_and_is_finished_o
     # Without `time_to_accuracy`, which has the machine to itself, and would not have begun; it compares all that does
     # not depend on the clock with the serial engine itself.
     experiments = ["--config", "experiments=[geometric_convergence, qsgd_convergence]"]
-    slow = [*experiments, "geometric_convergence={tolerance: 1e-12, dimension: 400, trials: 40}"]
+    slow = [*experiments, "geometric_convergence={tolerance: 1e-12, dimension: 400, trials: 1000}"]
     command = [sys.executable, "-m", "snakemake", *CONFIGURED]
     running = subprocess.Popen(
         [*command, *slow], cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
@@ -226,7 +226,7 @@ def test_an_interrupted_run_leaves_no_process_and_no_half_file_and_is_finished_o
 
     def has_begun() -> bool:
         assert running.poll() is None
-        return any("iteration" in path.read_text() for path in log.glob("*.log"))
+        return any("/1000 trials" in path.read_text() for path in log.glob("*.log"))
 
     until(has_begun, "no job has begun to train")
     processes = psutil.Process(running.pid).children(recursive=True)

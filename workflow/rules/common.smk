@@ -125,10 +125,9 @@ def threads_of(experiment):
 
 
 def first_of_all(experiment):
-    """Return a priority above that of as many jobs as there are processors where a job needs all of them, else 0.
+    """Return the priority of a job that needs all processors, above that of the jobs that could fill them, else 0.
 
-    Whenever one job of several ends another one begins, so that all processors are free at the beginning, or at the end,
-    when the verdicts on what took longest would be left to do.
+    All are free at the beginning alone: later a job begins as soon as another has ended, and such a job would come last.
     """
     return 1 + (workflow.cores or 1) if CATALOGUE[experiment].TIMED else 0
 

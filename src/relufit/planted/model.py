@@ -53,7 +53,8 @@ def _autoregressive(draw: np.random.Generator, rows: int, d: int) -> np.ndarray:
     return x.astype(np.float32)
 
 
-#: Distributions of the inputs, each with mean 0 and variance 1 in every coordinate.
+#: Distributions of the inputs, each with mean 0 and variance 1 in every coordinate. The first rows drawn do not depend
+#: on how many follow them.
 INPUTS: dict[str, Callable[[np.random.Generator, int, int], np.ndarray]] = {
     "gaussian": _gaussian,
     "rademacher": _rademacher,

@@ -34,7 +34,6 @@ def train(
     timeouts: Timeouts | None = None,
     told: Callable[[str], None] | None = None,
     save: Callable[[Trace], None] | None = None,
-    bring_weights: bool = True,
 ) -> Trace:
     """Run a specification and return its trace.
 
@@ -60,9 +59,6 @@ def train(
     save : callable, optional
         Called with the trace when the run has ended. Only what it has written outlives this process: if it raises,
         or the process is killed before it has returned, the checkpoint has the run still.
-    bring_weights : bool
-        Whether the final weights of a run on a cluster are brought to this process. Without them it has their digest
-        alone, see `Trace.weights`, and less to wait for where the network is slow.
 
     Raises
     ------
@@ -92,5 +88,4 @@ def train(
         checkpoint_seconds=checkpoint_seconds,
         told=told,
         save=save,
-        bring_weights=bring_weights,
     )

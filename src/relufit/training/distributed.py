@@ -63,15 +63,12 @@ def train(
     checkpoint_seconds: float = 10.0,
     told: Callable[[str], None] | None = None,
     save: Callable[[Trace], None] | None = None,
-    bring_weights: bool = True,
 ) -> Trace:
     """Run `plan` on a Dask cluster, see `relufit.train`."""
     check_client(client)
     plan, name = replace(plan, spec=plan.spec.without_data()), f"{PREFIX}{uuid4().hex}"
     token, topic = secrets.token_bytes(TOKEN_BYTES), topic_of(client)
-    order = TaskSpec(
-        plan, rows, token, name, topic, timeouts or Timeouts(), checkpoint, checkpoint_seconds, bring_weights
-    )
+    order = TaskSpec(plan, rows, token, name, topic, timeouts or Timeouts(), checkpoint, checkpoint_seconds)
     made_by = identity(plan, rows.digest) if checkpoint else {}  # the code may be edited while the run goes on
     with heard(client, name) as events:
         trace = _Supervisor(order, client, events, progress, told).run()

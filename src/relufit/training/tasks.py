@@ -92,7 +92,6 @@ class TaskSpec:
     timeouts: Timeouts
     checkpoint: str | None
     checkpoint_seconds: float
-    bring_weights: bool = True
 
     def context(self, wanted: Callable[[], bool]) -> RunContext:
         """Return the context of the run on this worker."""
@@ -171,16 +170,11 @@ def _coordinator(order: TaskSpec, wanted: Callable[[], bool]) -> Coordinator:
     return coordinator
 
 
-def _brought(order: TaskSpec, trace: Trace) -> Trace:
-    """Return what the client is sent of a trace."""
-    return trace if order.bring_weights else trace.without_weights()
-
-
 def lead(order: TaskSpec) -> Trace:
     """Run the master as a task."""
     with _here(order.name):
         _begin(order, "master")
-        return _brought(order, _coordinator(order, wanted_here()).lead())
+        return _coordinator(order, wanted_here()).lead()
 
 
 def serve(order: TaskSpec, number: int) -> dict[str, dict[str, int]]:
@@ -221,4 +215,4 @@ def serve_and_lead(order: TaskSpec, number: int) -> tuple[Trace, dict[str, dict[
         except BaseException:
             failed.set()  # or the master would wait for this rank until its deadline
             raise
-        return _brought(order, master.result()), counts
+        return master.result(), counts

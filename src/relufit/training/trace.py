@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -63,7 +63,7 @@ class Trace:
         applied in one pass: up to four of ``fp64``, or of levels that are ``packed``. Between ranks with a delay
         computing and encoding go on while messages travel, and the parts add up to more than ``elapsed``.
     weights : (d,) float64
-        The final weights; (0,) where `relufit.train` was asked not to bring them.
+        The final weights.
     summary : dict
         ``outcome`` (``"converged"``, ``"diverged"`` or ``"budget spent"``), ``iterations``, ``step_size``,
         ``step_rule``, ``omega``, ``n``, ``d``, ``weights_sha256`` and the specification.
@@ -77,7 +77,7 @@ class Trace:
         What went wrong on the way, if anything did; the results are the same.
     average : (d,) float64, optional
         The mean of the weights from `TrainingSpec.average_from` on; None where they are not averaged, or the run ended
-        before, or weights were not to be brought. Its digest is in the summary as ``average_sha256``.
+        before. Its digest is in the summary as ``average_sha256``.
     """
 
     table: pd.DataFrame
@@ -121,10 +121,6 @@ class Trace:
             "copy_bytes": sum(link["copy_bytes_received"] for link in ends["up"]),
             "frame_bytes": sum(link["frame_bytes_received"] for link in self.counted.values()),
         }
-
-    def without_weights(self) -> Trace:
-        """Return the same without the final weights and their mean, whose digests are in the summary."""
-        return replace(self, weights=np.empty(0), average=None)
 
     @property
     def outcome(self) -> str:

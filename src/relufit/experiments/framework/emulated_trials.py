@@ -58,7 +58,7 @@ class _Runs:
 
         The bytes of frames are None where not all links have told their counts.
         """
-        trace = train(spec, self._hosts.client, bring_weights=False)
+        trace = train(spec, self._hosts.client)
         after = _interfaces(self._hosts)
         moved = {key: count - self._before[key] for key, count in after.items()}
         self._before = after
